@@ -1,7 +1,7 @@
 """One exception per AWS error name, with its status and members.
 
 AwsError
-├── what the models of bedrock and bedrock-runtime list (held to botocore by tests/wire/test_errors.py)
+├── what the models of both services list (held to botocore by tests/wire/test_errors.py)
 └── what every AWS service may answer besides: signatures, credentials, routing, serialization
 """
 
@@ -13,13 +13,15 @@ class AwsError(Exception):
 
     status: ClassVar[int] = 400
     message_key: ClassVar[str] = "message"
-    """Authorization failures spell it `Message` (docs: tests/wire/test_errors.py names the threads)."""
+    """Authorization failures spell it `Message`."""
+    member_names: ClassVar[tuple[str, ...]] = ()
+    """What the model adds to the message."""
 
     def __init__(self, message: str, **members: str | int) -> None:
         super().__init__(message)
         self.message = message
         self.members = members
-        """Modelled members besides the message, by wire name (`originalStatusCode`, …)."""
+        """By wire name, from `member_names`."""
 
     @property
     def name(self) -> str:
@@ -40,9 +42,8 @@ class InternalServerException(AwsError):
 
 
 class ModelErrorException(AwsError):
-    """Members: originalStatusCode, resourceName."""
-
     status = 424
+    member_names = ("originalStatusCode", "resourceName")
 
 
 class ModelNotReadyException(AwsError):
@@ -50,9 +51,8 @@ class ModelNotReadyException(AwsError):
 
 
 class ModelStreamErrorException(AwsError):
-    """Members: originalStatusCode, originalMessage."""
-
     status = 424
+    member_names = ("originalStatusCode", "originalMessage")
 
 
 class ModelTimeoutException(AwsError):
@@ -80,9 +80,8 @@ class ThrottlingException(AwsError):
 
 
 class TooManyTagsException(AwsError):
-    """Members: resourceName."""
-
     status = 400
+    member_names = ("resourceName",)
 
 
 class ValidationException(AwsError):
@@ -109,8 +108,16 @@ class RequestEntityTooLargeException(AwsError):
     status = 413
 
 
+class RequestHeaderFieldsTooLargeException(AwsError):
+    status = 431
+
+
 class RequestTimeoutException(AwsError):
     status = 408
+
+
+class RequestUriTooLongException(AwsError):
+    status = 414
 
 
 class SerializationException(AwsError):

@@ -1,10 +1,10 @@
-"""Time as Bedrock writes it: ISO 8601 in UTC, with no or six fractional digits. And the Clock type."""
+"""Time as Bedrock writes it: ISO 8601 in UTC, none or six fractional digits. And the Clock type."""
 
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 
 Clock = Callable[[], datetime]
-"""Gives the present moment, in UTC, when called. Handed in everywhere: nothing else reads the time."""
+"""Gives the present moment, in UTC. Handed in everywhere: nothing else reads the time."""
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)

@@ -1,0 +1,58 @@
+# Two commands do all set-up on a fresh machine: `make demo` and `make test`.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+
+.DEFAULT_GOAL := help
+.PHONY: help demo run fmt check test test-fast test-clients generate docs bench clean
+
+help: ## print this
+	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 15
+
+$(READY): pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit("Outcrop needs Python 3.11 or newer, not " + sys.version.split()[0] + ": make PYTHON=/path/to/python3.11 …") if sys.version_info < (3, 11) else None'
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@echo "Setting up $(VENV) …"
+	@$(BIN)/python -m pip install --quiet --upgrade 'pip>=25.1' 2>&1 | grep -v '^WARNING: Location' || true
+	@$(BIN)/python -m pip install --quiet --editable . --group dev --group demo
+	@touch $@
+
+demo: $(READY) ## the main job, start to end, on the model that ships with Outcrop (KEEP=1 leaves the server running)
+	@KEEP=$(KEEP) $(BIN)/python scripts/demo.py
+
+run: $(READY) ## serve from the working tree
+	$(BIN)/outcrop serve
+
+fmt: $(READY) ## format, and mend what can be mended
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+check: $(READY) ## everything CI checks but tests
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/pyright
+	$(BIN)/lint-imports
+	$(BIN)/python tools/gen_shapes.py --check
+	$(BIN)/python tools/compatibility.py --check
+	$(BIN)/python tools/fragments.py --check
+
+test: $(READY) ## every test, real PostgreSQL included
+	$(BIN)/pytest -m 'not client' -n 2 --dist loadgroup
+
+test-fast: $(READY) ## the tests that need no server and no database: on every save
+	$(BIN)/pytest -m 'not client and not slow' tests/wire tests/iam tests/runtime tests/control
+
+test-clients: $(READY) ## third-party clients and tools, each in an environment of its own
+	$(BIN)/pytest -m client tests/clients
+
+generate: $(READY) ## wire shapes from botocore's service models, and the compatibility table
+	$(BIN)/python tools/gen_shapes.py
+	$(BIN)/python tools/compatibility.py
+
+bench: $(READY) ## what must stay fast, as ratios against a reference in the same run
+	$(BIN)/python -m benchmarks
+
+clean: ## forget the virtual environment and every cache
+	rm -rf $(VENV) .cache .mypy_cache .ruff_cache .pytest_cache .hypothesis dist build

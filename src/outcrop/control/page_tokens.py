@@ -1,0 +1,78 @@
+"""nextToken: where a listing goes on, sealed so that only the listing that gave it can use it."""
+
+import base64
+import binascii
+import hashlib
+import hmac
+from datetime import timedelta
+from typing import Generic, TypeVar
+
+import msgspec
+
+from outcrop.iam.caller import Caller
+from outcrop.wire.errors import ValidationException
+from outcrop.wire.timestamps import Clock, to_micros
+
+LIFETIME = timedelta(hours=24)
+_MAC_BYTES = 16
+_STAMP_BYTES = 8
+
+PositionT = TypeVar("PositionT")
+
+
+class PageTokens(Generic[PositionT]):
+    """Seals the position of one operation's listing and opens it again.
+
+    A token names its moment and its position in clear; what it belongs to (operation, account,
+    Region, filters) is only in the authenticated data, so another listing's token does not open.
+    """
+
+    def __init__(
+        self, operation: str, position_type: type[PositionT], *, key: bytes, clock: Clock
+    ) -> None:
+        self._operation = operation
+        self._key = key
+        self._clock = clock
+        self._decoder = msgspec.json.Decoder(position_type)
+
+    def seal(self, position: PositionT, caller: Caller, filters: object) -> str:
+        stamp = to_micros(self._clock()).to_bytes(_STAMP_BYTES, "big")
+        content = stamp + msgspec.json.encode(position)
+        mac = self._mac(content, caller, filters)
+        return base64.urlsafe_b64encode(mac + content).rstrip(b"=").decode()
+
+    def open(self, token: str, caller: Caller, filters: object) -> PositionT:
+        """Raises ValidationException for a token that is forged, cut, foreign or expired."""
+        sealed = _unarmoured(token)
+        mac, content = sealed[:_MAC_BYTES], sealed[_MAC_BYTES:]
+        if not hmac.compare_digest(mac, self._mac(content, caller, filters)):
+            raise _refusal()
+        age = to_micros(self._clock()) - int.from_bytes(content[:_STAMP_BYTES], "big")
+        if age > LIFETIME // timedelta(microseconds=1):
+            raise _refusal()
+        return self._decoder.decode(content[_STAMP_BYTES:])
+
+    def _mac(self, content: bytes, caller: Caller, filters: object) -> bytes:
+        belongs_to = msgspec.json.encode(
+            (self._operation, caller.account_id, caller.region, filters, content)
+        )
+        return hmac.digest(self._key, belongs_to, hashlib.sha256)[:_MAC_BYTES]
+
+
+def _unarmoured(token: str) -> bytes:
+    try:
+        padded = token.encode("ascii") + b"=" * (-len(token) % 4)
+        sealed = base64.b64decode(padded, altchars=b"-_", validate=True)
+    except (UnicodeEncodeError, binascii.Error):
+        raise _refusal() from None
+    # base64 has spare bits at its end: only the one spelling that we gave opens.
+    if base64.urlsafe_b64encode(sealed).rstrip(b"=").decode() != token:
+        raise _refusal()
+    return sealed
+
+
+def _refusal() -> ValidationException:
+    # Amazon's text for these two operations is in no public source.
+    return ValidationException(
+        "The provided nextToken is invalid or has expired. Repeat the request without it."
+    )

@@ -1,0 +1,129 @@
+"""AWS Signature Version 4 from the verifier's side: pure functions of a request and a key.
+
+The rules are those of every service but Amazon S3: the path is normalised and then URI-encoded once
+more than it was on the wire (IAM User Guide, "Create a signed AWS API request").
+"""
+
+import re
+from hashlib import sha256
+from hmac import compare_digest, digest
+
+from outcrop.iam.authorization import ALGORITHM, TERMINATOR, Authorization, Scope, decoded
+from outcrop.wire.errors import InvalidSignatureException
+from outcrop.wire.http import HttpRequest
+
+UNSIGNED_PAYLOAD = "UNSIGNED-PAYLOAD"
+_EMPTY_SHA256 = sha256(b"").hexdigest()
+_PLAIN_PATH = re.compile(r"(?:/[A-Za-z0-9_~-][A-Za-z0-9_.~-]*)+")
+_UNSAFE_IN_PATH = re.compile(r"[^A-Za-z0-9_.~/-]")
+_UNSAFE = re.compile(r"[^A-Za-z0-9_.~-]")
+_WHITE_SPACE = re.compile(r"[ \t\r\n]+")
+
+
+def signing_key(secret_access_key: str, scope: Scope) -> bytes:
+    key = digest(f"AWS4{secret_access_key}".encode(), scope.date.encode(), "sha256")
+    for part in (scope.region, scope.service, TERMINATOR):
+        key = digest(key, part.encode(), "sha256")
+    return key
+
+
+def verify(
+    request: HttpRequest, authorization: Authorization, *, timestamp: str, scope: Scope, key: bytes
+) -> None:
+    """Raises unless the holder of `key` signed this very request at `timestamp`."""
+    canonical = canonical_request(request, authorization)
+    to_sign = string_to_sign(canonical, timestamp, scope)
+    expected = digest(key, to_sign.encode("latin-1"), "sha256").hex()
+    if not compare_digest(expected.encode(), _bytes(authorization.signature)):
+        # BerriAI/litellm#14763 shows Bedrock's whole text.
+        raise InvalidSignatureException(
+            "The request signature we calculated does not match the signature you provided."
+            " Check your AWS Secret Access Key and signing method."
+            " Consult the service documentation for details."
+            f"\n\nThe Canonical String for this request should have been\n'{canonical}'"
+            f"\n\nThe String-to-Sign should have been\n'{to_sign}'\n"
+        )
+
+
+def canonical_request(request: HttpRequest, authorization: Authorization) -> str:
+    names = sorted(authorization.signed_headers.lower().split(";"))
+    lines = [f"{name}:{_header_value(request.headers, name)}\n" for name in names]
+    query = canonical_query(
+        request.query_string, without="X-Amz-Signature" if authorization.presigned else None
+    )
+    return (
+        f"{request.method}\n{canonical_path(request.raw_path)}\n{query}\n"
+        f"{''.join(lines)}\n{';'.join(names)}\n{payload_hash(request, authorization)}"
+    )
+
+
+def string_to_sign(canonical: str, timestamp: str, scope: Scope) -> str:
+    return f"{ALGORITHM}\n{timestamp}\n{scope}\n{sha256(_bytes(canonical)).hexdigest()}"
+
+
+def canonical_path(raw_path: str) -> str:
+    if _PLAIN_PATH.fullmatch(raw_path):
+        return raw_path
+    return _UNSAFE_IN_PATH.sub(_percent_encoded, _normalised(raw_path))
+
+
+def canonical_query(query_string: str, *, without: str | None = None) -> str:
+    pairs: list[tuple[str, str]] = []
+    for pair in query_string.split("&"):
+        name, _, value = pair.partition("=")
+        encoded_name = _encoded(name)
+        if pair and encoded_name != without:
+            pairs.append((encoded_name, _encoded(value)))
+    pairs.sort()
+    return "&".join([f"{name}={value}" for name, value in pairs])
+
+
+def payload_hash(request: HttpRequest, authorization: Authorization) -> str:
+    claimed = authorization.content_sha256
+    if claimed == UNSIGNED_PAYLOAD:
+        return UNSIGNED_PAYLOAD
+    if claimed.startswith("STREAMING-"):
+        # S3's text without the alternatives that only S3 has; Bedrock's own is not known.
+        raise InvalidSignatureException(
+            f"x-amz-content-sha256 must be {UNSIGNED_PAYLOAD}, or a valid sha256 value."
+            f" A payload signed in chunks ({_WHITE_SPACE.sub(' ', claimed)}) is not supported."
+        )
+    # Whatever else was claimed: a hash that is not the body's makes the signature not match.
+    return sha256(request.body).hexdigest() if request.body else _EMPTY_SHA256
+
+
+def _header_value(headers: dict[str, str], name: str) -> str:
+    value = headers.get(name)
+    if value is None:
+        # Over HTTP/2 the AWS SDK for JavaScript signs `:authority`; the edge calls it `host`.
+        value = headers.get("host", "") if name == ":authority" else ""
+    if "  " in value or "\t" in value or "\n" in value:
+        value = _WHITE_SPACE.sub(" ", value)
+    return value.strip(" ")
+
+
+def _normalised(path: str) -> str:
+    """Without empty, `.` and `..` segments, as every signer but S3's leaves them out."""
+    kept: list[str] = []
+    for segment in path.split("/"):
+        if segment == "..":
+            del kept[-1:]
+        elif segment not in {"", "."}:
+            kept.append(segment)
+    return f"/{'/'.join(kept)}/" if kept and path.endswith("/") else f"/{'/'.join(kept)}"
+
+
+def _encoded(component: str) -> str:
+    """Decoded and encoded again, so that every spelling of a value is the same value."""
+    if not _UNSAFE.search(component):
+        return component
+    return _UNSAFE.sub(_percent_encoded, decoded(component))
+
+
+def _percent_encoded(match: re.Match[str]) -> str:
+    return f"%{ord(match[0]):02X}"
+
+
+def _bytes(text: str) -> bytes:
+    """As they were on the wire: the edge decodes as latin-1."""
+    return text.encode("latin-1", "replace")

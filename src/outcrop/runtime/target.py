@@ -1,0 +1,215 @@
+"""What a modelId stands for: a foundation model, the Regions it may run in, and who answers."""
+
+from collections.abc import Sequence
+from typing import Protocol
+
+from msgspec import Struct
+
+from outcrop.fleet.fleet import ANYWHERE, Fleet
+from outcrop.fleet.router import Candidate
+from outcrop.iam.caller import Caller
+from outcrop.store.catalogue import Catalogue, FoundationModel
+from outcrop.store.records import InferenceProfileRecord, ProvisionedModelThroughputRecord
+from outcrop.wire.arn import Arn
+from outcrop.wire.errors import (
+    AccessDeniedException,
+    ModelNotReadyException,
+    ResourceNotFoundException,
+    ValidationException,
+)
+
+
+class InferenceProfiles(Protocol):
+    async def find(
+        self, account_id: str, region: str, inference_profile_id: str
+    ) -> InferenceProfileRecord | None: ...
+
+
+class ProvisionedModelThroughputs(Protocol):
+    async def find(
+        self, account_id: str, region: str, *, provisioned_model_id: str
+    ) -> ProvisionedModelThroughputRecord | None: ...
+
+
+class Target(Struct, frozen=True, kw_only=True):
+    """One call's model, for as long as the call lasts."""
+
+    model_id: str
+    """As the caller wrote it."""
+    foundation_model: FoundationModel
+    regions: tuple[str, ...]
+    """Where it may run, the source Region first if it may run there."""
+    candidates: tuple[Candidate, ...]
+    """Never empty."""
+    inference_profile_arn: str | None = None
+    provisioned_model_arn: str | None = None
+    stands_in: bool = False
+    """Whether the embedded model answers in place of the foundation model."""
+
+
+class _Meant(Struct, frozen=True, kw_only=True):
+    """What the identifier names, before anybody asks who serves it."""
+
+    foundation_model: FoundationModel
+    regions: tuple[str, ...]
+    inference_profile_arn: str | None = None
+    provisioned_model_arn: str | None = None
+
+
+class Targets:
+    def __init__(
+        self,
+        catalogue: Catalogue,
+        fleet: Fleet,
+        inference_profiles: InferenceProfiles,
+        provisioned_model_throughputs: ProvisionedModelThroughputs,
+    ) -> None:
+        self._catalogue = catalogue
+        self._fleet = fleet
+        self._inference_profiles = inference_profiles
+        self._provisioned = provisioned_model_throughputs
+
+    async def resolve(self, caller: Caller, model_id: str) -> Target:
+        """The target, or the exception that Amazon's runtime answers the identifier with."""
+        meant = await self._meant(caller, model_id)
+        candidates = self._fleet.candidates(meant.foundation_model.model_id, meant.regions)
+        stand_in = None if candidates else self._fleet.stand_in(meant.foundation_model)
+        if not candidates and stand_in is None:
+            # What Amazon says of a model that an account has not enabled: to the caller, the same.
+            raise AccessDeniedException(
+                "You don't have access to the model with the specified model ID."
+            )
+        return Target(
+            model_id=model_id,
+            foundation_model=meant.foundation_model,
+            regions=meant.regions,
+            candidates=tuple(candidates) if stand_in is None else (stand_in,),
+            inference_profile_arn=meant.inference_profile_arn,
+            provisioned_model_arn=meant.provisioned_model_arn,
+            stands_in=stand_in is not None,
+        )
+
+    async def _meant(self, caller: Caller, model_id: str) -> _Meant:
+        if model_id.startswith("arn:"):
+            return await self._by_arn(caller, model_id)
+        # The twelve characters of an application profile alone are not enough: Amazon wants its ARN.
+        return self._system_profile(caller, model_id) or self._foundation_model(caller, model_id)
+
+    async def _by_arn(self, caller: Caller, text: str) -> _Meant:
+        arn = _parsed(text)
+        owner = "" if arn.resource_type == "foundation-model" else caller.account_id
+        if arn != _as_of(caller, owner, arn.resource):
+            raise _invalid_identifier()
+        match arn.resource_type:
+            case "foundation-model":
+                return self._foundation_model(caller, arn.resource_id)
+            case "inference-profile":
+                found = self._system_profile(caller, arn.resource_id)
+            case "application-inference-profile":
+                found = await self._application_profile(caller, arn)
+            case "provisioned-model":
+                found = await self._provisioned_model(caller, arn)
+            case _:
+                found = None
+        if found is None:
+            raise _invalid_identifier()
+        return found
+
+    def _foundation_model(self, caller: Caller, model_id: str) -> _Meant:
+        model = self._catalogue.foundation_model(caller.region, model_id)
+        if model is not None and "ON_DEMAND" in model.inference_types_supported:
+            return _Meant(foundation_model=model, regions=(caller.region,))
+        # An id with a context length (`:0:200k`) can be bought, not called: it counts as known.
+        if model is None and self._catalogue.provisioned_model(caller.region, model_id) is None:
+            raise _invalid_identifier()
+        raise ValidationException(
+            f"Invocation of model ID {model_id} with on-demand throughput isn\u2019t supported."
+            " Retry your request with the ID or ARN of an inference profile that contains this"
+            " model."
+        )
+
+    def _system_profile(self, caller: Caller, profile_id: str) -> _Meant | None:
+        profile = self._catalogue.system_profile(caller.region, profile_id)
+        if profile is None:
+            return None
+        arn = _as_of(caller, caller.account_id, f"inference-profile/{profile_id}")
+        return self._through_profile(caller, str(arn), profile.model_arns)
+
+    async def _application_profile(self, caller: Caller, arn: Arn) -> _Meant | None:
+        record = await self._inference_profiles.find(
+            caller.account_id, caller.region, arn.resource_id
+        )
+        if record is None:
+            return None
+        return self._through_profile(caller, record.inference_profile_arn, record.model_arns)
+
+    def _through_profile(
+        self, caller: Caller, profile_arn: str, model_arns: Sequence[str]
+    ) -> _Meant | None:
+        models = [Arn.parse(model_arn) for model_arn in model_arns]
+        model = self._model_anywhere(caller, models[0].resource_id)
+        if model is None:
+            return None
+        return _Meant(
+            foundation_model=model,
+            regions=_source_first(caller.region, [arn.region for arn in models]),
+            inference_profile_arn=profile_arn,
+        )
+
+    async def _provisioned_model(self, caller: Caller, arn: Arn) -> _Meant | None:
+        record = await self._provisioned.find(
+            caller.account_id, caller.region, provisioned_model_id=arn.resource_id
+        )
+        if record is None:
+            # Decision: as for every other resource that is not there; Amazon's text is not known.
+            raise ResourceNotFoundException(
+                "Could not resolve the foundation model from the provided model identifier."
+            )
+        # While Updating, the model as it was still answers.
+        if record.status not in {"InService", "Updating"}:
+            raise ModelNotReadyException(
+                f"The provisioned model {record.provisioned_model_arn} is not ready to serve"
+                f" inference requests: its status is {record.status}. Wait and try your request"
+                " again."
+            )
+        return self._with_units(caller, record)
+
+    def _with_units(
+        self, caller: Caller, record: ProvisionedModelThroughputRecord
+    ) -> _Meant | None:
+        model_id = Arn.parse(record.foundation_model_arn).resource_id
+        variant = self._catalogue.provisioned_variant(caller.region, model_id)
+        model = self._model_anywhere(caller, variant.foundation_model if variant else model_id)
+        if model is None:
+            return None
+        return _Meant(
+            foundation_model=model,
+            regions=(caller.region,),
+            provisioned_model_arn=record.provisioned_model_arn,
+        )
+
+    def _model_anywhere(self, caller: Caller, model_id: str) -> FoundationModel | None:
+        """A profile may lead to Regions that list the model while the caller's does not."""
+        here = self._catalogue.foundation_model(caller.region, model_id)
+        return here or self._catalogue.model_anywhere(model_id)
+
+
+def _parsed(text: str) -> Arn:
+    try:
+        return Arn.parse(text)
+    except ValueError as error:
+        raise _invalid_identifier() from error
+
+
+def _as_of(caller: Caller, owner: str, resource: str) -> Arn:
+    return Arn(caller.partition, "bedrock", caller.region, owner, resource)
+
+
+def _source_first(source: str, regions: Sequence[str]) -> tuple[str, ...]:
+    """A global profile's region-less ARN stands for every Region, after those it names."""
+    named = sorted(regions, key=lambda region: (region == ANYWHERE, region != source))
+    return tuple(dict.fromkeys(named))
+
+
+def _invalid_identifier() -> ValidationException:
+    return ValidationException("The provided model identifier is invalid.")

@@ -1,0 +1,224 @@
+"""The command `outcrop`: serve, env, doctor, check-config, models.
+
+Each command imports what it needs when it runs: `--help` and `env` answer at once, and the parent
+process of a server stays small.
+"""
+# ruff: noqa: PLC0415 - the reason above
+
+import argparse
+import shlex
+import sys
+from collections.abc import Callable, Sequence
+from contextlib import AbstractAsyncContextManager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, NoReturn, TypeAlias
+
+from outcrop.server.config import Config, ConfigurationError, default_state, load_config
+from outcrop.server.endpoint import Endpoint, read_endpoint, write_endpoint
+
+Assemble: TypeAlias = Callable[[Config], AbstractAsyncContextManager[Any]]
+
+OVERRIDES = ("listen", "state", "workers", "allow_remote", "log_level")
+
+
+def main(arguments: Sequence[str] | None = None, *, assemble: Assemble | None = None) -> int:
+    """`assemble` opens what answers, if not the product: the server's own tests bring theirs."""
+    options = _parser().parse_args(arguments, argparse.Namespace(assemble=assemble or _assembled))
+    try:
+        code: int = options.run(options)
+    except ConfigurationError as error:
+        _fail(str(error))
+    except BrokenPipeError:
+        return 1
+    return code
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="outcrop", description="Amazon Bedrock's API on models you run."
+    )
+    parser.add_argument("--version", action=_Version)
+    commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
+    _add_serve(commands)
+    _add_env(commands)
+    _add_doctor(commands)
+    _add_check_config(commands)
+    _add_models(commands)
+    return parser
+
+
+class _Version(argparse.Action):
+    def __init__(self, option_strings: Sequence[str], dest: str) -> None:
+        super().__init__(option_strings, dest, nargs=0, help="print the version")
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: object) -> NoReturn:
+        from importlib.metadata import version
+
+        print(f"outcrop {version('outcrop')}")
+        parser.exit()
+
+
+def _add_serve(commands: Any) -> None:
+    serve = commands.add_parser("serve", help="run the server until it is told to stop")
+    serve.add_argument("--listen", metavar="ADDRESS:PORT", help="default: 127.0.0.1:8787")
+    _add_state(serve)
+    _add_config(serve)
+    serve.add_argument("--workers", type=int, metavar="N", help="processes; default: 1")
+    serve.add_argument(
+        "--allow-remote",
+        action="store_true",
+        default=None,
+        help="listen on other addresses than loopback, without TLS",
+    )
+    serve.add_argument("--log-level", choices=["debug", "info", "warning", "error"])
+    serve.set_defaults(run=_serve)
+
+
+def _add_env(commands: Any) -> None:
+    env = commands.add_parser(
+        "env", help='print exports that point AWS tools at the server: eval "$(outcrop env)"'
+    )
+    _add_state(env)
+    env.add_argument("--url", help="default: where the server last served")
+    env.set_defaults(run=_env)
+
+
+def _add_doctor(commands: Any) -> None:
+    doctor = commands.add_parser("doctor", help="say what is wrong and how to mend it")
+    _add_state(doctor)
+    _add_config(doctor)
+    doctor.add_argument("--url", help="default: where the server last served")
+    doctor.set_defaults(run=_doctor)
+
+
+def _add_check_config(commands: Any) -> None:
+    check = commands.add_parser("check-config", help="say whether a configuration can be used")
+    check.add_argument("config", type=Path, metavar="FILE")
+    check.set_defaults(run=_check_config)
+
+
+def _add_models(commands: Any) -> None:
+    models = commands.add_parser("models", help="the models that Outcrop ships")
+    actions = models.add_subparsers(title="commands", required=True, metavar="COMMAND")
+    pull = actions.add_parser("pull", help="fetch the embedded model's weights ahead of time")
+    _add_config(pull)
+    pull.set_defaults(run=_pull_models)
+
+
+def _add_state(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--state", type=Path, metavar="DIR", help=f"default: {default_state()}")
+
+
+def _add_config(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--config", type=Path, metavar="FILE", help="a TOML file; default: none")
+
+
+def _config(options: argparse.Namespace) -> Config:
+    given = {name: getattr(options, name, None) for name in OVERRIDES}
+    return load_config(
+        options.config, {name: value for name, value in given.items() if value is not None}
+    )
+
+
+def _serve(options: argparse.Namespace) -> int:
+    from outcrop.iam.access_keys import make_state_dir
+    from outcrop.server.logs import configure_logging
+    from outcrop.server.supervisor import serve
+
+    config = _config(options)
+    configure_logging(config.log_level)
+    try:
+        make_state_dir(config.state)
+    except OSError as error:
+        raise ConfigurationError(f"state = {config.state}: {error.strerror}") from error
+
+    def announce(url: str) -> None:
+        write_endpoint(config.state, Endpoint(url=url, region=config.region))
+        print(_banner(config, url), file=sys.stderr, flush=True)
+
+    return serve(config, assemble=options.assemble, announce=announce)
+
+
+def _assembled(config: Config) -> AbstractAsyncContextManager[Any]:
+    from outcrop.server.wiring import assembled
+
+    return assembled(config, clock=_utc_now)
+
+
+def _utc_now() -> datetime:
+    return datetime.now(UTC)  # noqa: TID251 - this is the Clock that everything else is given
+
+
+def _banner(config: Config, url: str) -> str:
+    state = "" if config.state == default_state() else f" --state {shlex.quote(str(config.state))}"
+    lines = [
+        f"Outcrop serves Amazon Bedrock's API at {url}",
+        f"State: {config.state}",
+        f'Point AWS tools at it: eval "$(outcrop env{state})"',
+    ]
+    if config.stands_in:
+        lines.append(
+            "The small embedded model stands in for every text model of the catalogue"
+            " (see x-outcrop-served-by in each answer)."
+        )
+    return "\n".join(lines)
+
+
+def _env(options: argparse.Namespace) -> int:
+    from outcrop.iam.access_keys import RootAccessKeyError, read_root_access_key
+
+    state = options.state or default_state()
+    try:
+        key = read_root_access_key(state)
+    except RootAccessKeyError as error:
+        _fail(str(error))
+    endpoint = read_endpoint(state)
+    url = (options.url or endpoint.url).rstrip("/")
+    for name, value in {
+        "AWS_ACCESS_KEY_ID": key.access_key_id,
+        "AWS_SECRET_ACCESS_KEY": key.secret_access_key,
+        "AWS_REGION": endpoint.region,
+        "AWS_DEFAULT_REGION": endpoint.region,
+        "AWS_ENDPOINT_URL_BEDROCK": url,
+        "AWS_ENDPOINT_URL_BEDROCK_RUNTIME": url,
+    }.items():
+        print(f"export {name}={shlex.quote(value)}")
+    return 0
+
+
+def _doctor(options: argparse.Namespace) -> int:
+    from outcrop.server.doctor import examine
+
+    findings = examine(
+        config_path=options.config, state=options.state, url=options.url, clock=_utc_now
+    )
+    healthy = True
+    for finding in findings:
+        print(finding.text(), flush=True)
+        healthy = healthy and not finding.mend
+    return 0 if healthy else 1
+
+
+def _check_config(options: argparse.Namespace) -> int:
+    load_config(options.config, {})
+    print(f"{options.config} can be used")
+    return 0
+
+
+def _pull_models(options: argparse.Namespace) -> int:
+    import asyncio
+
+    from outcrop.fleet.weights import SMOLLM2, WeightsUnavailableError, pull
+
+    try:
+        asyncio.run(pull(SMOLLM2, _config(options).cache, print))
+    except WeightsUnavailableError as error:
+        _fail(str(error))
+    print(f"{SMOLLM2.name} is there")
+    return 0
+
+
+def _fail(message: str) -> NoReturn:
+    print(f"outcrop: {message}", file=sys.stderr)
+    sys.exit(1)

@@ -1,0 +1,179 @@
+"""What an operator decides: one frozen record, read once from TOML and the command line.
+
+docs/configuration.md documents every key; tests/server/test_configuration_page.py compares the two.
+"""
+
+import ipaddress
+import os
+import re
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import msgspec
+from msgspec import Meta, Struct, field
+
+from outcrop.fleet.config import EmbeddedConfig, ModelServerConfig
+
+DEFAULT_LISTEN = "127.0.0.1:8787"
+
+Positive = Annotated[int, Meta(ge=1)]
+Seconds = Annotated[float, Meta(gt=0, le=86_400)]
+Region = Annotated[str, Meta(pattern=r"\A[a-z]{2,8}(-[a-z]{1,16}){1,4}-[0-9]{1,2}\Z")]
+
+
+class ConfigurationError(Exception):
+    """The configuration cannot be used; the message names the file and the key."""
+
+
+class LimitsConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What one client may ask of the server before anything is known about it."""
+
+    max_body_bytes: Positive = 26_214_400  # InvokeModel's modelled maximum is 25,000,000
+    max_buffered_bytes: Positive = 268_435_456  # bodies of all requests in progress in one worker
+    max_header_bytes: Annotated[int, Meta(ge=1_024, le=262_144)] = 65_536  # a request's, in all
+    max_uri_bytes: Annotated[int, Meta(ge=1_024, le=65_534)] = 16_384  # path and query
+    receive_header_timeout_s: Seconds = 30  # also how long an idle HTTP/1.1 connection stays open
+    receive_body_timeout_s: Seconds = 60
+    send_timeout_s: Seconds = 60  # how long a client may leave a stream unread
+    max_connections: Positive = 1_024  # of one worker; further ones wait to be accepted
+    # The whole stop must end within ten seconds, so what drains has eight.
+    drain_timeout_s: Annotated[float, Meta(ge=0, le=8)] = 8
+
+
+class InferenceProfilesConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    quota: Positive = 1_000  # application profiles of one account and Region
+    list_without_type: Literal["all", "system_defined"] = "all"
+
+
+class ProvisionedThroughputConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    quota: Positive = 1_000  # provisioned models of one account and Region
+    model_units_quota: Positive = 1_000  # model units of one provisioned model
+    creating_s: Annotated[float, Meta(ge=0, le=86_400)] = 5  # how long Creating lasts
+    updating_s: Annotated[float, Meta(ge=0, le=86_400)] = 5  # how long Updating lasts
+
+
+def default_state() -> Path:
+    return _base_folder("XDG_STATE_HOME", ".local/state") / "outcrop"
+
+
+def default_cache() -> Path:
+    return _base_folder("XDG_CACHE_HOME", ".cache") / "outcrop"
+
+
+def _base_folder(variable: str, in_home: str) -> Path:
+    """A base folder of the XDG specification, which ignores relative ones."""
+    base = Path(os.environ.get(variable, ""))
+    return base if base.is_absolute() else Path.home() / in_home
+
+
+class Config(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    listen: str = DEFAULT_LISTEN  # address:port; port 0 takes a free one
+    allow_remote: bool = False  # listen on other addresses than loopback, without TLS
+    state: Path = field(default_factory=default_state)  # a folder, made with mode 0700
+    cache: Path = field(default_factory=default_cache)  # a folder; for the embedded model's weights
+    workers: Annotated[int, Meta(ge=1, le=256)] = 1  # processes
+    region: Region = "us-east-1"  # what `outcrop env` exports
+    database_url: str | None = None  # postgresql://…; none: SQLite in the state folder
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+    limits: LimitsConfig = field(default_factory=LimitsConfig)
+    inference_profiles: InferenceProfilesConfig = field(default_factory=InferenceProfilesConfig)
+    provisioned_throughput: ProvisionedThroughputConfig = field(
+        default_factory=ProvisionedThroughputConfig
+    )
+    embedded: EmbeddedConfig = field(default_factory=EmbeddedConfig)
+    model_servers: tuple[ModelServerConfig, ...] = ()
+
+    def __post_init__(self) -> None:
+        host, _ = split_address(self.listen)
+        if not (self.allow_remote or is_loopback(host)):
+            raise ValueError(REMOTE_REFUSED.format(host=host))
+        if self.database_url is not None:
+            _require_postgresql(self.database_url)
+
+    @property
+    def sqlite_path(self) -> Path:
+        return self.state / "outcrop.sqlite3"
+
+    @property
+    def stands_in(self) -> bool:
+        """Whether the embedded model answers for every text model of the catalogue."""
+        stand_in = self.embedded.stand_in
+        return self.embedded.enabled and (not self.model_servers if stand_in is None else stand_in)
+
+
+REMOTE_REFUSED = (
+    "listen = {host} is not a loopback address, and requests would cross the network unencrypted; "
+    "set allow_remote = true (or --allow-remote) if that network is trusted or TLS ends before it"
+)
+
+
+def load_config(path: Path | None, overrides: Mapping[str, object]) -> Config:
+    """The file's settings, if there is one, with the command line's on top."""
+    settings = {**(_read_toml(path) if path else {}), **overrides}
+    try:
+        return msgspec.convert(settings, Config, dec_hook=_path)
+    except msgspec.ValidationError as error:
+        where = f"{path}: " if path else ""
+        raise ConfigurationError(f"{where}{_worded(str(error))}") from error
+
+
+def _worded(refusal: str) -> str:
+    """The words of msgspec with the key in front: "unknown key `limits.max_bdy_bytes`"."""
+    unknown = _UNKNOWN_KEY.fullmatch(refusal)
+    if unknown:
+        return (
+            f"unknown key `{unknown['path'] or ''}{'.' if unknown['path'] else ''}{unknown['key']}`"
+        )
+    elsewhere = _AT_KEY.fullmatch(refusal)
+    return f"`{elsewhere['path']}`: {elsewhere['what']}" if elsewhere else refusal
+
+
+_UNKNOWN_KEY = re.compile(
+    r"Object contains unknown field `(?P<key>.*?)`(?: - at `\$\.(?P<path>.*)`)?"
+)
+_AT_KEY = re.compile(r"(?P<what>.*) - at `\$\.(?P<path>.*)`", re.DOTALL)
+
+
+def split_address(listen: str) -> tuple[str, int]:
+    """`127.0.0.1:8787`, `localhost:8787`, `[::1]:8787` → host and port."""
+    host, colon, port = listen.rpartition(":")
+    host = host.removeprefix("[").removesuffix("]")
+    if not (colon and host and port.isascii() and port.isdigit() and int(port) <= 65_535):
+        raise ValueError(f"listen = {listen!r} is not address:port")
+    return host, int(port)
+
+
+def is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def url_of(host: str, port: int) -> str:
+    """Where a client on this machine reaches a server that listens there."""
+    reachable = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104 - compared, not bound
+    return f"http://[{reachable}]:{port}" if ":" in reachable else f"http://{reachable}:{port}"
+
+
+def _read_toml(path: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigurationError(f"{path}: {error.strerror}") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigurationError(f"{path}: {error}") from error
+
+
+def _path(kind: type, value: object) -> object:
+    if kind is Path and isinstance(value, str | Path):
+        return Path(value).expanduser()
+    raise ValueError(f"Expected `str`, got `{type(value).__name__}`")
+
+
+def _require_postgresql(url: str) -> None:
+    if not url.startswith(("postgresql://", "postgres://")):
+        scheme = url.partition(":")[0]
+        raise ValueError(f"database_url begins with {scheme!r}, not with postgresql://")

@@ -1,0 +1,228 @@
+"""What is wrong with an installation, and how to mend it: `outcrop doctor`."""
+
+import asyncio
+import importlib.util
+import os
+import sqlite3
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import AbstractAsyncContextManager
+from importlib.metadata import version
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from msgspec import Struct
+
+from outcrop.fleet.config import InvalidFleetConfigError, ModelServerConfig, api_key
+from outcrop.fleet.embedded_folder import embedded_status
+from outcrop.fleet.weights import SMOLLM2
+from outcrop.iam.access_keys import (
+    RootAccessKey,
+    RootAccessKeyError,
+    exposed_paths,
+    read_root_access_key,
+)
+from outcrop.server.config import Config, ConfigurationError, load_config
+from outcrop.server.endpoint import read_endpoint
+from outcrop.server.probe import ProbeFailedError, ask_inference_profiles, port_is_free
+from outcrop.store.database import Database
+from outcrop.store.errors import StoreError
+from outcrop.store.migrations import MIGRATIONS
+from outcrop.store.postgres import open_postgres
+from outcrop.store.sqlite import OLDEST, open_sqlite
+from outcrop.wire.timestamps import Clock
+
+CONNECT_S = 3.0
+
+
+class Finding(Struct, frozen=True):
+    what: str
+    mend: str = ""
+    """What to do about it; empty when all is well."""
+
+    def text(self) -> str:
+        return f"WRONG  {self.what}\n       {self.mend}" if self.mend else f"ok     {self.what}"
+
+
+def examine(
+    *, config_path: Path | None, state: Path | None, url: str | None, clock: Clock
+) -> Iterator[Finding]:
+    """One finding after another, each as soon as it is known."""
+    yield from _software()
+    overrides = {} if state is None else {"state": state}
+    try:
+        config = load_config(config_path, overrides)
+    except ConfigurationError as error:
+        yield Finding(str(error), "correct that key; docs/configuration.md lists all of them")
+        config = load_config(None, overrides)
+    else:
+        yield Finding(f"configuration {config_path or '(none: the defaults)'} can be used")
+    yield from _state(config)
+    yield from _database(config)
+    yield from _embedded(config)
+    for server in config.model_servers:
+        yield _model_server(server)
+    yield from _server(config, url, clock)
+
+
+def _software() -> Iterator[Finding]:
+    names = ("outcrop", "granian", "msgspec", "uvloop")
+    yield Finding(
+        f"Python {sys.version.split()[0]}, "
+        + ", ".join(f"{name} {version(name)}" for name in names)
+    )
+    oldest = ".".join(map(str, OLDEST))
+    yield Finding(
+        f"SQLite {sqlite3.sqlite_version}",
+        ""
+        if sqlite3.sqlite_version_info >= OLDEST
+        else f"use a Python built with SQLite {oldest} or newer, or set database_url",
+    )
+
+
+def _state(config: Config) -> Iterator[Finding]:
+    state = config.state
+    if not state.exists():
+        yield Finding(f"state folder {state} is not there yet: the first `outcrop serve` makes it")
+        return
+    if not (state.is_dir() and os.access(state, os.R_OK | os.W_OK | os.X_OK)):
+        yield Finding(
+            f"state folder {state} cannot be written by this user",
+            f"make it a folder of this user (chown), or take another with --state {state}-2",
+        )
+        return
+    yield Finding(f"state folder {state} can be written")
+    for path in exposed_paths(state):
+        mode = "700" if path.is_dir() else "600"
+        yield Finding(f"{path} can be read by other users", f"chmod {mode} {path}")
+    yield _credentials(state)
+
+
+def _credentials(state: Path) -> Finding:
+    try:
+        key = read_root_access_key(state)
+    except RootAccessKeyError as error:
+        return Finding(str(error), "outcrop serve")
+    return Finding(f"root access key of account {key.account_id} is in {state}")
+
+
+def _database(config: Config) -> Iterator[Finding]:
+    if config.database_url is None and not config.sqlite_path.exists():
+        yield Finding(f"database {config.sqlite_path} is not there yet")
+        return
+    where, opened, mend = _engine_of(config)
+    try:
+        yield _schema(where, asyncio.run(_schema_version(opened)))
+    except StoreError as error:
+        yield Finding(f"{where}: {error}", mend)
+
+
+def _engine_of(config: Config) -> tuple[str, AbstractAsyncContextManager[Database], str]:
+    if config.database_url is None:
+        path = config.sqlite_path
+        mend = "restore it from a backup, or move it away to begin anew"
+        return f"database {path}", open_sqlite(path), mend
+    # Never the whole URL: it may hold a password.
+    where = f"PostgreSQL at {urlsplit(config.database_url).hostname}"
+    mend = "check database_url, and that `outcrop serve` has made its tables there once"
+    return where, open_postgres(config.database_url), mend
+
+
+async def _schema_version(opened: AbstractAsyncContextManager[Database]) -> int:
+    async with opened as database:
+        rows = await database.fetch("SELECT version FROM schema_version")
+    return int(rows[0][0]) if rows else 0
+
+
+def _schema(where: str, schema: int) -> Finding:
+    if schema > len(MIGRATIONS):
+        return Finding(
+            f"{where} has schema {schema}, newer than this Outcrop's {len(MIGRATIONS)}",
+            "run the version that was here before, or a newer one",
+        )
+    return Finding(f"{where} answers (schema {schema} of {len(MIGRATIONS)})")
+
+
+def _embedded(config: Config) -> Iterator[Finding]:
+    if not config.embedded.enabled:
+        yield Finding("embedded model is turned off")
+        return
+    yield _engine()
+    yield _weights(config)
+    status = embedded_status(config.state) if config.state.exists() else None
+    if status and status.state == "failing":
+        yield Finding(f"embedded model fails: {status.detail}", "see embedded/worker.log there")
+
+
+def _engine() -> Finding:
+    if importlib.util.find_spec("xllamacpp") is None:
+        return Finding("the embedded engine is not installed", "pip install xllamacpp")
+    # In a process of its own: a library that fits badly may end the process that loads it.
+    tried = subprocess.run(
+        [sys.executable, "-c", "import xllamacpp"], check=False, capture_output=True, text=True
+    )
+    if tried.returncode == 0:
+        return Finding(f"embedded engine xllamacpp {version('xllamacpp')} loads")
+    last = tried.stderr.strip().rpartition("\n")[2] or f"ended with {tried.returncode}"
+    mend = (
+        "install the OpenMP runtime: apt-get install libgomp1, or dnf install libgomp"
+        if "libgomp" in last
+        else "pip install --force-reinstall xllamacpp, or set embedded.enabled = false"
+    )
+    return Finding(f"the embedded engine does not load: {last}", mend)
+
+
+def _weights(config: Config) -> Finding:
+    own = config.embedded.model_path
+    if own is not None:
+        return Finding(
+            f"embedded.model_path = {own}",
+            "" if Path(own).is_file() else "there is no such file: correct the path",
+        )
+    if SMOLLM2.are_in(config.cache):
+        return Finding(f"weights of {SMOLLM2.name} are in {config.cache}")
+    return Finding(
+        f"weights of {SMOLLM2.name} are not here yet: first use fetches them,"
+        " or `outcrop models pull` now"
+    )
+
+
+def _model_server(server: ModelServerConfig) -> Finding:
+    where = urlsplit(server.url)
+    port = where.port or (443 if where.scheme == "https" else 80)
+    try:
+        api_key(server, os.environ)
+    except InvalidFleetConfigError as error:
+        return Finding(str(error), "set it where `outcrop serve` starts")
+    free = port_is_free(where.hostname or "", port, CONNECT_S)
+    return Finding(
+        f"model server {server.name} at {server.url} " + ("does not answer" if free else "answers"),
+        "start it, or correct its url" if free else "",
+    )
+
+
+def _server(config: Config, url: str | None, clock: Clock) -> Iterator[Finding]:
+    endpoint = read_endpoint(config.state)
+    where = urlsplit(url or endpoint.url)
+    host, port = where.hostname or "", where.port or 80
+    if port_is_free(host, port, CONNECT_S):
+        yield Finding(f"no server runs at {host}:{port} (`outcrop serve` starts one)")
+        return
+    try:
+        key = read_root_access_key(config.state)
+    except RootAccessKeyError:
+        yield Finding(
+            f"something answers at {host}:{port}, and not for this state folder",
+            "give `outcrop doctor` that server's --state, or `outcrop serve` another --listen",
+        )
+        return
+    yield _answers(f"http://{host}:{port}", key, endpoint.region, clock)
+
+
+def _answers(url: str, key: RootAccessKey, region: str, clock: Clock) -> Finding:
+    try:
+        count = ask_inference_profiles(url, key, region=region, clock=clock, timeout_s=CONNECT_S)
+    except ProbeFailedError as error:
+        return Finding(f"server at {url}: {error}", error.mend)
+    return Finding(f"server at {url} answers a signed ListInferenceProfiles ({count} profiles)")

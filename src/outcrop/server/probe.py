@@ -1,0 +1,101 @@
+"""Asks a running server one signed question, as an AWS SDK would."""
+
+import socket
+from datetime import datetime, timedelta
+from email.utils import parsedate_to_datetime
+from hmac import digest
+from http.client import HTTPConnection, HTTPException
+from urllib.parse import urlsplit
+
+import msgspec
+
+from outcrop.iam.access_keys import RootAccessKey
+from outcrop.iam.authorization import ALGORITHM, MAX_SKEW, Authorization, Scope
+from outcrop.iam.sigv4 import canonical_request, signing_key, string_to_sign
+from outcrop.wire.http import HttpRequest
+from outcrop.wire.timestamps import Clock
+
+SIGNED_HEADERS = "host;x-amz-date"
+
+
+class ProbeFailedError(Exception):
+    def __init__(self, what: str, *, mend: str) -> None:
+        super().__init__(what)
+        self.mend = mend
+
+
+def port_is_free(host: str, port: int, timeout_s: float) -> bool:
+    """Whether nobody answers there."""
+    try:
+        socket.create_connection((host, port), timeout_s).close()
+    except OSError:
+        return True
+    return False
+
+
+def ask_inference_profiles(
+    url: str, key: RootAccessKey, *, region: str, clock: Clock, timeout_s: float
+) -> int:
+    """How many inference profiles the first page has."""
+    where = urlsplit(url)
+    connection = HTTPConnection(where.hostname or "", where.port, timeout=timeout_s)
+    try:
+        connection.request(
+            "GET", "/inference-profiles", headers=_signed(where.netloc, key, region, clock())
+        )
+        answer = connection.getresponse()
+        body = answer.read()
+    except (OSError, HTTPException) as error:
+        raise ProbeFailedError(
+            f"no HTTP answer: {str(error) or type(error).__name__}",
+            mend="another program may listen there: give `outcrop serve` another --listen",
+        ) from error
+    finally:
+        connection.close()
+    _check_clock(answer.headers.get("date"), clock())
+    if answer.status != 200:
+        raise ProbeFailedError(
+            f"it refuses the root access key ({answer.status} {answer.reason})",
+            mend="it may serve another state folder: see --state and --url",
+        )
+    return _count(body)
+
+
+def _signed(host: str, key: RootAccessKey, region: str, now: datetime) -> dict[str, str]:
+    timestamp = now.strftime("%Y%m%dT%H%M%SZ")
+    scope = Scope(key.access_key_id, timestamp[:8], region, "bedrock")
+    headers = {"host": host, "x-amz-date": timestamp}
+    unsigned = Authorization(
+        algorithm=ALGORITHM,
+        credential=f"{key.access_key_id}/{scope}",
+        signed_headers=SIGNED_HEADERS,
+        signature="",
+        date=timestamp,
+        security_token="",
+        content_sha256="",
+        presigned=False,
+    )
+    request = HttpRequest(method="GET", raw_path="/inference-profiles", headers=headers)
+    to_sign = string_to_sign(canonical_request(request, unsigned), timestamp, scope)
+    signature = digest(signing_key(key.secret_access_key, scope), to_sign.encode(), "sha256").hex()
+    credential = f"Credential={unsigned.credential}, SignedHeaders={SIGNED_HEADERS}"
+    return {**headers, "authorization": f"{ALGORITHM} {credential}, Signature={signature}"}
+
+
+def _check_clock(date: str | None, now: datetime) -> None:
+    skew = parsedate_to_datetime(date) - now if date else timedelta()
+    if abs(skew) > MAX_SKEW:
+        raise ProbeFailedError(
+            f"its clock differs from this machine's by {abs(skew).total_seconds():.0f} seconds",
+            mend="set both clocks right (NTP): signatures are refused beyond five minutes",
+        )
+
+
+def _count(body: bytes) -> int:
+    try:
+        return len(msgspec.json.decode(body)["inferenceProfileSummaries"])
+    except (msgspec.DecodeError, KeyError, TypeError) as error:
+        raise ProbeFailedError(
+            "what answers is not Outcrop",
+            mend="another program listens there: give `outcrop serve` another --listen",
+        ) from error

@@ -1,0 +1,100 @@
+"""One worker process: an event loop, the assembled App, and its HTTP server, from start to stop."""
+
+import asyncio
+import gc
+import os
+import signal
+import socket
+import sys
+import threading
+import traceback
+from multiprocessing import parent_process
+from multiprocessing.connection import Connection
+from typing import cast
+
+import uvloop
+
+from outcrop.server import connections
+from outcrop.server.config import Config
+from outcrop.server.edge import Edge
+from outcrop.server.http_server import HttpServer
+from outcrop.server.logs import configure_logging
+from outcrop.server.supervisor import Assemble
+
+# How often to look for connections that never said anything.
+SILENCE_CHECK_S = 5.0
+
+
+def run_worker(
+    config: Config, listener: socket.socket, ready: Connection, assemble: Assemble
+) -> None:
+    """Returns after a stop that was asked for; exits with 1, having said why, if it cannot run."""
+    _leave_with_parent()
+    configure_logging(config.log_level)
+    try:
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            runner.run(_work(config, listener, ready, assemble))
+    except Exception as error:  # noqa: BLE001 - whatever it was, it is told once and ends the process
+        _tell(error)
+        sys.exit(1)
+
+
+async def _work(
+    config: Config, listener: socket.socket, ready: Connection, assemble: Assemble
+) -> None:
+    limits = config.limits
+    port = listener.getsockname()[1]
+    async with assemble(config) as app, asyncio.TaskGroup() as tasks:
+        edge = Edge(app, limits=limits, tasks=tasks, abort=connections.cut)
+        stop = _stop_event()
+        server = HttpServer(edge, listener, limits)
+        guard = tasks.create_task(_cut_silent(port, limits.receive_header_timeout_s))
+        # What was made so far lives as long as the process: let the collector pass it over.
+        gc.collect()
+        gc.freeze()
+        ready.send_bytes(b"ready")
+        await stop.wait()
+        guard.cancel()
+        await server.stop(limits.drain_timeout_s)
+
+
+async def _cut_silent(port: int, timeout_s: float) -> None:
+    while hasattr(socket, "TCP_INFO"):
+        await asyncio.sleep(min(SILENCE_CHECK_S, timeout_s))
+        connections.cut_silent(port, timeout_s=timeout_s)
+
+
+def _stop_event() -> asyncio.Event:
+    stop = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    return stop
+
+
+def _leave_with_parent() -> None:
+    """A parent that is killed takes its workers with it: nobody else would end them."""
+    parent = parent_process()
+    assert parent
+
+    def leave() -> None:
+        parent.join()
+        os._exit(1)
+
+    threading.Thread(target=leave, name="leave-with-parent", daemon=True).start()
+
+
+def _tell(error: Exception) -> None:
+    """One line for what an operator can mend; the traceback too when it is our own mistake."""
+    error = _single(error)
+    if not (isinstance(error, OSError) or type(error).__module__.startswith("outcrop.")):
+        traceback.print_exception(error)
+    sys.stderr.write(f"outcrop: cannot serve: {error}\n")
+    sys.stderr.flush()
+
+
+def _single(error: Exception) -> Exception:
+    """What a task group wraps when just one thing went wrong."""
+    if not isinstance(error, ExceptionGroup):
+        return error
+    wrapped = cast("ExceptionGroup[Exception]", error)
+    return _single(wrapped.exceptions[0]) if len(wrapped.exceptions) == 1 else wrapped

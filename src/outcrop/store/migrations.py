@@ -1,0 +1,124 @@
+"""The schema, step by step: one text for both engines, in PostgreSQL's spelling."""
+
+from collections.abc import Sequence
+
+from outcrop.store.database import Database, Transaction
+from outcrop.store.errors import SchemaError
+
+# A step that was released is never edited: a database out there has it.
+# Rows of a resource are numbered, within an account and Region (a "scope"), in order of creation:
+# row_id = scope_id << 36 | number (store/scopes.py). What the store only reads and writes whole is
+# JSON in `record`; what it searches by stands in a column besides.
+FIRST = (
+    "CREATE TABLE accounts (account_id TEXT NOT NULL PRIMARY KEY, created_at BIGINT NOT NULL)",
+    """CREATE TABLE access_keys (
+        access_key_id TEXT NOT NULL PRIMARY KEY,
+        account_id TEXT NOT NULL REFERENCES accounts,
+        secret_access_key TEXT NOT NULL,
+        created_at BIGINT NOT NULL
+    )""",
+    "CREATE TABLE secrets (name TEXT NOT NULL PRIMARY KEY, secret BYTEA NOT NULL)",
+    """CREATE TABLE scopes (
+        scope_id BIGINT GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+        kind TEXT NOT NULL,
+        account_id TEXT NOT NULL,
+        region TEXT NOT NULL,
+        live_count BIGINT NOT NULL,
+        created_count BIGINT NOT NULL,
+        last_created_at BIGINT NOT NULL,
+        sealed_until BIGINT NOT NULL,
+        UNIQUE (kind, account_id, region)
+    )""",
+    """CREATE TABLE client_tokens (
+        scope_id BIGINT NOT NULL,
+        token TEXT NOT NULL,
+        operation TEXT NOT NULL,
+        fingerprint TEXT NOT NULL,
+        record TEXT NOT NULL,
+        created_at BIGINT NOT NULL,
+        PRIMARY KEY (scope_id, operation, token)
+    ) /* WITHOUT ROWID */""",
+    "CREATE INDEX client_tokens_by_age ON client_tokens (scope_id, created_at)",
+    """CREATE TABLE tags (
+        resource_arn TEXT NOT NULL,
+        tag_key TEXT NOT NULL,
+        tag_value TEXT NOT NULL,
+        PRIMARY KEY (resource_arn, tag_key)
+    ) /* WITHOUT ROWID */""",
+    """CREATE TABLE inference_profiles (
+        row_id BIGINT NOT NULL PRIMARY KEY,
+        scope_id BIGINT NOT NULL,
+        inference_profile_id TEXT NOT NULL,
+        updated_at BIGINT NOT NULL,
+        record TEXT NOT NULL,
+        UNIQUE (scope_id, inference_profile_id)
+    )""",
+    "CREATE INDEX inference_profiles_by_age ON inference_profiles (scope_id, updated_at)",
+    """CREATE TABLE provisioned_model_throughputs (
+        row_id BIGINT NOT NULL PRIMARY KEY,
+        scope_id BIGINT NOT NULL,
+        provisioned_model_id TEXT NOT NULL,
+        provisioned_model_name TEXT NOT NULL,
+        status TEXT NOT NULL,
+        model_arn TEXT NOT NULL,
+        creation_time BIGINT NOT NULL,
+        due_at BIGINT,
+        version BIGINT NOT NULL,
+        record TEXT NOT NULL,
+        UNIQUE (scope_id, provisioned_model_id),
+        UNIQUE (scope_id, provisioned_model_name)
+    )""",
+    "CREATE INDEX throughputs_by_age ON provisioned_model_throughputs (scope_id, creation_time)",
+    """CREATE INDEX throughputs_by_status
+        ON provisioned_model_throughputs (scope_id, status, creation_time)""",
+    """CREATE INDEX throughputs_by_model
+        ON provisioned_model_throughputs (scope_id, model_arn, creation_time)""",
+    """CREATE INDEX throughputs_by_status_and_model
+        ON provisioned_model_throughputs (scope_id, status, model_arn, creation_time)""",
+    """CREATE INDEX throughputs_due
+        ON provisioned_model_throughputs (due_at) WHERE due_at IS NOT NULL""",
+    # The index for parts of names (store/name_index.py).
+    """CREATE TABLE throughput_features (
+        feature BIGINT NOT NULL,
+        block BIGINT NOT NULL,
+        members BYTEA NOT NULL,
+        PRIMARY KEY (feature, block)
+    ) /* WITHOUT ROWID */""",
+)
+
+MIGRATIONS: Sequence[Sequence[str]] = (FIRST,)
+
+
+async def migrate(database: Database, migrations: Sequence[Sequence[str]] = MIGRATIONS) -> None:
+    """Brings the schema up to date; of servers that start together one does, the others wait.
+
+    Raises SchemaError for a database that a newer version has been at.
+    """
+
+    async def work(transaction: Transaction) -> None:
+        await transaction.alone()
+        version = await _version(transaction)
+        if version > len(migrations):
+            raise SchemaError(
+                f"The database has schema {version}; this version of Outcrop knows schemas up to "
+                f"{len(migrations)}. Start the version that was here before, or a newer one."
+            )
+        for migration in migrations[version:]:
+            for statement in migration:
+                await transaction.execute(statement)
+        if version < len(migrations):
+            await transaction.execute("UPDATE schema_version SET version = $1", len(migrations))
+
+    await database.write(work)
+
+
+async def _version(transaction: Transaction) -> int:
+    await transaction.execute(
+        "CREATE TABLE IF NOT EXISTS schema_version (version BIGINT NOT NULL)"
+    )
+    rows = await transaction.fetch("SELECT version FROM schema_version")
+    if rows:
+        version: int = rows[0][0]
+        return version
+    await transaction.execute("INSERT INTO schema_version VALUES (0)")
+    return 0

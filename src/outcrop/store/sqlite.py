@@ -1,0 +1,242 @@
+"""SQLite: reads where they are asked, on the event loop's thread; writes in one thread of their own."""
+
+import os
+import re
+import sqlite3
+import threading
+import time
+from asyncio import to_thread, wrap_future
+from collections.abc import AsyncGenerator, Coroutine, Generator, Sequence
+from concurrent.futures import Future
+from contextlib import asynccontextmanager, closing, contextmanager
+from functools import lru_cache
+from pathlib import Path
+from queue import Empty, SimpleQueue
+from typing import Any, TypeVar
+
+from outcrop.store.database import Row, T, Value, Walk, Work, insertion
+from outcrop.store.errors import SchemaError, StoreError, StoreUnavailableError
+
+OLDEST = (3, 24, 0)
+"""The first with upserts."""
+_BUSY_S = 10.0
+_PER_COMMIT = 64
+"""Transactions that share one fsync when they arrive faster than the disk can say yes."""
+
+R = TypeVar("R")
+
+
+@asynccontextmanager
+async def open_sqlite(path: Path) -> AsyncGenerator["SqliteDatabase"]:
+    """Several processes may have the file open at once, on one machine."""
+    if sqlite3.sqlite_version_info < OLDEST:
+        raise SchemaError(
+            f"SQLite {sqlite3.sqlite_version} is too old: {'.'.join(map(str, OLDEST))} or newer"
+        )
+    writer = await to_thread(_connect, path)
+    with closing(writer), closing(await to_thread(_connect, path)) as reader:
+        reader.execute("PRAGMA query_only = 1")
+        database = SqliteDatabase(reader, writer)
+        try:
+            yield database
+        finally:
+            await to_thread(database.stop_writing)
+
+
+class SqliteDatabase:
+    def __init__(self, reader: sqlite3.Connection, writer: sqlite3.Connection) -> None:
+        self._reader = reader
+        self._jobs = SimpleQueue[_Job | None]()
+        self._writer = _Writer(writer, self._jobs)
+        self._thread = threading.Thread(target=self._writer.run, name="store-writer", daemon=True)
+        self._thread.start()
+
+    async def fetch(self, sql: str, *values: Value) -> Sequence[Row]:
+        # At once and here: a page takes a few microseconds, handing it to a thread takes fifty.
+        with _as_store_errors():
+            return self._reader.execute(for_sqlite(sql), values).fetchall()
+
+    async def write(self, work: Work[T]) -> T:
+        job = _Job(work)
+        self._jobs.put(job)
+        return await wrap_future(job.future)
+
+    def walk(self, columns: Sequence[str], by: str, *, descending: bool) -> Walk:
+        given = "".join(f"{column} = ${i} AND " for i, column in enumerate(columns, 1))
+        low = len(columns) + 1
+        direction = " DESC" if descending else ""
+        return Walk(f"{given}{by} > ${low} AND {by} < ${low + 1}", f"{by}{direction}")
+
+    def stop_writing(self) -> None:
+        """Waits for what was asked before."""
+        self._jobs.put(None)
+        self._thread.join()
+
+
+class _Job:
+    def __init__(self, work: Work[Any]) -> None:
+        self.work = work
+        self.future = Future[Any]()
+
+
+class _Writer:
+    """The thread that writes: it commits together what waits together."""
+
+    def __init__(self, connection: sqlite3.Connection, jobs: "SimpleQueue[_Job | None]") -> None:
+        self._connection = connection
+        self._transaction = _Transaction(connection)
+        self._jobs = jobs
+
+    def run(self) -> None:
+        while (first := self._jobs.get()) is not None:
+            jobs, last = self._waiting(first)
+            self._settle(jobs)
+            if last:
+                return
+
+    def _waiting(self, first: _Job) -> tuple[list[_Job], bool]:
+        jobs = [first]
+        while len(jobs) < _PER_COMMIT:
+            try:
+                job = self._jobs.get_nowait()
+            except Empty:
+                break
+            if job is None:
+                return jobs, True
+            jobs.append(job)
+        return jobs, False
+
+    def _settle(self, jobs: list[_Job]) -> None:
+        # One whose caller has gone before it began is not begun.
+        wanted = [job for job in jobs if job.future.set_running_or_notify_cancel()]
+        try:
+            with _as_store_errors(), self._committed():
+                outcomes = [(job.future, *self._attempt(job.work)) for job in wanted]
+        except StoreError as error:
+            outcomes = [(job.future, None, error) for job in wanted]
+        for future, result, error in outcomes:
+            if error is None:
+                future.set_result(result)
+            else:
+                future.set_exception(error)
+
+    @contextmanager
+    def _committed(self) -> Generator[None]:
+        self._connection.execute("BEGIN IMMEDIATE")
+        try:
+            yield
+            self._connection.execute("COMMIT")
+        finally:
+            if self._connection.in_transaction:
+                self._connection.execute("ROLLBACK")
+
+    def _attempt(self, work: Work[Any]) -> tuple[Any, BaseException | None]:
+        """One of the transactions that are committed together: its failure is its own."""
+        self._connection.execute("SAVEPOINT attempt")
+        try:
+            with _as_store_errors():
+                return _run(work(self._transaction)), None
+        except Exception as error:  # noqa: BLE001  -- handed to the one who asked
+            if not self._connection.in_transaction:  # SQLite gave up the whole (a full disk)
+                raise StoreError(str(error)) from error
+            self._connection.execute("ROLLBACK TO attempt")
+            return None, error
+        finally:
+            if self._connection.in_transaction:
+                self._connection.execute("RELEASE attempt")
+
+
+class _Transaction:
+    """Its methods are coroutines for PostgreSQL's sake: here they never wait."""
+
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        self._connection = connection
+
+    async def fetch(self, sql: str, *values: Value) -> Sequence[Row]:
+        return self._connection.execute(for_sqlite(sql), values).fetchall()
+
+    async def execute(self, sql: str, *values: Value) -> int:
+        return self._connection.execute(for_sqlite(sql), values).rowcount
+
+    async def insert_many(
+        self, table: str, columns: Sequence[str], rows: Sequence[tuple[Value, ...]]
+    ) -> None:
+        self._connection.executemany(for_sqlite(insertion(table, columns)), rows)
+
+    async def alone(self) -> None:
+        """BEGIN IMMEDIATE has seen to it."""
+
+
+@lru_cache(maxsize=512)
+def for_sqlite(sql: str) -> str:
+    """The few things that SQLite spells differently."""
+    for theirs, ours in _SPELLINGS:
+        sql = sql.replace(theirs, ours)
+    return re.sub(r"\$(\d+)", r"?\1", sql)
+
+
+_SPELLINGS = (
+    ("BIGINT GENERATED ALWAYS AS IDENTITY PRIMARY KEY", "INTEGER PRIMARY KEY"),
+    ("BIGINT", "INTEGER"),
+    ("BYTEA", "BLOB"),
+    ("/* WITHOUT ROWID */", "WITHOUT ROWID"),
+    ("strpos(", "instr("),
+    (" FOR UPDATE", ""),  # there is one writer at a time
+)
+
+
+def _run(coroutine: Coroutine[Any, Any, R]) -> R:
+    try:
+        coroutine.send(None)
+    except StopIteration as done:
+        result: R = done.value
+        return result
+    coroutine.close()
+    raise RuntimeError("a transaction awaited something other than its statements")
+
+
+def _connect(path: Path) -> sqlite3.Connection:
+    with _as_store_errors(f"{path}: "):
+        # It holds secret keys; SQLite gives the files beside it the same mode.
+        os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
+        connection = sqlite3.connect(
+            path,
+            timeout=_BUSY_S,
+            isolation_level=None,
+            check_same_thread=False,  # each is used by one thread, but not the one that opens it
+            cached_statements=512,
+        )
+        _use_write_ahead_log(connection)
+        connection.execute("PRAGMA synchronous = FULL")  # what is acknowledged survives
+        connection.execute("PRAGMA cache_size = -16000")
+        connection.execute(f"PRAGMA journal_size_limit = {64 << 20}")
+        return connection
+
+
+def _use_write_ahead_log(connection: sqlite3.Connection) -> None:
+    # Where two processes do this at once SQLite refuses one without waiting for the other.
+    for _ in range(100):
+        try:
+            connection.execute("PRAGMA journal_mode = WAL")
+        except sqlite3.OperationalError as error:
+            if not _is_busy(error):
+                raise
+            time.sleep(_BUSY_S / 100)
+        else:
+            return
+    raise StoreUnavailableError("the database stays locked by another process")
+
+
+@contextmanager
+def _as_store_errors(prefix: str = "") -> Generator[None]:
+    """What sqlite3 and the file system raise ends here."""
+    try:
+        yield
+    except (sqlite3.Error, OSError) as error:
+        kind = StoreUnavailableError if _is_busy(error) else StoreError
+        raise kind(f"{prefix}{error}") from error
+
+
+def _is_busy(error: Exception) -> bool:
+    code = getattr(error, "sqlite_errorcode", 0)
+    return code & 0xFF in {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED}

@@ -1,0 +1,175 @@
+"""From a request to an operation's input: the body, and what travels in path, query and headers.
+
+The reading is msgspec's, strict and in C. Only when it refuses does `violations` look for words.
+"""
+
+from collections.abc import Callable, Mapping
+from functools import cached_property
+from typing import Any, Generic, TypeVar, cast
+from urllib.parse import unquote_plus
+
+from msgspec import (
+    NODEFAULT,
+    DecodeError,
+    Struct,
+    convert,
+    defstruct,
+    field,
+    inspect,
+    json,
+    structs,
+)
+
+from outcrop.wire import nodes, scalars, violations
+from outcrop.wire.errors import AwsError, SerializationException, ValidationException
+from outcrop.wire.http import HttpRequest
+from outcrop.wire.shape import Shape
+from outcrop.wire.unchecked import Check, check_of
+
+InputT = TypeVar("InputT", bound=Shape)
+Values = dict[str, scalars.Scalar]
+Decode = Callable[[Values, bytes], InputT]
+
+_NOTHING: Mapping[str, str] = {}
+_PARSERS: Mapping[type[inspect.Type], scalars.Parser] = {
+    inspect.IntType: scalars.integer,
+    inspect.FloatType: scalars.number,
+    inspect.BoolType: scalars.boolean,
+    inspect.DateTimeType: scalars.timestamp,
+}
+
+
+class InputReader(Generic[InputT]):
+    """Reads the input of one operation. Made at start; its decoders wait for the first request.
+
+    `labels`, `query` and `headers` say what travels there: the name there → the member's name.
+    """
+
+    def __init__(
+        self,
+        input_type: type[InputT],
+        *,
+        labels: Mapping[str, str] | None,
+        query: Mapping[str, str] | None,
+        headers: Mapping[str, str] | None,
+        hide_body: bool,
+    ) -> None:
+        self._input_type = input_type
+        self._query = query or _NOTHING
+        self._headers = headers or _NOTHING
+        self._bound: Mapping[str, str] = {**(labels or _NOTHING), **self._query, **self._headers}
+        self._hide_body = hide_body
+
+    def read(self, request: HttpRequest, labels: Mapping[str, str]) -> InputT:
+        bound = self._bound_values(request, labels) if self._bound else {}
+        try:
+            value = self._decode(bound, request.body)
+            if self._check is None or self._check(value):
+                return value
+        except (DecodeError, UnicodeDecodeError, RecursionError):
+            pass
+        raise self._refusal(bound, request.body)
+
+    def _bound_values(self, request: HttpRequest, labels: Mapping[str, str]) -> Values:
+        parsers = self._parsers
+        values: Values = {name: parsers[name](text) for name, text in labels.items()}
+        if request.query_string:
+            self._read_query(request.query_string, values)
+        for name in self._headers:
+            text = request.headers.get(name.lower())
+            if text is not None:
+                values[name] = parsers[name](text)
+        return values
+
+    def _read_query(self, query_string: str, values: Values) -> None:
+        encoded = "%" in query_string or "+" in query_string
+        for pair in query_string.split("&"):
+            name, _, text = pair.partition("=")
+            if encoded:
+                name, text = _decoded(name), _decoded(text)
+            if name not in self._query:
+                continue
+            if name in values:
+                # Which of the two Amazon takes is not known: nobody shall come to rely on either.
+                raise ValidationException(f"The query parameter {name} must not be repeated.")
+            values[name] = self._parsers[name](text)
+
+    @cached_property
+    def _parsers(self) -> Mapping[str, scalars.Parser]:
+        fields = structs.fields(self._input_type)
+        return {f.encode_name: _parser_of(f.type) for f in fields if f.encode_name in self._bound}
+
+    @cached_property
+    def _decode(self) -> Decode[InputT]:
+        return _decode_of(self._input_type, self._bound)
+
+    @cached_property
+    def _check(self) -> Check | None:
+        return check_of(self._input_type)
+
+    @cached_property
+    def _inspector(self) -> violations.Inspector:
+        return violations.Inspector(self._input_type, self._bound, hide_body=self._hide_body)
+
+    def _refusal(self, bound: Values, body: bytes) -> AwsError:
+        members: dict[str, Any] = {}
+        if len(self._bound) < len(structs.fields(self._input_type)):
+            try:
+                members = _object(body)
+            except (DecodeError, UnicodeDecodeError, RecursionError):
+                return SerializationException(
+                    "The request body could not be parsed as a JSON object."
+                )
+        in_body = {name: value for name, value in members.items() if name not in self._bound}
+        return self._inspector.refusal({**in_body, **bound})
+
+
+def _decoded(text: str) -> str:
+    try:
+        return unquote_plus(text, errors="strict")
+    except UnicodeDecodeError:
+        raise SerializationException("The query string is not valid UTF-8.") from None
+
+
+def _parser_of(annotation: Any) -> scalars.Parser:
+    return _PARSERS.get(type(nodes.plain(inspect.type_info(annotation))), str)
+
+
+def _decode_of(input_type: type[InputT], bound: Mapping[str, str]) -> Decode[InputT]:
+    fields = structs.fields(input_type)
+    outside = [f for f in fields if f.encode_name in bound]
+    inside = [f for f in fields if f.encode_name not in bound]
+    if not inside:
+        return lambda values, _: convert(values, input_type)
+    if not outside:
+        decoder = json.Decoder(input_type)
+        return lambda _, body: decoder.decode(_utf8(body))
+    outside_type, body_decoder = _part(outside), json.Decoder(_part(inside))
+
+    # The two never see each other's members: a body cannot smuggle in a label.
+    def decode(values: Values, body: bytes) -> InputT:
+        members = structs.asdict(body_decoder.decode(_utf8(body)))
+        return input_type(**members, **structs.asdict(convert(values, outside_type)))
+
+    return decode
+
+
+def _part(fields: list[structs.FieldInfo]) -> type[Struct]:
+    definitions = [
+        (f.name, f.type, field(name=f.encode_name))
+        if f.default is NODEFAULT
+        else (f.name, f.type, field(default=f.default, name=f.encode_name))
+        for f in fields
+    ]
+    return defstruct("Part", cast("Any", definitions), kw_only=True)
+
+
+def _utf8(body: bytes) -> bytes:
+    """`body`, or UnicodeDecodeError: msgspec does not look into what it skips."""
+    if not body.isascii():
+        body.decode()
+    return body or b"{}"
+
+
+def _object(body: bytes) -> dict[str, Any]:
+    return json.decode(_utf8(body), type=dict[str, Any])

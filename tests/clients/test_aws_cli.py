@@ -1,0 +1,108 @@
+"""The unmodified AWS CLI, from the variables that `outcrop env` prints."""
+
+import json
+import os
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.clients.environments import python_environment
+from tests.outcrop_process import OutcropProcess, outcrop_process
+
+pytestmark = [pytest.mark.client, pytest.mark.timeout(300)]
+
+MESSAGES = '[{"role":"user","content":[{"text":"Say hello."}]}]'
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[OutcropProcess]:
+    with outcrop_process(tmp_path_factory.mktemp("outcrop")) as process:
+        yield process
+
+
+class Aws:
+    def __init__(self, program: Path, server: OutcropProcess) -> None:
+        self._program = program
+        own = {name: value for name, value in os.environ.items() if not name.startswith("AWS_")}
+        self._variables = own | server.environment()
+
+    def run(self, *arguments: str, **variables: str) -> "subprocess.CompletedProcess[str]":
+        return subprocess.run(
+            [self._program, *arguments, "--output", "json"],
+            env=self._variables | variables,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+
+    def __call__(self, *arguments: str) -> Any:
+        done = self.run(*arguments)
+        assert done.returncode == 0, done.stderr
+        return json.loads(done.stdout or "{}")
+
+
+@pytest.fixture(scope="module")
+def aws(server: OutcropProcess) -> Aws:
+    return Aws(python_environment("aws-cli", "awscli==1.46.3") / "aws", server)
+
+
+def test_an_application_profile_lives_and_dies(aws: Aws) -> None:
+    source = aws(
+        "bedrock",
+        "get-inference-profile",
+        "--inference-profile-identifier",
+        "us.amazon.nova-lite-v1:0",
+    )
+    created = aws(
+        "bedrock",
+        "create-inference-profile",
+        "--inference-profile-name",
+        "from the cli",
+        "--model-source",
+        f"copyFrom={source['inferenceProfileArn']}",
+        "--tags",
+        "key=team,value=checkout",
+    )
+    arn = created["inferenceProfileArn"]
+
+    listed = aws("bedrock", "list-inference-profiles", "--type-equals", "APPLICATION")
+    tags = aws("bedrock", "list-tags-for-resource", "--resource-arn", arn)
+    answer = aws("bedrock-runtime", "converse", "--model-id", arn, "--messages", MESSAGES)
+    aws("bedrock", "delete-inference-profile", "--inference-profile-identifier", arn)
+
+    assert [profile["inferenceProfileArn"] for profile in listed["inferenceProfileSummaries"]] == [
+        arn
+    ]
+    assert listed["inferenceProfileSummaries"][0]["models"] == source["models"]
+    assert tags == {"tags": [{"key": "team", "value": "checkout"}]}
+    assert answer["output"]["message"]["content"][0]["text"]
+    gone = aws.run("bedrock", "get-inference-profile", "--inference-profile-identifier", arn)
+    assert "ResourceNotFoundException" in gone.stderr
+
+
+def test_pages_of_one_cover_the_whole_listing(aws: Aws) -> None:
+    whole = aws("bedrock", "list-inference-profiles")
+
+    paged = aws("bedrock", "list-inference-profiles", "--page-size", "9")
+
+    assert paged == whole
+    assert len(whole["inferenceProfileSummaries"]) > 50
+
+
+def test_a_violated_constraint_is_told_in_amazons_words(aws: Aws) -> None:
+    done = aws.run("bedrock", "list-inference-profiles", "--no-paginate", "--max-results", "1001")
+
+    assert (
+        "An error occurred (ValidationException) when calling the ListInferenceProfiles operation: "
+        "1 validation error detected: Value '1001' at 'maxResults' failed to satisfy constraint: "
+        "Member must have value less than or equal to 1000"
+    ) in done.stderr
+
+
+def test_the_wrong_secret_is_refused(aws: Aws) -> None:
+    done = aws.run("bedrock", "list-foundation-models", AWS_SECRET_ACCESS_KEY="wrong")
+
+    assert "(InvalidSignatureException)" in done.stderr

@@ -1,0 +1,74 @@
+"""The unmodified AWS SDK for JavaScript: the runtime over HTTP/2 with prior knowledge."""
+
+import json
+import os
+import shutil
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.clients.environments import CACHE
+from tests.outcrop_process import OutcropProcess, outcrop_process
+
+pytestmark = [pytest.mark.client, pytest.mark.timeout(600)]
+
+HERE = Path(__file__).parent / "javascript"
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[OutcropProcess]:
+    with outcrop_process(tmp_path_factory.mktemp("outcrop")) as process:
+        yield process
+
+
+@pytest.fixture(scope="module")
+def walked(server: OutcropProcess) -> Any:
+    """What tests/clients/javascript/walk.mjs saw."""
+    if shutil.which("node") is None or shutil.which("npm") is None:
+        pytest.skip("node and npm are not installed")
+    folder = CACHE / "javascript"
+    folder.mkdir(parents=True, exist_ok=True)
+    for name in ("package.json", "package-lock.json", "walk.mjs"):
+        shutil.copy(HERE / name, folder)
+    subprocess.run(["npm", "ci", "--no-audit", "--no-fund", "--silent"], cwd=folder, check=True)
+    done = subprocess.run(
+        ["node", "walk.mjs"],
+        cwd=folder,
+        env=os.environ | server.environment(),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
+
+
+def test_the_paginators_see_every_profile(walked: Any) -> None:
+    assert walked["profiles"] > 50
+    assert walked["provisioned"] == 0
+
+
+def test_converse_answers_over_http2(walked: Any) -> None:
+    assert walked["protocol"] == "NodeHttp2Handler"
+    assert walked["answer"]
+    assert walked["usage"]["inputTokens"] > 0
+    assert (
+        walked["usage"]["totalTokens"]
+        == walked["usage"]["inputTokens"] + walked["usage"]["outputTokens"]
+    )
+
+
+def test_converse_stream_goes_on_to_its_end_after_goaway(walked: Any) -> None:
+    assert walked["events"][0] == "messageStart"
+    assert walked["events"][-2:] == ["messageStop", "metadata"]
+    assert walked["text"]
+
+
+def test_a_refusal_arrives_as_the_sdks_own_exception(walked: Any) -> None:
+    assert walked["refusal"] == {
+        "name": "ValidationException",
+        "message": "The provided model identifier is invalid.",
+    }

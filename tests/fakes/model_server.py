@@ -1,0 +1,166 @@
+"""A scripted model server on a real socket: answers, refuses, stalls, breaks off, talks rubbish."""
+
+import asyncio
+import json
+import socket
+from collections.abc import Mapping, Sequence
+from typing import Any, Self
+
+from msgspec import Struct
+
+
+class Answers(Struct, frozen=True):
+    """Sends `chunks`, then the end of the answer."""
+
+    chunks: Sequence[bytes]
+
+
+class AnswersStatus(Struct, frozen=True):
+    status: int
+    body: bytes = b"{}"
+    headers: Mapping[str, str] = {}
+
+
+class StallsBeforeTheFirstByte(Struct, frozen=True):
+    """Takes the request and says nothing."""
+
+
+class StallsAfter(Struct, frozen=True):
+    """Sends `chunks` and then nothing more, with the answer still open."""
+
+    chunks: Sequence[bytes]
+
+
+class BreaksOffAfter(Struct, frozen=True):
+    """Sends `chunks` and drops the connection in the middle of the answer."""
+
+    chunks: Sequence[bytes]
+
+
+Script = Answers | AnswersStatus | StallsBeforeTheFirstByte | StallsAfter | BreaksOffAfter
+
+
+class Request(Struct, frozen=True):
+    path: str
+    headers: dict[str, str]
+    body: bytes
+
+    @property
+    def json(self) -> Any:
+        return json.loads(self.body)
+
+
+class FakeModelServer:
+    """Plays one script for every request."""
+
+    def __init__(self, script: Script) -> None:
+        self._script = script
+        self._conversations: set[asyncio.Task[None]] = set()
+        self.requests: list[Request] = []
+        self.connections = 0
+        self.asked = asyncio.Event()
+        self.left = asyncio.Event()
+        """Set when a client closes its connection while its answer is not at its end."""
+
+    async def __aenter__(self) -> Self:
+        self._server = await asyncio.start_server(self._converse, "127.0.0.1")
+        host, port = self._server.sockets[0].getsockname()
+        self.url = f"http://{host}:{port}/v1"
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self._server.close()
+        for conversation in self._conversations:
+            conversation.cancel()
+        await asyncio.gather(*self._conversations, return_exceptions=True)
+
+    async def _converse(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        self._conversations.add(task)
+        self.connections += 1
+        try:
+            while (request := await _read_request(reader)) is not None:
+                self.requests.append(request)
+                self.asked.set()
+                await self._play(reader, writer)
+        except (ConnectionError, asyncio.IncompleteReadError, asyncio.CancelledError):
+            pass
+        finally:
+            writer.transport.abort()
+
+    async def _play(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        match self._script:
+            case Answers(chunks=chunks):
+                await _send(writer, chunks)
+                writer.write(b"0\r\n\r\n")
+            case AnswersStatus(status=status, body=body, headers=headers):
+                extra = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
+                head = f"HTTP/1.1 {status} So\r\n{extra}content-length: {len(body)}\r\n\r\n"
+                writer.write(head.encode() + body)
+            case StallsBeforeTheFirstByte():
+                await self._wait_until_left(reader)
+            case StallsAfter(chunks=chunks):
+                await _send(writer, chunks)
+                await self._wait_until_left(reader)
+            case BreaksOffAfter(chunks=chunks):
+                await _send(writer, chunks)
+                raise ConnectionError
+        await writer.drain()
+
+    async def _wait_until_left(self, reader: asyncio.StreamReader) -> None:
+        await reader.read()
+        self.left.set()
+        raise ConnectionError
+
+
+async def _read_request(reader: asyncio.StreamReader) -> Request | None:
+    try:
+        head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1")
+    except asyncio.IncompleteReadError:
+        return None
+    first, *lines = head.strip().split("\r\n")
+    headers = {name.lower(): value.strip() for name, _, value in (x.partition(":") for x in lines)}
+    body = await reader.readexactly(int(headers.get("content-length", "0")))
+    return Request(path=first.split(" ")[1], headers=headers, body=body)
+
+
+async def _send(writer: asyncio.StreamWriter, chunks: Sequence[bytes]) -> None:
+    writer.write(
+        b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n"
+    )
+    for chunk in chunks:
+        writer.write(f"{len(chunk):x}\r\n".encode() + chunk + b"\r\n")
+        await writer.drain()
+
+
+def url_that_refuses() -> str:
+    """A port that was free a moment ago."""
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return f"http://127.0.0.1:{listener.getsockname()[1]}/v1"
+
+
+def sse(*payloads: Any) -> bytes:
+    """Server-sent events as model servers write them, closed by `[DONE]`."""
+    lines = [f"data: {json.dumps(payload)}\n\n" for payload in payloads]
+    return "".join([*lines, "data: [DONE]\n\n"]).encode()
+
+
+def delta(text: str | None = None, *, finish_reason: str | None = None, **more: Any) -> Any:
+    """One chunk of a chat completion."""
+    content = {} if text is None else {"content": text}
+    return {"choices": [{"index": 0, "delta": content, "finish_reason": finish_reason, **more}]}
+
+
+def usage(input_tokens: int, output_tokens: int, *, cached: int = 0) -> Any:
+    """The last chunk: counts and no choices."""
+    return {
+        "choices": [],
+        "usage": {
+            "prompt_tokens": input_tokens,
+            "completion_tokens": output_tokens,
+            "total_tokens": input_tokens + output_tokens,
+            "prompt_tokens_details": {"cached_tokens": cached},
+        },
+    }

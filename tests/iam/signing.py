@@ -1,0 +1,104 @@
+"""Requests signed by botocore, the oracle; and the keys and the clock to verify them by."""
+
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime, timedelta
+from urllib.parse import urlsplit
+
+from botocore.auth import SigV4Auth, SigV4QueryAuth
+from botocore.awsrequest import AWSRequest
+from botocore.credentials import Credentials
+from msgspec import Struct
+
+from outcrop.wire.http import HttpRequest
+
+ACCESS_KEY_ID = "AKIAIOSFODNN7EXAMPLE"
+SECRET_ACCESS_KEY = "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY"
+ACCOUNT_ID = "123456789012"
+HOST = "127.0.0.1:8787"
+
+
+class KnownKey(Struct, frozen=True):
+    account_id: str = ACCOUNT_ID
+    access_key_id: str = ACCESS_KEY_ID
+    secret_access_key: str = SECRET_ACCESS_KEY
+
+
+class KeysInMemory:
+    """Access keys by id; counts how often it is asked."""
+
+    def __init__(self, keys: Sequence[KnownKey] = (KnownKey(),)) -> None:
+        self.keys = {key.access_key_id: key for key in keys}
+        self.asked = 0
+
+    async def find(self, access_key_id: str) -> KnownKey | None:
+        self.asked += 1
+        return self.keys.get(access_key_id)
+
+
+class MovableClock:
+    def __init__(self, now: datetime) -> None:
+        self.now = now
+
+    def __call__(self) -> datetime:
+        return self.now
+
+    def advance(self, **by: float) -> None:
+        self.now += timedelta(**by)
+
+
+class Signer(Struct, frozen=True, kw_only=True):
+    """Signs as an AWS SDK does."""
+
+    access_key_id: str = ACCESS_KEY_ID
+    secret_access_key: str = SECRET_ACCESS_KEY
+    session_token: str | None = None
+    region: str = "us-east-1"
+    service: str = "bedrock"
+
+    def sign(
+        self,
+        method: str = "GET",
+        target: str = "/inference-profiles?maxResults=10",
+        *,
+        headers: Mapping[str, str] | None = None,
+        body: bytes = b"",
+    ) -> HttpRequest:
+        request = AWSRequest(method, f"http://{HOST}{target}", headers=headers or {}, data=body)
+        SigV4Auth(self._credentials(), self.service, self.region).add_auth(request)
+        return _received(request)
+
+    def presign(
+        self,
+        method: str = "GET",
+        target: str = "/inference-profiles?maxResults=10",
+        *,
+        expires_s: int = 900,
+    ) -> HttpRequest:
+        request = AWSRequest(method, f"http://{HOST}{target}")
+        credentials = self._credentials()
+        SigV4QueryAuth(credentials, self.service, self.region, expires=expires_s).add_auth(request)
+        return _received(request)
+
+    def _credentials(self) -> Credentials:
+        return Credentials(self.access_key_id, self.secret_access_key, self.session_token)
+
+
+def _received(request: AWSRequest) -> HttpRequest:
+    url = urlsplit(request.url)
+    headers = {name.lower(): value for name, value in request.headers.items()}
+    return HttpRequest(
+        method=request.method,
+        raw_path=url.path,
+        query_string=url.query,
+        headers={"host": HOST, **headers},
+        body=request.data,
+    )
+
+
+def signing_time(request: HttpRequest) -> datetime:
+    text = request.headers.get("x-amz-date") or _parameter(request.query_string, "X-Amz-Date")
+    return datetime.strptime(text, "%Y%m%dT%H%M%SZ").replace(tzinfo=UTC)
+
+
+def _parameter(query_string: str, name: str) -> str:
+    return dict(pair.split("=", 1) for pair in query_string.split("&"))[name]

@@ -1,0 +1,54 @@
+"""The fake server, and what its App says happened to its streams."""
+
+import sys
+import time
+from contextlib import AbstractContextManager
+from pathlib import Path
+
+import msgspec
+
+from tests.outcrop_process import OutcropProcess, outcrop_process
+from tests.server.wire import ask, get
+
+FAKE_SERVER = (sys.executable, "-m", "tests.server.fake_server")
+
+
+def fake_server(
+    state: Path, *, config: str = "", arguments: tuple[str, ...] = ()
+) -> AbstractContextManager[OutcropProcess]:
+    return outcrop_process(state, config=config, arguments=arguments, command=FAKE_SERVER)
+
+
+def told(server: OutcropProcess) -> list[str]:
+    return msgspec.json.decode(ask(server.port, get("/told")).body, type=list[str])
+
+
+def told_eventually(server: OutcropProcess, expected: list[str], *, within_s: float) -> bool:
+    deadline = time.monotonic() + within_s
+    while told(server) != expected:
+        if time.monotonic() > deadline:
+            return False
+    return True
+
+
+def workers(server: OutcropProcess) -> list[int]:
+    """The process ids of a server's workers, oldest first."""
+    pid = server.process.pid
+    return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
+
+def alive(pid: int) -> bool:
+    """Whether it runs: a zombie that nobody has fetched does not."""
+    try:
+        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    except OSError:
+        return False
+    return state != "Z"
+
+
+def ended_within(pids: list[int], seconds: float) -> bool:
+    deadline = time.monotonic() + seconds
+    while any(alive(pid) for pid in pids):
+        if time.monotonic() > deadline:
+            return False
+    return True
