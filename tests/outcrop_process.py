@@ -1,4 +1,4 @@
-"""A real `outcrop serve` in a process of its own, on a free port, for as long as a test needs it."""
+"""A real `outcrop serve` in a process of its own, on a free port, while a test needs it."""
 
 import os
 import shlex

@@ -9,6 +9,7 @@ from botocore.awsrequest import AWSRequest
 from botocore.credentials import Credentials
 from msgspec import Struct
 
+from outcrop.store.records import AccessKeyRecord
 from outcrop.wire.http import HttpRequest
 
 ACCESS_KEY_ID = "AKIAIOSFODNN7EXAMPLE"
@@ -17,20 +18,27 @@ ACCOUNT_ID = "123456789012"
 HOST = "127.0.0.1:8787"
 
 
-class KnownKey(Struct, frozen=True):
-    account_id: str = ACCOUNT_ID
-    access_key_id: str = ACCESS_KEY_ID
-    secret_access_key: str = SECRET_ACCESS_KEY
+def known_key(
+    access_key_id: str = ACCESS_KEY_ID,
+    secret_access_key: str = SECRET_ACCESS_KEY,
+    account_id: str = ACCOUNT_ID,
+) -> AccessKeyRecord:
+    return AccessKeyRecord(
+        account_id=account_id,
+        access_key_id=access_key_id,
+        secret_access_key=secret_access_key,
+        created_at=datetime(2026, 11, 1, tzinfo=UTC),
+    )
 
 
 class KeysInMemory:
     """Access keys by id; counts how often it is asked."""
 
-    def __init__(self, keys: Sequence[KnownKey] = (KnownKey(),)) -> None:
+    def __init__(self, keys: Sequence[AccessKeyRecord] = (known_key(),)) -> None:
         self.keys = {key.access_key_id: key for key in keys}
         self.asked = 0
 
-    async def find(self, access_key_id: str) -> KnownKey | None:
+    async def find(self, access_key_id: str) -> AccessKeyRecord | None:
         self.asked += 1
         return self.keys.get(access_key_id)
 

@@ -7,18 +7,19 @@ from pathlib import Path
 
 import pytest
 from botocore.credentials import SharedCredentialProvider
-from tests.iam.signing import ACCESS_KEY_ID, ACCOUNT_ID, SECRET_ACCESS_KEY, KnownKey
+from tests.iam.signing import ACCESS_KEY_ID, ACCOUNT_ID, SECRET_ACCESS_KEY, known_key
 
 from outcrop.iam.access_keys import (
     RootAccessKey,
     RootAccessKeyError,
-    StoredKey,
     ensure_root_access_key,
     exposed_paths,
     make_state_dir,
     new_root_access_key,
     read_root_access_key,
 )
+from outcrop.store.records import AccessKeyRecord
+from outcrop.store.store import open_store
 
 NOW = datetime(2026, 11, 22, tzinfo=UTC)
 GOOD = (
@@ -36,8 +37,7 @@ class AccountsInMemory:
     """A database of one account at most; of two first starts, one wins."""
 
     def __init__(self) -> None:
-        self.root: KnownKey | None = None
-        self.created_at: datetime | None = None
+        self.root: AccessKeyRecord | None = None
 
     async def ensure_root(
         self,
@@ -46,11 +46,15 @@ class AccountsInMemory:
         access_key_id: str,
         secret_access_key: str,
         created_at: datetime,
-    ) -> StoredKey:
+    ) -> AccessKeyRecord:
         await asyncio.sleep(0)
         if self.root is None:
-            self.root = KnownKey(account_id, access_key_id, secret_access_key)
-            self.created_at = created_at
+            self.root = AccessKeyRecord(
+                account_id=account_id,
+                access_key_id=access_key_id,
+                secret_access_key=secret_access_key,
+                created_at=created_at,
+            )
         await asyncio.sleep(0)
         return self.root
 
@@ -79,8 +83,12 @@ def test_a_first_start_stores_the_key_and_files_it_for_its_owner_alone(tmp_path:
 
     key = ensured(accounts, state_dir)
 
-    assert accounts.root == KnownKey(key.account_id, key.access_key_id, key.secret_access_key)
-    assert accounts.created_at == NOW
+    assert accounts.root == AccessKeyRecord(
+        account_id=key.account_id,
+        access_key_id=key.access_key_id,
+        secret_access_key=key.secret_access_key,
+        created_at=NOW,
+    )
     assert read_root_access_key(state_dir) == key
     assert mode(state_dir) == 0o700
     assert mode(state_dir / "credentials") == 0o600
@@ -124,6 +132,22 @@ def test_two_servers_that_start_at_once_have_one_key(
     assert first == second == read_root_access_key(first_dir) == read_root_access_key(second_dir)
 
 
+def test_two_servers_that_start_at_once_on_one_database_file_have_one_key(tmp_path: Path) -> None:
+    async def start(state_dir: Path) -> RootAccessKey:
+        async with open_store(tmp_path / "outcrop.db", clock=lambda: NOW) as store:
+            return await ensure_root_access_key(store.access_keys, state_dir, lambda: NOW)
+
+    async def main() -> tuple[RootAccessKey, RootAccessKey]:
+        async with asyncio.TaskGroup() as starts:
+            first = starts.create_task(start(tmp_path / "one"))
+            second = starts.create_task(start(tmp_path / "two"))
+        return first.result(), second.result()
+
+    first, second = asyncio.run(main())
+
+    assert first == second == read_root_access_key(tmp_path / "two")
+
+
 def test_a_new_database_adopts_the_key_that_the_state_folder_has(tmp_path: Path) -> None:
     key = ensured(AccountsInMemory(), tmp_path)
     new_database = AccountsInMemory()
@@ -144,7 +168,7 @@ def test_a_new_state_folder_is_given_the_databases_key(tmp_path: Path) -> None:
 def test_a_file_that_is_not_the_databases_key_is_left_alone_and_named(tmp_path: Path) -> None:
     (tmp_path / "credentials").write_text(GOOD)
     accounts = AccountsInMemory()
-    accounts.root = KnownKey("210987654321", "AKIAANOTHERANOTHER12", SECRET_ACCESS_KEY)
+    accounts.root = known_key("AKIAANOTHERANOTHER12")
 
     with pytest.raises(RootAccessKeyError) as trouble:
         ensured(accounts, tmp_path)
@@ -253,9 +277,9 @@ def test_a_failed_write_leaves_nothing_behind(tmp_path: Path) -> None:
     accounts = AccountsInMemory()
     in_the_way = tmp_path / "state" / "credentials"
 
-    async def ensure_root(**_: object) -> StoredKey:
+    async def ensure_root(**_: object) -> AccessKeyRecord:
         in_the_way.mkdir()
-        return KnownKey()
+        return known_key()
 
     accounts.ensure_root = ensure_root  # type: ignore[method-assign]  # a database slow enough
 

@@ -8,9 +8,9 @@ from tests.iam.signing import (
     ACCESS_KEY_ID,
     ACCOUNT_ID,
     KeysInMemory,
-    KnownKey,
     MovableClock,
     Signer,
+    known_key,
     signing_time,
 )
 
@@ -116,8 +116,8 @@ def test_a_key_that_another_server_took_away_works_for_a_minute_at_most() -> Non
 
 
 def test_a_key_that_is_forgotten_is_looked_up_again() -> None:
-    other = KnownKey(access_key_id="AKIAOTHEROTHEROTHER1")
-    keys = KeysInMemory([KnownKey(), other])
+    other = known_key(access_key_id="AKIAOTHEROTHEROTHER1")
+    keys = KeysInMemory([known_key(), other])
     mine, others = Signer().sign(), Signer(access_key_id=other.access_key_id).sign()
     authenticator = Authenticator(keys, lambda: signing_time(mine))
     at_once(authenticator.authenticate(mine))

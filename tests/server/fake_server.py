@@ -15,6 +15,8 @@ from outcrop.server import cli
 from outcrop.server.config import Config
 from outcrop.wire.http import Body, HttpRequest, HttpResponse
 
+FLOOD = bytes(8_000_000)
+
 
 class Echo(msgspec.Struct):
     """What the App was given."""
@@ -64,31 +66,27 @@ class FakeApp:
         self._told: list[str] = []
 
     async def handle(self, request: HttpRequest) -> HttpResponse:
-        match request.raw_path:
-            case "/few":
-                return _stream(Few(self._told))
-            case "/beats":
-                return _stream(Beats(self._told, b"beat\n"))
-            case "/flood":
-                return _stream(Beats(self._told, bytes(8_000_000)))
-            case "/broken":
-                return _stream(Beats(self._told, b"beat\n", fail=True))
-            case "/slow":
-                return await self._slow(float(request.query_string or 3_600))
-            case "/fail":
-                raise RuntimeError("the App broke")
-            case "/told":
-                return _json(self._told)
-        return _json(
-            Echo(
-                request.method,
-                request.raw_path,
-                request.query_string,
-                request.headers,
-                len(request.body),
-                sha256(request.body).hexdigest(),
-            )
-        )
+        body = self._stream(request.raw_path)
+        if body:
+            headers = {
+                "content-type": "application/vnd.amazon.eventstream",
+                "x-amzn-RequestId": "1",
+            }
+            return HttpResponse(status=200, headers=headers, body=body)
+        if request.raw_path == "/slow":
+            return await self._slow(float(request.query_string or 3_600))
+        if request.raw_path == "/fail":
+            raise RuntimeError("the App broke")
+        return _json(self._told if request.raw_path == "/told" else _echo(request))
+
+    def _stream(self, path: str) -> Body | None:
+        streams: dict[str, Body] = {
+            "/few": Few(self._told),
+            "/beats": Beats(self._told, b"beat\n"),
+            "/flood": Beats(self._told, FLOOD),
+            "/broken": Beats(self._told, b"beat\n", fail=True),
+        }
+        return streams.get(path)
 
     async def _slow(self, seconds: float) -> HttpResponse:
         self._told.append("started")
@@ -100,9 +98,15 @@ class FakeApp:
         return _json("at last")
 
 
-def _stream(body: Body) -> HttpResponse:
-    headers = {"content-type": "application/vnd.amazon.eventstream", "x-amzn-RequestId": "1"}
-    return HttpResponse(status=200, headers=headers, body=body)
+def _echo(request: HttpRequest) -> Echo:
+    return Echo(
+        request.method,
+        request.raw_path,
+        request.query_string,
+        request.headers,
+        len(request.body),
+        sha256(request.body).hexdigest(),
+    )
 
 
 def _json(value: object) -> HttpResponse:

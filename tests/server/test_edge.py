@@ -4,11 +4,9 @@ import socket
 from collections.abc import Iterator
 from contextlib import ExitStack, suppress
 from hashlib import sha256
-from pathlib import Path
 
 import msgspec
 import pytest
-
 from tests.outcrop_process import OutcropProcess
 from tests.server.fake_server import Echo
 from tests.server.serving import fake_server, told, told_eventually

@@ -13,6 +13,7 @@ from typing import Protocol
 
 from msgspec import Struct
 
+from outcrop.store.records import AccessKeyRecord
 from outcrop.wire.timestamps import Clock
 
 FILE_NAME = "credentials"
@@ -37,16 +38,7 @@ class RootAccessKeyError(Exception):
     """Says what is wrong with the file and how to mend it; never what is in it."""
 
 
-class StoredKey(Protocol):
-    @property
-    def account_id(self) -> str: ...
-    @property
-    def access_key_id(self) -> str: ...
-    @property
-    def secret_access_key(self) -> str: ...
-
-
-class Accounts(Protocol):
+class AccessKeys(Protocol):
     async def ensure_root(
         self,
         *,
@@ -54,7 +46,7 @@ class Accounts(Protocol):
         access_key_id: str,
         secret_access_key: str,
         created_at: datetime,
-    ) -> StoredKey:
+    ) -> AccessKeyRecord:
         """Stores account and key if there is no account yet, and gives the one in place.
 
         One transaction: of two servers that start at once on one database, one stores its own
@@ -63,9 +55,7 @@ class Accounts(Protocol):
         ...
 
 
-async def ensure_root_access_key(
-    accounts: Accounts, state_dir: Path, clock: Clock
-) -> RootAccessKey:
+async def ensure_root_access_key(keys: AccessKeys, state_dir: Path, clock: Clock) -> RootAccessKey:
     """The installation's root access key, made or adopted if need be, and in the state folder.
 
     The database decides. A new database adopts the key that the state folder has, so that exported
@@ -74,7 +64,7 @@ async def ensure_root_access_key(
     """
     filed = _read_if_there(state_dir)
     wanted = filed or new_root_access_key()
-    stored = await accounts.ensure_root(
+    stored = await keys.ensure_root(
         account_id=wanted.account_id,
         access_key_id=wanted.access_key_id,
         secret_access_key=wanted.secret_access_key,

@@ -7,6 +7,7 @@ from msgspec import Struct
 
 from outcrop.iam import api_keys, authorization, sigv4
 from outcrop.iam.caller import Caller
+from outcrop.store.records import AccessKeyRecord
 from outcrop.wire.arn import partition_of
 from outcrop.wire.errors import UnrecognizedClientException
 from outcrop.wire.http import HttpRequest
@@ -20,15 +21,8 @@ KNOWN_FOR = timedelta(seconds=60)
 """How long another server's change of a key may go unnoticed."""
 
 
-class AccessKey(Protocol):
-    @property
-    def account_id(self) -> str: ...
-    @property
-    def secret_access_key(self) -> str: ...
-
-
 class AccessKeys(Protocol):
-    async def find(self, access_key_id: str) -> AccessKey | None: ...
+    async def find(self, access_key_id: str) -> AccessKeyRecord | None: ...
 
 
 class Authenticator:

@@ -40,11 +40,18 @@ class Target(Struct, frozen=True, kw_only=True):
     regions: tuple[str, ...]
     """Where it may run, the source Region first if it may run there."""
     candidates: tuple[Candidate, ...]
-    """Never empty."""
+    """Who may answer, in order; empty if nobody here serves the model."""
     inference_profile_arn: str | None = None
     provisioned_model_arn: str | None = None
     stands_in: bool = False
     """Whether the embedded model answers in place of the foundation model."""
+
+    @property
+    def served_by_nobody(self) -> AccessDeniedException:
+        """What Amazon says of a model that the account has not enabled: to a caller, the same."""
+        return AccessDeniedException(
+            "You don't have access to the model with the specified model ID."
+        )
 
 
 class _Meant(Struct, frozen=True, kw_only=True):
@@ -72,18 +79,13 @@ class Targets:
     async def resolve(self, caller: Caller, model_id: str) -> Target:
         """The target, or the exception that Amazon's runtime answers the identifier with."""
         meant = await self._meant(caller, model_id)
-        candidates = self._fleet.candidates(meant.foundation_model.model_id, meant.regions)
+        candidates = tuple(self._fleet.candidates(meant.foundation_model.model_id, meant.regions))
         stand_in = None if candidates else self._fleet.stand_in(meant.foundation_model)
-        if not candidates and stand_in is None:
-            # What Amazon says of a model that an account has not enabled: to the caller, the same.
-            raise AccessDeniedException(
-                "You don't have access to the model with the specified model ID."
-            )
         return Target(
             model_id=model_id,
             foundation_model=meant.foundation_model,
             regions=meant.regions,
-            candidates=tuple(candidates) if stand_in is None else (stand_in,),
+            candidates=candidates if stand_in is None else (stand_in,),
             inference_profile_arn=meant.inference_profile_arn,
             provisioned_model_arn=meant.provisioned_model_arn,
             stands_in=stand_in is not None,
@@ -92,7 +94,7 @@ class Targets:
     async def _meant(self, caller: Caller, model_id: str) -> _Meant:
         if model_id.startswith("arn:"):
             return await self._by_arn(caller, model_id)
-        # The twelve characters of an application profile alone are not enough: Amazon wants its ARN.
+        # Not an application profile's twelve characters: Amazon wants its whole ARN.
         return self._system_profile(caller, model_id) or self._foundation_model(caller, model_id)
 
     async def _by_arn(self, caller: Caller, text: str) -> _Meant:

@@ -2,8 +2,9 @@
 
 import logging
 import secrets
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping, Sequence
-from typing import Protocol, TypeAlias, TypeVar
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping
+from datetime import datetime
+from typing import Any, Generic, Protocol, TypeAlias, TypeVar
 
 from msgspec import Struct
 
@@ -22,41 +23,48 @@ from outcrop.wire.http import HttpRequest, HttpResponse
 from outcrop.wire.operation import Operation, StreamOperation
 from outcrop.wire.routes import Routes, unknown_operation
 from outcrop.wire.shape import Shape
+from outcrop.wire.shapes import bedrock, bedrock_runtime
 from outcrop.wire.timestamps import Clock, to_micros
 
 InputT = TypeVar("InputT", bound=Shape)
 OutputT = TypeVar("OutputT", bound=Shape)
+OutputT_co = TypeVar("OutputT_co", bound=Shape, covariant=True)
 EventT = TypeVar("EventT", bound=Shape)
+EventT_co = TypeVar("EventT_co", bound=Shape, covariant=True)
 
 Answer: TypeAlias = Callable[[Caller, HttpRequest, Mapping[str, str]], Awaitable[HttpResponse]]
 
 SERVED_BY = "x-outcrop-served-by"
-# The lengths seen in Amazon's streams (docs: envoyproxy/ai-gateway, testupstream_test.go).
-PADDING = range(2, 58)
+# The lengths of `p` seen in Amazon's streams (envoyproxy/ai-gateway, testupstream_test.go).
+SHORTEST_PADDING, PADDINGS = 2, 56
 
 _log = logging.getLogger(__name__)
 
 
-class Answered(Protocol[OutputT]):
+class Answered(Protocol[OutputT_co]):
     """An output, and which model server it comes from."""
 
     @property
-    def output(self) -> OutputT: ...
+    def output(self) -> OutputT_co: ...
     @property
     def served_by(self) -> str: ...
 
 
+class AnsweredStream(Protocol[EventT_co]):
+    """Events that have begun to arrive, and from which model server. To be closed, read or not."""
+
+    @property
+    def served_by(self) -> str: ...
+    def __aiter__(self) -> AsyncIterator[EventT_co]: ...
+    async def aclose(self) -> None: ...
+
+
 class App:
     def __init__(
-        self,
-        operations: Sequence[tuple[str, str, str]],
-        authenticator: Authenticator,
-        *,
-        request_log: RequestLog,
-        clock: Clock,
+        self, authenticator: Authenticator, *, request_log: RequestLog, clock: Clock
     ) -> None:
-        """`operations`: every operation known, served or not: name, method, URI."""
-        self._routes = Routes((name, method, uri) for name, method, uri in operations)
+        rows = (*bedrock.OPERATIONS, *bedrock_runtime.OPERATIONS)
+        self._routes = Routes(rows)
         self._authenticator = authenticator
         self._request_log = request_log
         self._clock = clock
@@ -69,24 +77,67 @@ class App:
 
     async def handle(self, request: HttpRequest) -> HttpResponse:
         """Every answer leaves here; whatever goes wrong becomes one of Amazon's errors."""
-        life = _Life(new_request_id(), self._clock())
+        life = _Life(request_id=new_request_id(), began_at=self._clock())
         try:
             response = await self._answer(request, life)
         except AwsError as error:
-            response = error_response(error, life.request_id)
-            life.error = error.name
+            response = _refused(error, life)
         except StoreError:
-            _log.exception("store failed", extra={"request_id": life.request_id})
-            response = error_response(_store_failed(), life.request_id)
-            life.error = "ServiceUnavailableException"
-        except Exception:  # the one place where the unforeseen becomes an answer
-            _log.exception("request failed", extra={"request_id": life.request_id})
-            response = error_response(_failed(), life.request_id)
-            life.error = "InternalServerException"
+            _log.exception("the store failed", extra={"request_id": life.request_id})
+            response = _refused(ServiceUnavailableException(_TRY_AGAIN), life)
+        except Exception:  # noqa: BLE001 - the one place where the unforeseen becomes an answer
+            _log.exception("a request failed", extra={"request_id": life.request_id})
+            response = _refused(InternalServerException(_TRY_AGAIN), life)
         response.headers["x-amzn-RequestId"] = life.request_id
         if self._request_log.enabled:
             self._tell(request, response, life)
         return response
+
+    def serve(
+        self,
+        operation: Operation[InputT, OutputT],
+        handler: Callable[[Caller, InputT], Awaitable[OutputT]],
+    ) -> None:
+        async def answer(
+            caller: Caller, request: HttpRequest, labels: Mapping[str, str]
+        ) -> HttpResponse:
+            return operation.encode(await handler(caller, operation.decode(request, labels)))
+
+        self._answers[operation.name] = answer
+
+    def serve_model(
+        self,
+        operation: Operation[InputT, OutputT],
+        handler: Callable[[Caller, InputT], Awaitable[Answered[OutputT]]],
+    ) -> None:
+        """As `serve`; the answer says which model server it comes from."""
+
+        async def answer(
+            caller: Caller, request: HttpRequest, labels: Mapping[str, str]
+        ) -> HttpResponse:
+            answered = await handler(caller, operation.decode(request, labels))
+            response = operation.encode(answered.output)
+            response.headers[SERVED_BY] = answered.served_by
+            return response
+
+        self._answers[operation.name] = answer
+
+    def serve_stream(
+        self,
+        operation: StreamOperation[InputT, EventT],
+        handler: Callable[[Caller, InputT], Awaitable[AnsweredStream[EventT]]],
+    ) -> None:
+        """The handler returns when its first event exists: until then a failure is an answer."""
+
+        async def answer(
+            caller: Caller, request: HttpRequest, labels: Mapping[str, str]
+        ) -> HttpResponse:
+            answered = await handler(caller, operation.decode(request, labels))
+            response = operation.encode(_Frames(operation, answered))
+            response.headers[SERVED_BY] = answered.served_by
+            return response
+
+        self._answers[operation.name] = answer
 
     async def _answer(self, request: HttpRequest, life: "_Life") -> HttpResponse:
         found = self._routes.match(request.method, request.raw_path)
@@ -102,18 +153,6 @@ class App:
             )
         return await answer(life.caller, request, labels)
 
-    def serve(
-        self,
-        operation: Operation[InputT, OutputT],
-        handler: Callable[[Caller, InputT], Awaitable[OutputT]],
-    ) -> None:
-        async def answer(
-            caller: Caller, request: HttpRequest, labels: Mapping[str, str]
-        ) -> HttpResponse:
-            return operation.encode(await handler(caller, operation.decode(request, labels)))
-
-        self._answers[operation.name] = answer
-
     def _tell(self, request: HttpRequest, response: HttpResponse, life: "_Life") -> None:
         now = self._clock()
         caller = life.caller
@@ -124,10 +163,58 @@ class App:
                 method=request.method,
                 operation=life.operation,
                 status=response.status,
-                duration_ms=(to_micros(now) - to_micros(life.since)) / 1000,
+                duration_ms=(to_micros(now) - to_micros(life.began_at)) / 1000,
                 error=life.error,
                 account_id=caller.account_id if caller else None,
                 region=caller.region if caller else None,
                 served_by=response.headers.get(SERVED_BY),
             )
         )
+
+
+# Amazon's text for both (GH:boto/boto3#4389); what really happened is in the log.
+_TRY_AGAIN = "The system encountered an unexpected error during processing. Try your request again."
+
+
+class _Life(Struct, kw_only=True):
+    """What is known of one request while it is answered."""
+
+    request_id: str
+    began_at: datetime
+    operation: str | None = None
+    caller: Caller | None = None
+    error: str | None = None
+
+
+def _refused(error: AwsError, life: _Life) -> HttpResponse:
+    life.error = error.name
+    return error_response(error, life.request_id)
+
+
+class _Frames(Generic[EventT]):
+    """A stream's body: events as frames, as they arrive; a failure is its last frame."""
+
+    def __init__(
+        self, operation: StreamOperation[Any, EventT], answered: AnsweredStream[EventT]
+    ) -> None:
+        self._operation = operation
+        self._answered = answered
+        self._frames = self._encoded()
+
+    def __aiter__(self) -> AsyncIterator[bytes]:
+        return self._frames
+
+    async def aclose(self) -> None:
+        await self._frames.aclose()
+        await self._answered.aclose()
+
+    async def _encoded(self) -> AsyncGenerator[bytes]:
+        try:
+            async for event in self._answered:
+                padding = SHORTEST_PADDING + secrets.randbelow(PADDINGS)
+                yield self._operation.encode_event(event, padding=padding)
+        except AwsError as error:
+            yield self._operation.encode_exception(error)
+        except Exception:  # noqa: BLE001 - as in `handle`, for an answer that has begun
+            _log.exception("a stream failed")
+            yield self._operation.encode_exception(InternalServerException(_TRY_AGAIN))

@@ -3,7 +3,6 @@
 Each command imports what it needs when it runs: `--help` and `env` answer at once, and the parent
 process of a server stays small.
 """
-# ruff: noqa: PLC0415 - the reason above
 
 import argparse
 import shlex
@@ -15,7 +14,13 @@ from pathlib import Path
 from typing import Any, NoReturn, TypeAlias
 
 from outcrop.server.config import Config, ConfigurationError, default_state, load_config
-from outcrop.server.endpoint import Endpoint, read_endpoint, write_endpoint
+from outcrop.server.endpoint import (
+    Endpoint,
+    await_endpoint,
+    forget_endpoint,
+    read_endpoint,
+    write_endpoint,
+)
 
 Assemble: TypeAlias = Callable[[Config], AbstractAsyncContextManager[Any]]
 
@@ -130,6 +135,7 @@ def _serve(options: argparse.Namespace) -> int:
     configure_logging(config.log_level)
     try:
         make_state_dir(config.state)
+        forget_endpoint(config.state)
     except OSError as error:
         raise ConfigurationError(f"state = {config.state}: {error.strerror}") from error
 
@@ -169,6 +175,7 @@ def _env(options: argparse.Namespace) -> int:
     from outcrop.iam.access_keys import RootAccessKeyError, read_root_access_key
 
     state = options.state or default_state()
+    await_endpoint(state)
     try:
         key = read_root_access_key(state)
     except RootAccessKeyError as error:

@@ -1,6 +1,6 @@
 """What an operator decides: one frozen record, read once from TOML and the command line.
 
-docs/configuration.md documents every key; tests/server/test_configuration_page.py compares the two.
+docs/configuration.md documents every key; tests/server/test_config.py compares the two.
 """
 
 import ipaddress
@@ -15,6 +15,7 @@ import msgspec
 from msgspec import Meta, Struct, field
 
 from outcrop.fleet.config import EmbeddedConfig, ModelServerConfig
+from outcrop.store.catalogue import CustomModel
 
 DEFAULT_LISTEN = "127.0.0.1:8787"
 
@@ -82,6 +83,7 @@ class Config(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     provisioned_throughput: ProvisionedThroughputConfig = field(
         default_factory=ProvisionedThroughputConfig
     )
+    custom_models: tuple[CustomModel, ...] = ()
     embedded: EmbeddedConfig = field(default_factory=EmbeddedConfig)
     model_servers: tuple[ModelServerConfig, ...] = ()
 

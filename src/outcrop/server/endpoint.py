@@ -1,5 +1,6 @@
 """Where the server of a state folder serves, noted there for `outcrop env` and `outcrop doctor`."""
 
+import time
 from pathlib import Path
 
 import msgspec
@@ -8,6 +9,12 @@ from msgspec import Struct
 from outcrop.server.config import DEFAULT_LISTEN
 
 FILE_NAME = "endpoint.json"
+
+# `outcrop serve & eval "$(outcrop env)"`: how long one waits for the other to make its state folder,
+# and then to serve.
+_BEGIN_S = 1.0
+_SERVE_S = 10.0
+_LOOK_AGAIN_S = 0.05
 
 
 class Endpoint(Struct, frozen=True, kw_only=True):
@@ -20,6 +27,25 @@ def write_endpoint(state: Path, endpoint: Endpoint) -> None:
     temporary = state / f"{FILE_NAME}.new"
     temporary.write_bytes(msgspec.json.encode(endpoint))
     temporary.replace(state / FILE_NAME)
+
+
+def forget_endpoint(state: Path) -> None:
+    """Before a server starts, which may serve elsewhere than the last one did."""
+    (state / FILE_NAME).unlink(missing_ok=True)
+
+
+def await_endpoint(state: Path) -> None:
+    """Waits for a server that is only just starting; returns in any case."""
+    if _appears(state, _BEGIN_S):
+        _appears(state / FILE_NAME, _SERVE_S)
+
+
+def _appears(path: Path, within_s: float) -> bool:
+    for _ in range(round(within_s / _LOOK_AGAIN_S)):
+        if path.exists():
+            return True
+        time.sleep(_LOOK_AGAIN_S)
+    return path.exists()
 
 
 def read_endpoint(state: Path) -> Endpoint:

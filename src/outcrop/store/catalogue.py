@@ -89,11 +89,11 @@ class SystemProfile(Struct, frozen=True, kw_only=True):
     model_arns: tuple[str, ...]
 
 
-class CustomModel(Struct, frozen=True, kw_only=True):
+class CustomModel(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A model that the operator made out of one of the catalogue, in every account and Region."""
 
-    custom_model_id: str
-    """Twelve characters `[a-z0-9]`, as in the ARN."""
+    custom_model_id: Annotated[str, Meta(pattern=r"\A[a-z0-9]{12}\Z")]
+    """As in the ARN."""
     custom_model_name: str
     base_model_id: str
 

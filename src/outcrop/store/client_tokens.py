@@ -8,7 +8,7 @@ from outcrop.store.records import ClientToken
 from outcrop.store.scopes import Scope
 
 LIFETIME = timedelta(hours=24)
-"""Amazon documents none for Bedrock; elsewhere it is mostly this. Kept even when the resource goes."""
+"""Amazon documents none for Bedrock, and mostly this elsewhere. The resource may go before."""
 
 _LIFETIME_MICROS = LIFETIME // timedelta(microseconds=1)
 _AT_A_TIME = 8
@@ -61,9 +61,7 @@ async def remember(
         await transaction.execute(_DROP, scope.scope_id, operation, token)
     if client_token is None:
         return
-    await transaction.execute(
-        _DROP, scope.scope_id, client_token.operation, client_token.token
-    )
+    await transaction.execute(_DROP, scope.scope_id, client_token.operation, client_token.token)
     await transaction.execute(
         _ADD,
         scope.scope_id,

@@ -113,9 +113,7 @@ async def migrate(database: Database, migrations: Sequence[Sequence[str]] = MIGR
 
 
 async def _version(transaction: Transaction) -> int:
-    await transaction.execute(
-        "CREATE TABLE IF NOT EXISTS schema_version (version BIGINT NOT NULL)"
-    )
+    await transaction.execute("CREATE TABLE IF NOT EXISTS schema_version (version BIGINT NOT NULL)")
     rows = await transaction.fetch("SELECT version FROM schema_version")
     if rows:
         version: int = rows[0][0]

@@ -1,11 +1,11 @@
-"""PostgreSQL: a pool of connections, and the settings that keep its planner to the index we mean."""
+"""PostgreSQL: a pool of connections, and settings that keep the planner to the index we mean."""
 
 from asyncio import timeout
-from collections.abc import AsyncGenerator, Awaitable, Generator, Sequence
+from collections.abc import AsyncGenerator, Generator, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager, suppress
 from typing import Any, Protocol, cast
 
-import asyncpg
+import asyncpg  # pyright: ignore[reportMissingTypeStubs] -- it has none
 
 from outcrop.store.database import Row, T, Value, Walk, Work
 from outcrop.store.errors import StoreError, StoreUnavailableError
@@ -21,6 +21,7 @@ _ALONE = 0x6F757463726F70  # "outcrop": the advisory lock's number
 _SETTINGS = {
     "application_name": "outcrop",
     "enable_bitmapscan": "off",
+    "enable_incremental_sort": "off",
     "enable_seqscan": "off",
     "enable_sort": "off",
     "jit": "off",
@@ -45,7 +46,7 @@ class _Pool(Protocol):
 
 @asynccontextmanager
 async def open_postgres(url: str) -> AsyncGenerator["PostgresDatabase"]:
-    creation: Any = asyncpg.create_pool(
+    creation = cast("Any", asyncpg).create_pool(
         url,
         min_size=1,
         max_size=_CONNECTIONS,
@@ -55,7 +56,7 @@ async def open_postgres(url: str) -> AsyncGenerator["PostgresDatabase"]:
         server_settings=_SETTINGS,
     )
     with _as_store_errors():
-        pool = await cast("Awaitable[Any]", creation)
+        pool = await creation
     try:
         yield PostgresDatabase(pool)
     finally:

@@ -43,6 +43,8 @@ _NEXT_DUE = """
     SELECT due_at FROM provisioned_model_throughputs WHERE due_at IS NOT NULL
     ORDER BY due_at LIMIT 1
 """
+
+
 class ProvisionedModelThroughputs:
     def __init__(self, database: Database, clock: Clock, *, block_bits: int = BLOCK_BITS) -> None:
         self._database = database

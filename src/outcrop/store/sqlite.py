@@ -1,4 +1,4 @@
-"""SQLite: reads where they are asked, on the event loop's thread; writes in one thread of their own."""
+"""SQLite: reads where they are asked, on the event loop's thread; writes in one other thread."""
 
 import os
 import re
@@ -114,11 +114,11 @@ class _Writer:
                 outcomes = [(job.future, *self._attempt(job.work)) for job in wanted]
         except StoreError as error:
             outcomes = [(job.future, None, error) for job in wanted]
-        for future, result, error in outcomes:
-            if error is None:
+        for future, result, failure in outcomes:
+            if failure is None:
                 future.set_result(result)
             else:
-                future.set_exception(error)
+                future.set_exception(failure)
 
     @contextmanager
     def _committed(self) -> Generator[None]:
@@ -136,7 +136,7 @@ class _Writer:
         try:
             with _as_store_errors():
                 return _run(work(self._transaction)), None
-        except Exception as error:  # noqa: BLE001  -- handed to the one who asked
+        except Exception as error:
             if not self._connection.in_transaction:  # SQLite gave up the whole (a full disk)
                 raise StoreError(str(error)) from error
             self._connection.execute("ROLLBACK TO attempt")

