@@ -33,16 +33,19 @@ def main() -> int:
     state = Path(tempfile.mkdtemp(prefix="outcrop-demo-"))
     listen = f"127.0.0.1:{free_port()}"
     keep = bool(os.environ.get("KEEP"))
-    print(f"$ outcrop serve --listen {listen} --state {state} &")
-    server = subprocess.Popen(
-        [BIN / "outcrop", "serve", "--listen", listen, "--state", state],
-        start_new_session=keep,
-    )
+    log = state / "server.log"
+    print(f"$ outcrop serve --listen {listen} --state {state} 2> {log} &")
+    with log.open("wb") as stderr:
+        server = subprocess.Popen(
+            [BIN / "outcrop", "serve", "--listen", listen, "--state", state],
+            stderr=stderr,
+            start_new_session=keep,
+        )
     try:
         shell = Shell(environment(server, state, f"http://{listen}"))
         walk_through(shell)
     except subprocess.CalledProcessError as error:
-        print(f"That failed with exit code {error.returncode}.", file=sys.stderr)
+        print(f"That failed with exit code {error.returncode}; see {log}.", file=sys.stderr)
         keep = False
         return 1
     finally:
@@ -53,7 +56,7 @@ def main() -> int:
         else:
             server.terminate()
             server.wait(timeout=20)
-            say("The server has stopped. That was the main job, start to end.")
+            say("The server has stopped.")
     return 0
 
 

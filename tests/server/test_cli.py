@@ -69,7 +69,7 @@ def test_env_takes_another_url(state: Path, capsys: pytest.CaptureFixture[str]) 
 @pytest.mark.slow
 def test_env_waits_for_a_server_that_is_just_starting(tmp_path: Path) -> None:
     state = tmp_path / "state"
-    command = [sys.executable, "-m", "outcrop", "env", "--state", state]
+    command = [sys.executable, "-m", "outcrop", "env", "--state", str(state)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as env:
         state.mkdir()
         (state / "credentials").write_text(CREDENTIALS)

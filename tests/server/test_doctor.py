@@ -148,10 +148,9 @@ def test_a_damaged_database_is_found(state: Path) -> None:
 
 
 def test_postgresql_that_does_not_answer_is_found_and_no_password_shown(state: Path) -> None:
-    config = f"{NO_ENGINE}[limits]\n"
     url = f"postgresql://me:secret@127.0.0.1:{free_port()}/outcrop"
 
-    ((what, mend),) = wrong(state, f'database_url = "{url}"\n{config}').items()
+    ((what, mend),) = wrong(state, f'database_url = "{url}"\n{NO_ENGINE}').items()
 
     assert what.startswith("PostgreSQL at 127.0.0.1: ")
     assert "secret" not in what + mend

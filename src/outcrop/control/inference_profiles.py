@@ -103,7 +103,7 @@ class InferenceProfiles:
             if system
             else _summary(await self._application_profile(caller, identifier))
         )
-        return msgspec.convert(summary, GetInferenceProfileResponse, from_attributes=True)
+        return GetInferenceProfileResponse(**msgspec.structs.asdict(summary))
 
     async def create_inference_profile(
         self, caller: Caller, request: CreateInferenceProfileRequest

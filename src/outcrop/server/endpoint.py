@@ -10,8 +10,8 @@ from outcrop.server.config import DEFAULT_LISTEN
 
 FILE_NAME = "endpoint.json"
 
-# `outcrop serve & eval "$(outcrop env)"`: how long one waits for the other to make its state folder,
-# and then to serve.
+# `outcrop serve & eval "$(outcrop env)"`: how long one waits for the other to make its state
+# folder, and then to serve.
 _BEGIN_S = 1.0
 _SERVE_S = 10.0
 _LOOK_AGAIN_S = 0.05

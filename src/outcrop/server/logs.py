@@ -17,12 +17,12 @@ GATHER_BYTES = 32_768
 _STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
 
 
-class RequestLine(Struct, frozen=True, kw_only=True, omit_defaults=True):
+class RequestLine(
+    Struct, frozen=True, kw_only=True, omit_defaults=True, tag_field="event", tag="request"
+):
     """What is told of every request, at info."""
 
     time: datetime
-    level: str = "info"
-    event: str = "request"
     request_id: str
     method: str
     operation: str | None = None
