@@ -305,7 +305,7 @@ def test_a_foundation_model_by_id_and_by_arn(bedrock: Any) -> None:
 
     assert by_id == by_arn
     assert by_id["modelArn"] == BASE_ARN
-    assert by_id["inferenceTypesSupported"] == ["ON_DEMAND", "INFERENCE_PROFILE", "PROVISIONED"]
+    assert by_id["inferenceTypesSupported"] == ["ON_DEMAND", "PROVISIONED", "INFERENCE_PROFILE"]
     assert code_of(bedrock.get_foundation_model, modelIdentifier="no.such-model") == (
         "ResourceNotFoundException"
     )

@@ -1,4 +1,5 @@
 import json
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -155,7 +156,7 @@ def test_an_answer_becomes_events_in_amazons_order() -> None:
 def test_events_are_the_same_at_any_chunking(cuts: list[int]) -> None:
     stream = sse(*ANSWER)
     edges = [0, *sorted(cuts), len(stream)]
-    chunks = [stream[a:b] for a, b in zip(edges, edges[1:], strict=False)]
+    chunks = [stream[a:b] for a, b in pairwise(edges)]
 
     assert read(*chunks) == read(stream)
 

@@ -21,7 +21,9 @@ ANYWHERE = ""
 """In a list of Regions: every Region, as in the ARN of a global profile's model."""
 
 
-class _Served(Struct, frozen=True):
+class Served(Struct, frozen=True):
+    """One model on one server."""
+
     model_id: str
     candidate: Candidate
 
@@ -29,7 +31,7 @@ class _Served(Struct, frozen=True):
 class Fleet:
     """Who serves which model in which Region."""
 
-    def __init__(self, served: Iterable[_Served], stand_in: Candidate | None) -> None:
+    def __init__(self, served: Iterable[Served], stand_in: Candidate | None) -> None:
         self._stand_in = stand_in
         self._by_model: dict[str, list[Candidate]] = {}
         for row in served:
@@ -83,7 +85,7 @@ def _in_order(serving: Sequence[Candidate], regions: Sequence[str]) -> Iterator[
 
 
 def _fleet(
-    served: Sequence[_Served], embedded: EmbeddedSettings, model: EmbeddedModel, *, named: bool
+    served: Sequence[Served], embedded: EmbeddedSettings, model: EmbeddedModel, *, named: bool
 ) -> Fleet:
     config = embedded.config
     if not config.enabled:
@@ -91,7 +93,7 @@ def _fleet(
     candidate = Candidate(
         server=model, dialect="embedded", served_as=served_as(config), region=None
     )
-    own = [_Served(EMBEDDED_MODEL_ID, candidate)] if config.model_path is None else []
+    own = [Served(EMBEDDED_MODEL_ID, candidate)] if config.model_path is None else []
     stands_in = not named if config.stand_in is None else config.stand_in
     if stands_in:
         _log.warning(
@@ -101,9 +103,9 @@ def _fleet(
     return Fleet([*served, *own], stand_in=candidate if stands_in else None)
 
 
-def _served(config: ModelServerConfig, connection: ModelServer) -> Iterator[_Served]:
+def _served(config: ModelServerConfig, connection: ModelServer) -> Iterator[Served]:
     for model_id, name in config.models.items():
-        yield _Served(
+        yield Served(
             model_id,
             Candidate(
                 server=connection, dialect=config.dialect, served_as=name, region=config.region

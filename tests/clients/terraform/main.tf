@@ -17,7 +17,10 @@ data "aws_bedrock_inference_profile" "source" {
   inference_profile_id = "us.amazon.nova-lite-v1:0"
 }
 
-data "aws_bedrock_inference_profiles" "all" {}
+data "aws_bedrock_inference_profiles" "all" {
+  # What it lists must not depend on which of the two terraform happens to do first.
+  depends_on = [aws_bedrock_inference_profile.team]
+}
 
 resource "aws_bedrock_inference_profile" "team" {
   name        = "checkout team"
