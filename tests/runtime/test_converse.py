@@ -124,14 +124,20 @@ def test_metadata_carries_usage_and_latency() -> None:
     *_, metadata = events_of(Answers([ANSWER]))
 
     assert isinstance(metadata, ConverseStreamMetadataEvent)
-    assert metadata.usage == TokenUsage(
-        input_tokens=9,
-        output_tokens=2,
-        total_tokens=11,
-        cache_read_input_tokens=0,
-        cache_write_input_tokens=0,
-    )
+    assert metadata.usage == TokenUsage(input_tokens=9, output_tokens=2, total_tokens=11)
     assert metadata.metrics.latency_ms == 1000
+
+
+def test_cached_input_is_told_apart_for_those_who_asked_for_a_cache() -> None:
+    answer = Answers([sse(delta("x"), delta(finish_reason="stop"), usage(9, 2, cached=6))])
+    cached = [{"role": "user", "content": [{"text": "x"}, {"cachePoint": {"type": "default"}}]}]
+
+    plain = answer_to(answer).output.usage
+    told_apart = answer_to(answer, messages=cached).output.usage
+
+    assert plain == TokenUsage(input_tokens=9, output_tokens=2, total_tokens=11)
+    assert (told_apart.input_tokens, told_apart.cache_read_input_tokens) == (3, 6)
+    assert told_apart.total_tokens == 11
 
 
 def test_tier_and_latency_are_echoed() -> None:
@@ -218,7 +224,7 @@ def test_the_callers_fault_is_told_in_the_models_words_and_the_servers_is_not() 
     ("script", "error"),
     [
         (StallsAfter([BEGUN]), "ModelStreamErrorException"),
-        (BreaksOffAfter([BEGUN]), "ServiceUnavailableException"),
+        (BreaksOffAfter([BEGUN]), "ModelStreamErrorException"),
         (Answers([BEGUN]), "ModelStreamErrorException"),
         (Answers([BEGUN + b"data: rubbish\n\n"]), "ModelStreamErrorException"),
         (Answers([BEGUN, sse({"error": {"code": 429}})]), "ThrottlingException"),

@@ -170,9 +170,16 @@ class EmbeddedModel:
     async def _back_off(self, delay_s: float, why: str) -> None:
         """The first time it is started again at once; after that, requests need not wait for it."""
         if delay_s > 0:
-            self._board.write(Published(failure=f"{why}; next attempt in {delay_s:.0f} s at most"))
+            self._tell(Published(failure=f"{why}; next attempt in {delay_s:.0f} s at most"))
             await self._sleep(delay_s)
         self._board.wipe()
+
+    def _tell(self, published: Published) -> None:
+        try:
+            self._board.write(published)
+        except OSError as error:
+            # A full disk must not end the server; other processes wait, and then say so.
+            _log.warning("the state folder cannot be written: %s", error)
 
     async def _live(self) -> str:
         """One life of the child; returns how it ended."""
@@ -207,10 +214,16 @@ def _worker_settings(config: EmbeddedConfig, model: Path, socket: str) -> Worker
         api_key=secrets.token_hex(16),
         # One core stays free for everything else: engine threads that wait for each other while
         # others compute fall to a twentieth of their speed.
-        threads=config.threads or max(1, len(os.sched_getaffinity(0)) - 1),
+        threads=config.threads or max(1, _cores() - 1),
         context_tokens=config.context_tokens,
         slots=config.slots,
     )
+
+
+def _cores() -> int:
+    """Those this process may use, where the system tells; a container often has fewer than all."""
+    affinity = getattr(os, "sched_getaffinity", None)
+    return len(affinity(0)) if affinity else os.cpu_count() or 1
 
 
 def _server(published: Published) -> ModelServer:

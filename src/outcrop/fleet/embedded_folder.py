@@ -13,8 +13,9 @@ from msgspec import Struct
 
 from outcrop.fleet.embedded_child import last_words
 
-# What the kernel takes for the path of a unix socket, less its closing NUL.
-_SOCKET_PATH_BYTES = 107
+# What the kernel takes for the path of a unix socket, less its closing NUL: 103 on macOS, 107 on
+# Linux.
+_SOCKET_PATH_BYTES = 103
 
 
 class EmbeddedStatus(Struct, frozen=True, kw_only=True):

@@ -294,6 +294,8 @@ class _Connection(asyncio.Protocol):
         self._head_done = self.status >= 200
 
     def on_body(self, body: bytes) -> None:
+        if self._done:
+            return
         self._chunks.append(body)
         self._buffered += len(body)
 

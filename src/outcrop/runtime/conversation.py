@@ -31,6 +31,16 @@ def check(request: ConverseRequest | ConverseStreamRequest) -> None:
     _check_supported(request, messages)
 
 
+def asks_for_cache(request: ConverseRequest | ConverseStreamRequest) -> bool:
+    """Whether the caller marked something to be cached."""
+    system = any(block.cache_point is not None for block in request.system or ())
+    return system or any(
+        block.cache_point is not None
+        for message in request.messages or ()
+        for block in message.content
+    )
+
+
 def _check_service_tier(request: ConverseRequest | ConverseStreamRequest) -> None:
     if request.service_tier is None:
         return

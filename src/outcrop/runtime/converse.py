@@ -11,7 +11,7 @@ from outcrop.fleet.failures import ServerFailureError
 from outcrop.fleet.model_server import Call
 from outcrop.fleet.router import Candidate, Opened, Router
 from outcrop.iam.caller import Caller
-from outcrop.runtime.conversation import check
+from outcrop.runtime.conversation import asks_for_cache, check
 from outcrop.runtime.dialects.dialect import Dialect
 from outcrop.runtime.dialects.openai_chat import EmbeddedChat, OpenAiChat
 from outcrop.runtime.events import Events, Metadata, as_aws_error
@@ -102,10 +102,12 @@ class Converse:
     def _metadata(
         self, request: ConverseRequest | ConverseStreamRequest, since: datetime
     ) -> Metadata:
+        caches = asks_for_cache(request)
+
         def metadata(usage: TokenUsage) -> ConverseStreamMetadataEvent:
             latency_ms = (to_micros(self._clock()) - to_micros(since)) // 1000
             return ConverseStreamMetadataEvent(
-                usage=usage,
+                usage=usage if caches else _all_input(usage),
                 metrics=ConverseStreamMetrics(latency_ms=latency_ms),
                 performance_config=request.performance_config,
                 service_tier=request.service_tier,
@@ -127,6 +129,16 @@ def _check_target(target: Target) -> None:
 def _dialect_of(failure: ServerFailureError, target: Target) -> Dialect:
     names = {candidate.server.name: candidate.dialect for candidate in target.candidates}
     return DIALECTS[names[failure.server]]
+
+
+def _all_input(usage: TokenUsage) -> TokenUsage:
+    """Servers cache by themselves; Amazon tells cached input apart for those who asked for it."""
+    read, written = usage.cache_read_input_tokens or 0, usage.cache_write_input_tokens or 0
+    return TokenUsage(
+        input_tokens=usage.input_tokens + read + written,
+        output_tokens=usage.output_tokens,
+        total_tokens=usage.total_tokens,
+    )
 
 
 def _served_by(candidate: Candidate, target: Target) -> str:

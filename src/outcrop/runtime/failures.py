@@ -18,8 +18,8 @@ _CALLERS_FAULT = {400, 413, 422}
 _TIMED_OUT = {408, 504}
 _OVERLOADED = {503, 529}
 
-# What a stream of Converse can carry as an exception; everything else is the model's error.
-_IN_STREAM = (ServiceUnavailableException, ThrottlingException, ValidationException)
+# What stays what it is when the stream has begun; everything else is the model's error.
+_IN_STREAM = (ThrottlingException, ValidationException)
 
 
 def of_silence(failure: ServerFailureError) -> AwsError:
@@ -62,7 +62,7 @@ def in_stream(error: AwsError) -> AwsError:
         return error
     status = error.members.get("originalStatusCode", error.status)
     return ModelStreamErrorException(
-        "The model stopped in the middle of its answer.",
+        "An error occurred while streaming the response. Retry your request.",
         originalStatusCode=status,
         originalMessage=error.message,
     )

@@ -9,7 +9,7 @@ ProvisionedModelStatus = Literal["Creating", "InService", "Updating", "Failed"]
 CommitmentDuration = Literal["OneMonth", "SixMonths"]
 
 
-class InferenceProfileRecord(Struct, frozen=True, kw_only=True):
+class InferenceProfileRecord(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """An application inference profile."""
 
     account_id: str
@@ -23,7 +23,7 @@ class InferenceProfileRecord(Struct, frozen=True, kw_only=True):
     updated_at: datetime
 
 
-class ProvisionedModelThroughputRecord(Struct, frozen=True, kw_only=True):
+class ProvisionedModelThroughputRecord(Struct, frozen=True, kw_only=True, omit_defaults=True):
     account_id: str
     region: str
     provisioned_model_id: str

@@ -20,6 +20,8 @@ from outcrop.store.errors import SchemaError, StoreError, StoreUnavailableError
 OLDEST = (3, 24, 0)
 """The first with upserts."""
 _BUSY_S = 10.0
+_CACHE_KB = 64 * 1024
+"""Of the database, at most, in memory for reading. A small one takes what it has."""
 _PER_COMMIT = 64
 """Transactions that share one fsync when they arrive faster than the disk can say yes."""
 
@@ -36,6 +38,7 @@ async def open_sqlite(path: Path) -> AsyncGenerator["SqliteDatabase"]:
     writer = await to_thread(_connect, path)
     with closing(writer), closing(await to_thread(_connect, path)) as reader:
         reader.execute("PRAGMA query_only = 1")
+        reader.execute(f"PRAGMA cache_size = -{_CACHE_KB}")
         database = SqliteDatabase(reader, writer)
         try:
             yield database
@@ -208,7 +211,6 @@ def _connect(path: Path) -> sqlite3.Connection:
         )
         _use_write_ahead_log(connection)
         connection.execute("PRAGMA synchronous = FULL")  # what is acknowledged survives
-        connection.execute("PRAGMA cache_size = -16000")
         connection.execute(f"PRAGMA journal_size_limit = {64 << 20}")
         return connection
 

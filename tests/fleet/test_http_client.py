@@ -1,0 +1,240 @@
+import asyncio
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Self
+
+import pytest
+
+from outcrop.fleet.http_client import (
+    Address,
+    BrokenAnswerError,
+    CannotConnectError,
+    HttpClient,
+    Patience,
+)
+
+PATIENCE = Patience(connect_s=1, first_byte_s=0.2, between_chunks_s=0.2)
+Speech = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
+
+
+class Serving:
+    """A server on a real socket that speaks so to everyone who connects."""
+
+    def __init__(self, speech: Speech, unix_socket: str | None = None) -> None:
+        self._speech = speech
+        self._unix_socket = unix_socket
+        self._tasks: set[asyncio.Task[None]] = set()
+        self.connections = 0
+
+    async def __aenter__(self) -> Self:
+        if self._unix_socket is not None:
+            self._server = await asyncio.start_unix_server(self._serve, self._unix_socket)
+            self.address = Address(unix_socket=self._unix_socket)
+            return self
+        self._server = await asyncio.start_server(self._serve, "127.0.0.1")
+        host, port = self._server.sockets[0].getsockname()
+        self.address = Address(host=host, port=port)
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self._server.close()
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.connections += 1
+        task = asyncio.current_task()
+        assert task is not None
+        self._tasks.add(task)
+        try:
+            await self._speech(reader, writer)
+            writer.close()
+            await writer.wait_closed()
+        except (ConnectionError, asyncio.IncompleteReadError, asyncio.CancelledError):
+            writer.transport.abort()
+
+
+async def ask(client: HttpClient) -> list[bytes]:
+    async with client.post("/x", b"{}") as answer:
+        return [str(answer.status).encode(), await answer.read(1 << 30)]
+
+
+def new_client(address: Address) -> HttpClient:
+    return HttpClient(address, headers={}, patience=PATIENCE)
+
+
+def hear(speech: Speech) -> list[bytes]:
+    async def main() -> list[bytes]:
+        async with Serving(speech) as server:
+            client = new_client(server.address)
+            try:
+                return await ask(client)
+            finally:
+                await client.aclose()
+
+    return asyncio.run(main())
+
+
+def speech(*pieces: bytes) -> Speech:
+    """Reads a request, then writes `pieces`, each in a segment of its own, and closes."""
+
+    async def speak(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"{}")
+        for piece in pieces:
+            writer.write(piece)
+            await writer.drain()
+
+    return speak
+
+
+LENGTH = b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello"
+CHUNKED = (
+    b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nhe\r\n3;x=y\r\nllo\r\n0\r\n\r\n"
+)
+UNTIL_CLOSE = b"HTTP/1.0 200 OK\r\n\r\nhello"
+INTERIM = b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Early Hints\r\nLink: x\r\n\r\n"
+
+
+@pytest.mark.parametrize("answer", [LENGTH, CHUNKED, UNTIL_CLOSE, INTERIM + LENGTH])
+def test_every_framing_is_read_whole_byte_by_byte(answer: bytes) -> None:
+    assert hear(speech(*(answer[i : i + 1] for i in range(len(answer))))) == [b"200", b"hello"]
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        b"",
+        b"SSH-2.0-OpenSSH_9\r\n",
+        b"HTTP/1.1 2",
+        b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nhello",
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n",
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n",
+        b"HTTP/1.1 200 OK\r\nX: " + b"x" * 100_000,
+        INTERIM,
+    ],
+)
+def test_rubbish_and_half_an_answer_are_broken_answers(answer: bytes) -> None:
+    with pytest.raises(BrokenAnswerError):
+        hear(speech(answer))
+
+
+def test_a_head_that_never_comes_runs_out_of_patience() -> None:
+    async def silent(reader: asyncio.StreamReader, _: asyncio.StreamWriter) -> None:
+        await reader.read()
+
+    with pytest.raises(TimeoutError):
+        hear(silent)
+
+
+def test_nobody_listening_is_told_apart() -> None:
+    async def main() -> None:
+        async with new_client(Address(host="127.0.0.1", port=1)).post("/x", b""):
+            raise AssertionError("unreachable")
+
+    with pytest.raises(CannotConnectError):
+        asyncio.run(main())
+
+
+async def twice(speech: Speech) -> tuple[list[bytes], int]:
+    """What two requests by one client hear, and how many connections they took."""
+    async with Serving(speech) as server:
+        client = new_client(server.address)
+        bodies = [(await ask(client))[1] for _ in range(2)]
+        await client.aclose()
+        return bodies, server.connections
+
+
+def test_a_server_that_closed_an_idle_connection_is_asked_again() -> None:
+    assert asyncio.run(twice(speech(LENGTH))) == ([b"hello", b"hello"], 2)
+
+
+def test_a_connection_is_not_kept_when_the_server_says_close() -> None:
+    async def closes(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"{}")
+        writer.write(LENGTH.replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n"))
+        await reader.read()
+
+    assert asyncio.run(twice(closes)) == ([b"hello", b"hello"], 2)
+
+
+def test_what_follows_an_answer_unasked_does_not_become_the_next_one() -> None:
+    async def chatters(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"{}")
+        writer.write(LENGTH + LENGTH.replace(b"hello", b"wrong"))
+        await reader.read()
+
+    bodies, connections = asyncio.run(twice(chatters))
+
+    assert (bodies, connections) == ([b"hello", b"hello"], 2)
+
+
+def test_a_slow_reader_makes_the_server_wait() -> None:
+    async def main() -> int:
+        sent = 0
+        full = asyncio.Event()
+
+        async def pours(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            nonlocal sent
+            await reader.readuntil(b"{}")
+            writer.write(b"HTTP/1.0 200 OK\r\n\r\n")
+            try:
+                while True:
+                    writer.write(b"x" * 65536)
+                    sent += 65536
+                    async with asyncio.timeout(0.1):
+                        await writer.drain()
+            except TimeoutError:
+                full.set()
+
+        async with Serving(pours) as server:
+            client = new_client(server.address)
+            async with client.post("/x", b"{}") as answer:
+                await anext(answer)
+                await full.wait()
+        return sent
+
+    # Bounded by what the kernel's buffers of both ends take.
+    assert asyncio.run(main()) < 32 * 1024 * 1024
+
+
+def test_a_unix_socket_is_an_address_too(tmp_path: Path) -> None:
+    async def main() -> bytes:
+        async with Serving(speech(LENGTH), str(tmp_path / "s")) as server:
+            return (await ask(new_client(server.address)))[1]
+
+    assert asyncio.run(main()) == b"hello"
+
+
+def test_a_server_without_tls_is_no_connection_for_https() -> None:
+    async def speaks_first(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(LENGTH)
+        await writer.drain()
+
+    async def main() -> None:
+        async with Serving(speaks_first) as server:
+            address = Address(host=server.address.host, port=server.address.port, tls=True)
+            await ask(new_client(address))
+
+    with pytest.raises(CannotConnectError):
+        asyncio.run(main())
+
+
+@pytest.mark.parametrize(
+    ("url", "address", "authority"),
+    [
+        ("http://gpu:8000/v1", Address(host="gpu", port=8000, base_path="/v1"), "gpu:8000"),
+        ("http://gpu", Address(host="gpu", port=80), "gpu"),
+        ("https://gpu/v1/", Address(host="gpu", port=443, tls=True, base_path="/v1"), "gpu"),
+        ("http://[::1]:80", Address(host="::1", port=80), "[::1]"),
+    ],
+)
+def test_urls_become_addresses(url: str, address: Address, authority: str) -> None:
+    assert Address.parse(url) == address
+    assert Address.parse(url).authority == authority
+
+
+@pytest.mark.parametrize("url", ["ftp://gpu", "gpu:8000", "http://", "/v1"])
+def test_other_urls_are_refused(url: str) -> None:
+    with pytest.raises(ValueError, match="not a URL"):
+        Address.parse(url)

@@ -1,0 +1,96 @@
+import asyncio
+from collections.abc import Sequence
+
+import pytest
+
+from outcrop.store.database import Row, Transaction
+from outcrop.store.errors import SchemaError
+from outcrop.store.migrations import MIGRATIONS, migrate
+from outcrop.store.store import open_database, open_store
+from tests.clocks import FakeClock
+from tests.store.samples import ACCOUNT, REGION, profile
+
+
+def test_an_empty_database_gets_the_newest_schema(location: str) -> None:
+    async def main() -> Sequence[Row]:
+        async with open_database(location) as database:
+            await migrate(database)
+            return await database.fetch("SELECT version FROM schema_version")
+
+    rows = asyncio.run(main())
+
+    assert [tuple(row) for row in rows] == [(len(MIGRATIONS),)]
+
+
+def test_what_is_stored_is_there_after_another_start(location: str, clock: FakeClock) -> None:
+    new = profile()
+
+    async def main() -> object:
+        async with open_store(location, clock=clock) as store:
+            await store.inference_profiles.create(new, tags={}, client_token=None, quota=9)
+        async with open_store(location, clock=clock) as store:
+            return await store.inference_profiles.find(ACCOUNT, REGION, new.inference_profile_id)
+
+    found = asyncio.run(main())
+
+    assert found == new
+
+
+def test_only_what_is_missing_is_migrated(location: str) -> None:
+    later = (*MIGRATIONS, ("CREATE TABLE later (number BIGINT)",))
+
+    async def main() -> Sequence[Row]:
+        async with open_database(location) as database:
+            await migrate(database)
+            await migrate(database, later)
+            await migrate(database, later)
+            return await database.fetch("SELECT number FROM later")
+
+    rows = asyncio.run(main())
+
+    assert list(rows) == []
+
+
+def test_servers_that_start_together_on_an_empty_database_all_come_up(
+    location: str, clock: FakeClock
+) -> None:
+    async def start() -> int:
+        async with open_store(location, clock=clock) as store:
+            return len(await store.inference_profiles.page(ACCOUNT, REGION, after=None, limit=1))
+
+    async def main() -> list[int]:
+        async with asyncio.TaskGroup() as group:
+            starts = [group.create_task(start()) for _ in range(6)]
+        return [start.result() for start in starts]
+
+    assert asyncio.run(main()) == [0] * 6
+
+
+def test_a_database_of_a_newer_version_is_refused(location: str, clock: FakeClock) -> None:
+    async def main() -> None:
+        async with open_database(location) as database:
+            await migrate(database, (*MIGRATIONS, (), ()))
+        async with open_store(location, clock=clock):
+            pass
+
+    with pytest.raises(
+        SchemaError, match=f"has schema {len(MIGRATIONS) + 2};.* up to {len(MIGRATIONS)}"
+    ):
+        asyncio.run(main())
+
+
+def test_a_migration_that_fails_leaves_nothing_behind(location: str) -> None:
+    broken = (*MIGRATIONS, ("CREATE TABLE half (number BIGINT)", "CREATE NONSENSE"))
+
+    async def version(transaction: Transaction) -> object:
+        return (await transaction.fetch("SELECT version FROM schema_version"))[0][0]
+
+    async def main() -> object:
+        async with open_database(location) as database:
+            await migrate(database)
+            with pytest.raises(Exception, match="NONSENSE"):
+                await migrate(database, broken)
+            await migrate(database, (*MIGRATIONS, ("CREATE TABLE half (number BIGINT)",)))
+            return await database.write(version)
+
+    assert asyncio.run(main()) == len(MIGRATIONS) + 1

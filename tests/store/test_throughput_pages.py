@@ -1,0 +1,204 @@
+import asyncio
+import random
+from collections.abc import Iterator, Sequence
+from itertools import product
+
+import pytest
+from msgspec.structs import replace
+
+from outcrop.store.provisioned_throughputs import ProvisionedModelThroughputs
+from outcrop.store.records import (
+    ProvisionedModelStatus,
+    ProvisionedModelThroughputFilters,
+    ProvisionedModelThroughputRecord,
+)
+from outcrop.wire.timestamps import to_micros
+from tests.clocks import FakeClock
+from tests.store.opened import create, open_throughputs
+from tests.store.samples import ACCOUNT, REGION, throughput
+
+Filters = ProvisionedModelThroughputFilters
+Record = ProvisionedModelThroughputRecord
+
+STATUSES: Sequence[ProvisionedModelStatus] = ("Creating", "InService", "Updating", "Failed")
+MODELS = [f"arn:aws:bedrock:us-east-1::foundation-model/m{number}" for number in range(3)]
+
+
+async def page(
+    throughputs: ProvisionedModelThroughputs,
+    filters: Filters = Filters(),  # noqa: B008 -- frozen
+    *,
+    descending: bool = False,
+    after: int | None = None,
+    limit: int = 1000,
+) -> list[Record]:
+    return await throughputs.page(
+        ACCOUNT, REGION, filters=filters, descending=descending, after=after, limit=limit
+    )
+
+
+async def walk(
+    throughputs: ProvisionedModelThroughputs, filters: Filters, *, descending: bool, limit: int
+) -> list[Record]:
+    """All pages, one after the other."""
+    found: list[Record] = []
+    after = None
+    while some := await page(throughputs, filters, descending=descending, after=after, limit=limit):
+        assert len(some) <= limit
+        found += some
+        after = to_micros(some[-1].creation_time)
+    return found
+
+
+def expected(records: Sequence[Record], filters: Filters, *, descending: bool) -> list[Record]:
+    """The same without an index."""
+    ordered = sorted(records, key=lambda record: record.creation_time, reverse=descending)
+    return [record for record in ordered if _matches(record, filters)]
+
+
+def _matches(record: Record, filters: Filters) -> bool:
+    return (
+        filters.status in {None, record.status}
+        and filters.model_arn in {None, record.model_arn}
+        and (filters.name_contains or "") in record.provisioned_model_name
+        and (filters.created_after is None or record.creation_time > filters.created_after)
+        and (filters.created_before is None or record.creation_time < filters.created_before)
+    )
+
+
+async def fill(
+    throughputs: ProvisionedModelThroughputs, clock: FakeClock, choice: random.Random, count: int
+) -> list[Record]:
+    """Creates, and changes or deletes some of what it created, long ago or lately."""
+    records: list[Record] = []
+    for number in range(count):
+        clock.advance(seconds=choice.choice([0, 1]))
+        new = replace(throughput(_name(choice, number)), model_arn=choice.choice(MODELS))
+        records.append(await create(throughputs, new))
+        chance = choice.random()
+        if chance < 0.6:
+            index = choice.randrange(len(records))
+            before = records[index]
+            after = replace(
+                before,
+                status=choice.choice(STATUSES),
+                model_arn=choice.choice([before.model_arn, MODELS[0]]),
+                provisioned_model_name=choice.choice(
+                    [before.provisioned_model_name, _name(choice, count + number)]
+                ),
+            )
+            assert await throughputs.replace(before, after)
+            records[index] = replace(after, version=before.version + 1)
+        elif chance < 0.8:
+            assert await throughputs.delete(records.pop(choice.randrange(len(records))))
+    return records
+
+
+def _name(choice: random.Random, number: int) -> str:
+    letters = "ab-" if choice.random() < 0.9 else "abcXYZ_9-"
+    return "".join(choice.choices(letters, k=choice.randint(1, 9))) + f"{number:02}"
+
+
+def _random_filters(choice: random.Random, records: Sequence[Record]) -> Iterator[Filters]:
+    parts = ["a", "Z", "Q", "-", "ab", "-a", "ba-", "abab", "b-a-b", "0", "07", "0000", "a-bb-a"]
+    for part, status, model_arn in product(
+        [*parts, choice.choice(records).provisioned_model_name], (None, "Failed"), (None, MODELS[1])
+    ):
+        after, before = (choice.choice(records).creation_time for _ in range(2))
+        yield Filters(
+            name_contains=choice.choice([part, part, None]),
+            status=choice.choice(STATUSES) if status else None,
+            model_arn=model_arn,
+            created_after=choice.choice([None, None, after]),
+            created_before=choice.choice([None, None, before]),
+        )
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("block_bits", "seed"), [(3, 1), (5, 2), (6, 3), (12, 4)])
+def test_pages_hold_what_a_plain_search_finds(
+    location: str, clock: FakeClock, block_bits: int, seed: int
+) -> None:
+    choice = random.Random(seed)
+
+    async def main() -> None:
+        async with open_throughputs(location, clock, block_bits=block_bits) as throughputs:
+            records = await fill(throughputs, clock, choice, 150)
+            for filters in _random_filters(choice, records):
+                for descending in (False, True):
+                    limit = choice.choice([1, 2, 7, 1000])
+                    found = await walk(throughputs, filters, descending=descending, limit=limit)
+                    assert found == expected(records, filters, descending=descending), filters
+
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize("name_contains", [None, "throughput"])
+@pytest.mark.parametrize("order", ["ascending", "descending"])
+def test_pages_neither_repeat_nor_lose_what_was_there_throughout(
+    location: str, clock: FakeClock, order: str, name_contains: str | None
+) -> None:
+    filters = Filters(name_contains=name_contains)
+
+    async def main() -> tuple[set[str], list[str]]:
+        async with open_throughputs(location, clock, block_bits=3) as throughputs:
+            records = [await create(throughputs, throughput()) for _ in range(30)]
+            goers, stayers = records[::3], records[1::3] + records[2::3]
+            seen: list[str] = []
+            after = None
+            while some := await page(
+                throughputs, filters, descending=order == "descending", after=after, limit=4
+            ):
+                seen += [record.provisioned_model_id for record in some]
+                after = to_micros(some[-1].creation_time)
+                if goers:
+                    await throughputs.delete(goers.pop())
+                    await throughputs.delete(goers.pop(0))
+                    await create(throughputs, throughput())
+            return {record.provisioned_model_id for record in stayers}, seen
+
+    throughout, seen = asyncio.run(main())
+
+    assert throughout <= set(seen)
+    assert len(seen) == len(set(seen))
+
+
+def test_the_bounds_of_a_time_range_are_not_in_it(location: str, clock: FakeClock) -> None:
+    async def main() -> tuple[list[Record], list[Record]]:
+        async with open_throughputs(location, clock) as throughputs:
+            records = [await create(throughputs, throughput()) for _ in range(4)]
+            filters = Filters(
+                created_after=records[0].creation_time, created_before=records[3].creation_time
+            )
+            return records, await page(throughputs, filters)
+
+    records, found = asyncio.run(main())
+
+    assert found == records[1:3]
+
+
+@pytest.mark.parametrize("part", ["%", "_", "a_b", "A", "\\", "'", '"', "é", "*", "$1", "?"])
+def test_a_part_of_a_name_is_taken_literally(location: str, clock: FakeClock, part: str) -> None:
+    async def main() -> list[Record]:
+        async with open_throughputs(location, clock, block_bits=3) as throughputs:
+            for number in range(20):
+                await create(throughputs, throughput(f"aXb-{number}"))
+            return await page(throughputs, Filters(name_contains=part))
+
+    assert asyncio.run(main()) == []
+
+
+def test_another_accounts_names_are_not_found(location: str, clock: FakeClock) -> None:
+    async def main() -> tuple[int, int, list[Record]]:
+        async with open_throughputs(location, clock, block_bits=3) as throughputs:
+            for number in range(20):
+                await create(throughputs, throughput(f"mine-{number}"))
+                other = replace(throughput(f"mine-{number}"), account_id="9" * 12)
+                await create(throughputs, other)
+            mine = await page(throughputs, Filters(name_contains="mine"))
+            none = await throughputs.page(
+                "8" * 12, REGION, filters=Filters(), descending=True, after=None, limit=9
+            )
+            return len(mine), len({record.account_id for record in mine}), none
+
+    assert asyncio.run(main()) == (20, 1, [])
