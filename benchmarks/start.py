@@ -1,4 +1,4 @@
-"""From `outcrop serve` to the first signed answer, and what all its processes then hold in memory."""
+"""From `outcrop serve` to the first signed answer, and what its processes then hold in memory."""
 
 import tempfile
 import time
@@ -17,9 +17,7 @@ LIMIT_MB = 150
 def main() -> None:
     seconds, megabytes = zip(*[measured() for _ in range(ROUNDS)], strict=True)
     print(f"start to first signed answer: {median(seconds):.2f} s (limit {LIMIT_S} s)")
-    print(
-        f"resident, all processes, without the model: {median(megabytes):.0f} MB (limit {LIMIT_MB} MB)"
-    )
+    print(f"resident in all, the model aside: {median(megabytes):.0f} MB (limit {LIMIT_MB} MB)")
 
 
 def measured() -> tuple[float, float]:

@@ -66,9 +66,10 @@ class Shell:
     def __init__(self, variables: Mapping[str, str]) -> None:
         self._variables = variables
 
-    def run(self, *command: str) -> str:
-        print(f"\n$ {shlex.join(command)}", flush=True)
-        return self._output(BIN / command[0], *command[1:])
+    def run(self, command: str) -> str:
+        print(f"\n$ {command}", flush=True)
+        program, *arguments = shlex.split(command)
+        return self._output(BIN / program, *arguments)
 
     def python(self, program: str) -> str:
         print("\n$ python - <<'EOF'\n" + program + "EOF", flush=True)
@@ -84,44 +85,40 @@ class Shell:
 
 def walk_through(shell: Shell) -> None:
     say("What this Region offers, as Amazon Bedrock lists it:")
-    shell.run(*"aws bedrock list-inference-profiles --max-results 2 --output json".split())
-    shell.run(*"aws bedrock list-provisioned-model-throughputs".split())
+    shell.run("aws bedrock list-inference-profiles --max-results 2 --output json")
+    shell.run("aws bedrock list-provisioned-model-throughputs --output json")
 
     say("An application inference profile, copied from a system-defined one:")
     system_arn = shell.run(
-        *"aws bedrock get-inference-profile --output text --query inferenceProfileArn".split(),
-        *"--inference-profile-identifier us.amazon.nova-lite-v1:0".split(),
+        "aws bedrock get-inference-profile --output text --query inferenceProfileArn "
+        "--inference-profile-identifier us.amazon.nova-lite-v1:0"
     )
     profile_arn = shell.run(
-        *"aws bedrock create-inference-profile --output text --query inferenceProfileArn".split(),
-        *"--inference-profile-name checkout-team --tags key=team,value=checkout".split(),
-        *("--model-source", f"copyFrom={system_arn}"),
+        "aws bedrock create-inference-profile --output text --query inferenceProfileArn "
+        "--inference-profile-name checkout-team --tags key=team,value=checkout "
+        f"--model-source copyFrom={system_arn}"
     )
 
     say("Two model units, bought and watched until they are InService:")
     provisioned_arn = shell.run(
-        *"aws bedrock create-provisioned-model-throughput --output text".split(),
-        *"--query provisionedModelArn --provisioned-model-name checkout-units".split(),
-        *"--model-id amazon.nova-lite-v1:0:24k --model-units 2".split(),
+        "aws bedrock create-provisioned-model-throughput --output text "
+        "--query provisionedModelArn --provisioned-model-name checkout-units "
+        "--model-id amazon.nova-lite-v1:0:24k --model-units 2"
     )
     wait_until_in_service(shell, provisioned_arn)
 
     say("A conversation through each name that stands for a model:")
-    for model_id in (
-        "amazon.nova-lite-v1:0",
-        "us.amazon.nova-lite-v1:0",
-        profile_arn,
-        provisioned_arn,
-    ):
+    system_id = "us.amazon.nova-lite-v1:0"
+    for model_id in ("amazon.nova-lite-v1:0", system_id, profile_arn, provisioned_arn):
         shell.run(
-            *"aws bedrock-runtime converse --output json".split(),
-            *("--model-id", model_id, "--messages", MESSAGE, "--inference-config", CONFIG),
+            f"aws bedrock-runtime converse --output json --model-id {model_id} "
+            f"--messages {shlex.quote(MESSAGE)} --inference-config {shlex.quote(CONFIG)}"
         )
         shell.python(STREAM.format(model_id=model_id))
 
     say("And both listings again:")
-    shell.run(*"aws bedrock list-inference-profiles --type-equals APPLICATION".split())
-    shell.run(*"aws bedrock list-provisioned-model-throughputs --output json".split())
+    shell.run("aws bedrock list-inference-profiles --type-equals APPLICATION --output json")
+    shell.run("aws bedrock list-provisioned-model-throughputs --output json")
 
 
 def wait_until_in_service(shell: Shell, provisioned_arn: str) -> None:
@@ -130,14 +127,15 @@ def wait_until_in_service(shell: Shell, provisioned_arn: str) -> None:
     while status != "InService":
         if status == "Failed" or time.monotonic() > give_up:
             raise SystemExit(f"The provisioned model is {status}.")
+        time.sleep(1)
         status = shell.run(
-            *"aws bedrock get-provisioned-model-throughput --output text --query status".split(),
-            *("--provisioned-model-id", provisioned_arn),
+            "aws bedrock get-provisioned-model-throughput --output text --query status "
+            f"--provisioned-model-id {provisioned_arn}"
         )
 
 
 def environment(server: subprocess.Popen[bytes], state: Path, url: str) -> Mapping[str, str]:
-    """This process's variables and those of `outcrop env`, once the server answers."""
+    """Our own variables and those of `outcrop env`, once the server answers."""
     wait_until_listening(server, url)
     print(f'\n$ eval "$(outcrop env --state {state} --url {url})"', flush=True)
     lines = subprocess.run(

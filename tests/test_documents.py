@@ -22,7 +22,7 @@ def test_every_module_on_the_map_exists_and_every_package_is_on_it() -> None:
     text = (ROOT / "ARCHITECTURE.md").read_text()
     source = ROOT / "src" / "outcrop"
 
-    modules = {name for name in re.findall(r"\b([a-z_0-9]+\.py)\b", text)}
+    modules = set(re.findall(r"\b([a-z_0-9]+\.py)\b", text))
     packages = {path.name for path in source.iterdir() if (path / "__init__.py").exists()}
 
     assert modules - {path.name for path in source.rglob("*.py")} == set()

@@ -55,7 +55,7 @@ def write(signer: Signer, known: Acknowledged, names: Iterator[int], lock: threa
             known.there[arn] = name
         if random.random() < 0.3:
             with lock:
-                victim = known.there and random.choice(sorted(known.there))
+                victim = random.choice(sorted(known.there)) if known.there else ""
                 if victim:
                     known.unsure.add(victim)
                     del known.there[victim]
@@ -158,7 +158,7 @@ def check(server: OutcropProcess, known: Acknowledged) -> None:
         assert json.loads(tags.body) == {"tags": [{"key": "name", "value": found[arn]}]}
     # What was unsure is known now.
     known.unsure.clear()
-    known.there = {arn: "" for arn in found}
+    known.there = dict.fromkeys(found, "")
 
 
 def test_nothing_acknowledged_is_lost_however_often_the_server_is_killed(tmp_path: Path) -> None:

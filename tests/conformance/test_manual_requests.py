@@ -1,7 +1,7 @@
 """What no SDK sends: 4xx in Amazon's words, never 5xx, never a hang."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 import pytest
 
@@ -21,7 +21,7 @@ UNITS = {
     "modelUnits": 1,
 }
 CONVERSATION = {"messages": [{"role": "user", "content": [{"text": "hi"}]}]}
-BODIES = {
+BODIES: Mapping[str, Mapping[str, object]] = {
     "/inference-profiles": PROFILE,
     "/provisioned-model-throughput": UNITS,
     "/model/amazon.nova-lite-v1%3A0/converse": CONVERSATION,

@@ -4,13 +4,13 @@ import pytest
 from msgspec.structs import replace
 
 from outcrop.control.lifecycle import add_months, advanced, commitment_end, deletable_at
-from outcrop.store.records import ProvisionedModelThroughputRecord
+from outcrop.store.records import CommitmentDuration, ProvisionedModelThroughputRecord
 
 BORN = datetime(2026, 1, 31, 12, tzinfo=UTC)
 MODEL = "arn:aws:bedrock:us-east-1::foundation-model/amazon.nova-lite-v1:0:24k"
 
 
-def record(duration: str | None = None) -> ProvisionedModelThroughputRecord:
+def record(duration: CommitmentDuration | None = None) -> ProvisionedModelThroughputRecord:
     return ProvisionedModelThroughputRecord(
         account_id="111122223333",
         region="us-east-1",

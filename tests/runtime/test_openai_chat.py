@@ -171,6 +171,17 @@ def test_any_text_arrives_as_it_was_sent(pieces: list[str]) -> None:
     assert sent == pieces
 
 
+def test_an_answer_that_leaves_out_its_last_line_end_is_whole() -> None:
+    stream = sse(*ANSWER).removesuffix(b"data: [DONE]\n\n").rstrip()
+
+    assert read(stream) == read(sse(*ANSWER))
+
+
+def test_both_dialects_are_read_alike() -> None:
+    assert isinstance(OpenAiChat().reader(), ChatReader)
+    assert isinstance(EMBEDDED.reader(), ChatReader)
+
+
 def test_an_answer_without_text_has_no_block() -> None:
     events = read(sse(delta(""), delta(finish_reason="stop"), usage(3, 0)))
 

@@ -30,7 +30,7 @@ def of_silence(failure: ServerFailureError) -> AwsError:
         case FailureKind.NOT_READY:
             return ModelNotReadyException(
                 "The model is not ready to serve inference requests. Wait and try your request"
-                f" again. ({failure.detail})"
+                " again."
             )
         case FailureKind.REFUSED | FailureKind.BROKE_OFF | FailureKind.STATUS:
             return _unavailable()

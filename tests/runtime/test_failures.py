@@ -1,0 +1,52 @@
+import pytest
+
+from outcrop.fleet.failures import FailureKind, ServerFailureError
+from outcrop.runtime.dialects.dialect import Complaint
+from outcrop.runtime.failures import in_stream, of_complaint, of_silence
+from outcrop.wire.errors import ModelErrorException, ThrottlingException
+
+
+@pytest.mark.parametrize(
+    ("kind", "name"),
+    [
+        (FailureKind.REFUSED, "ServiceUnavailableException"),
+        (FailureKind.BROKE_OFF, "ServiceUnavailableException"),
+        (FailureKind.NOT_READY, "ModelNotReadyException"),
+        (FailureKind.TIMED_OUT, "ModelTimeoutException"),
+    ],
+)
+def test_silence_has_a_name_for_its_reason_and_tells_nothing_of_the_inside(
+    kind: FailureKind, name: str
+) -> None:
+    error = of_silence(ServerFailureError("gpu", kind, "/secret/path"))
+
+    assert error.name == name
+    assert "secret" not in error.message
+
+
+@pytest.mark.parametrize(
+    ("status", "name"),
+    [
+        (400, "ValidationException"),
+        (408, "ModelTimeoutException"),
+        (413, "ValidationException"),
+        (422, "ValidationException"),
+        (429, "ThrottlingException"),
+        (500, "ModelErrorException"),
+        (502, "ModelErrorException"),
+        (503, "ServiceUnavailableException"),
+        (504, "ModelTimeoutException"),
+        (529, "ServiceUnavailableException"),
+    ],
+)
+def test_a_complaint_is_the_error_that_its_status_means(status: int, name: str) -> None:
+    assert of_complaint(Complaint(status, "no"), "m").name == name
+
+
+def test_in_a_stream_the_callers_errors_stay_and_the_rest_is_the_models() -> None:
+    throttled = ThrottlingException("slow down")
+    failed = in_stream(ModelErrorException("x", originalStatusCode=500, resourceName="m"))
+
+    assert in_stream(throttled) is throttled
+    assert failed.name == "ModelStreamErrorException"
+    assert failed.members == {"originalStatusCode": 500, "originalMessage": "x"}
