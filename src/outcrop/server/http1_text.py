@@ -1,0 +1,23 @@
+"""HTTP/1.1 answers as bytes."""
+
+from collections.abc import Mapping
+from http import HTTPStatus
+
+CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
+END_OF_CHUNKS = b"0\r\n\r\n"
+
+_STATUS_LINES = {
+    status.value: f"HTTP/1.1 {status.value} {status.phrase}\r\n" for status in HTTPStatus
+}
+
+
+def head_text(status: int, headers: Mapping[str, str], *, date: str, framing: str) -> bytes:
+    """Status and headers; `framing`: what says where the body ends, and the connection."""
+    fields = "".join([f"{name}: {value}\r\n" for name, value in headers.items()])
+    if fields.count("\n") != len(headers):
+        raise ValueError("a header has a line break in it")
+    return f"{_STATUS_LINES[status]}{fields}date: {date}\r\n{framing}\r\n".encode("latin-1")
+
+
+def chunk_of(data: bytes) -> bytes:
+    return b"%x\r\n%b\r\n" % (len(data), data)
