@@ -1,6 +1,10 @@
 """Pages of the store at 1,000 rows and at 1,000,000, on both engines, as ratios in one run.
 
-    python -m benchmarks.store_pages [--rows 1000000] [--engine sqlite] [--limit 10]
+    python -m benchmarks.store_pages [--rows 1000000] [--engine sqlite] [--limit 10] [--places 8]
+
+Pages are asked for at a few places near a position, in turns, so they are mostly in the database's
+cache, as all of 1,000 rows always are. `--places 1000000` asks for pages that nobody asked for
+before: those at 1,000,000 rows are then read from the operating system, or from the disk.
 
 Ends with 1 when a page costs more than 1.5 times what it costs at 1,000 rows, or a search for a
 part of a name more than 20 ms (pages of 10).
@@ -47,8 +51,6 @@ from tests.postgres import new_database, postgres_server
 SMALL = 1000
 RATIO = 1.5
 PART_MS = 20.0
-PLACES = 8
-"""Pages are asked for in turn near a position: what they cost is not one page's cache."""
 
 PARTS: Mapping[str, str] = {
     "every name": "batch",
@@ -86,13 +88,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rows", type=int, default=1_000_000)
     parser.add_argument("--limit", type=int, default=10)
+    parser.add_argument("--places", type=int, default=8)
     parser.add_argument("--engine", choices=["sqlite", "postgres"], action="append")
     arguments = parser.parse_args()
     kept = []
     for engine in arguments.engine or ["sqlite", "postgres"]:
         with locations(engine) as (small, large):
             print(f"\n{engine}")
-            kept.append(asyncio.run(measure(small, large, arguments.rows, arguments.limit)))
+            kept.append(asyncio.run(measure(small, large, arguments)))
     sys.exit(0 if all(kept) else 1)
 
 
@@ -109,10 +112,11 @@ def locations(engine: str) -> Iterator[tuple[str, str]]:
             yield new_database(server, "small"), new_database(server, "large")
 
 
-async def measure(small: str, large: str, rows: int, limit: int) -> bool:
+async def measure(small: str, large: str, arguments: argparse.Namespace) -> bool:
+    rows, limit, places = arguments.rows, arguments.limit, arguments.places
     async with filled(small, SMALL) as few, filled(large, rows) as many:
-        exact = [await timed(few, many, *each, 60) async for each in exact_filters(limit)]
-        named = [await timed(few, many, *each, 3) async for each in parts_of_names(limit)]
+        exact = [await timed(few, many, *each, 60) async for each in exact_filters(limit, places)]
+        named = [await timed(few, many, *each, 3) async for each in parts_of_names(limit, places)]
         numbers = count(rows)
         created = await timed(few, many, "create", partial(create, numbers), 100)
     worst = max(each.ratio for each in exact)
@@ -136,19 +140,19 @@ def median_ratio(some: Iterable[Timed]) -> float:
     return statistics.median(each.ratio for each in some)
 
 
-async def exact_filters(limit: int) -> AsyncGenerator[tuple[str, Page]]:
+async def exact_filters(limit: int, places: int) -> AsyncGenerator[tuple[str, Page]]:
     for status, model_arn, ranged, descending, position in product(
         (None, *STATUSES), (None, MODELS[1]), (False, True), (False, True), POSITIONS
     ):
         filters = ProvisionedModelThroughputFilters(status=status, model_arn=model_arn)
-        listing = Listing(filters=filters, descending=descending, limit=limit)
+        listing = Listing(filters=filters, descending=descending, limit=limit, places=places)
         name = f"{status} {model_arn and 'model'} {'range' * ranged} {ORDERS[descending]}"
         yield f"{name}, {position}", listing.pages(position, ranged=ranged)
     for position in POSITIONS:
-        yield f"profiles, {position}", profile_pages(position, limit)
+        yield f"profiles, {position}", profile_pages(position, limit, places)
 
 
-async def parts_of_names(limit: int) -> AsyncGenerator[tuple[str, Page]]:
+async def parts_of_names(limit: int, places: int) -> AsyncGenerator[tuple[str, Page]]:
     for (kind, part), status, model_arn, descending in product(
         PARTS.items(), (None, "Updating"), (None, MODELS[1]), (True, False)
     ):
@@ -157,7 +161,7 @@ async def parts_of_names(limit: int) -> AsyncGenerator[tuple[str, Page]]:
             status="Updating" if status else None,
             model_arn=model_arn,
         )
-        listing = Listing(filters=filters, descending=descending, limit=limit)
+        listing = Listing(filters=filters, descending=descending, limit=limit, places=places)
         name = f"{kind} ({part}) {status} {model_arn and 'model'} {ORDERS[descending]}"
         yield name, listing.pages("start", ranged=False)
 
@@ -175,9 +179,10 @@ class Listing(Struct, frozen=True, kw_only=True):
     filters: ProvisionedModelThroughputFilters
     descending: bool
     limit: int
+    places: int
 
     def pages(self, position: str, *, ranged: bool) -> Page:
-        places = random.Random(1)
+        choice = random.Random(1)
 
         async def page(tables: Tables) -> object:
             filters = self.filters
@@ -192,30 +197,33 @@ class Listing(Struct, frozen=True, kw_only=True):
                 REGION,
                 filters=filters,
                 descending=self.descending,
-                after=place(places, tables.size, position, descending=self.descending),
+                after=place(share(choice, self.places), tables.size, position, self.descending),
                 limit=self.limit,
             )
 
         return page
 
 
-def profile_pages(position: str, limit: int) -> Page:
-    places = random.Random(1)
+def profile_pages(position: str, limit: int, places: int) -> Page:
+    choice = random.Random(1)
 
     async def page(tables: Tables) -> object:
-        after = place(places, tables.size, position, descending=False)
+        after = place(share(choice, places), tables.size, position, False)
         position_after = None if after is None else (after, "arn")
         return await tables.profiles.page(ACCOUNT, REGION, after=position_after, limit=limit)
 
     return page
 
 
-def place(places: random.Random, size: int, position: str, *, descending: bool) -> int | None:
+def share(choice: random.Random, places: int) -> float:
+    return choice.randrange(places) / places
+
+
+def place(near: float, size: int, position: str, descending: bool) -> int | None:  # noqa: FBT001
     shares = POSITIONS[position]
     if shares is None:
         return None
-    share = shares[descending] + places.randrange(PLACES) / PLACES / 50
-    return to_micros(moment(int(size * share)))
+    return to_micros(moment(int(size * (shares[descending] + near / 50))))
 
 
 async def create(numbers: Iterator[int], tables: Tables) -> object:

@@ -30,45 +30,57 @@ class Asked(NamedTuple):
 
     request: HttpRequest | AwsError
     keep_alive: bool
-    http_1_0: bool = False
+    chunked: bool
+    """Whether a body of unknown length may come in chunks: HTTP/1.0 knows none."""
 
 
 class Http1Reader:
-    def __init__(self, edge: Edge, *, asked: Callable[[Asked], None], go_on: Callable[[], None]) -> None:
-        """`asked` is given each request; `go_on` is called when the client waits for 100 Continue."""
+    def __init__(
+        self, edge: Edge, *, asked: Callable[[Asked], None], go_on: Callable[[], None]
+    ) -> None:
+        """`asked` is given each request, `go_on` called when a client waits for 100 Continue."""
         self._edge = edge
         self._asked = asked
         self._go_on = go_on
         self._parser = HttpRequestParser(self)
-        self._head_bytes = 0
+        self._feed = self._parser.feed_data
+        self._body: list[bytes] = []
         self._body_bytes = 0
         self._begin()
+
+    def _begin(self) -> None:
+        self.arriving = Arriving.HEAD
+        self._in_head = False
+        self._header_bytes = 0
+        self._uncounted = 0
+        self._url = b""
+        self._headers: dict[str, str] = {}
 
     @property
     def idle(self) -> bool:
         """Between two requests."""
-        return self.arriving is Arriving.HEAD and not self._head_bytes
+        return self.arriving is Arriving.HEAD and not self._in_head
 
     def feed(self, data: bytes) -> None:
         if self.arriving is Arriving.NOTHING:
             return
+        was_in_head = self._in_head
         try:
-            self._parser.feed_data(data)
+            self._feed(data)
         except HttpParserUpgrade as upgrade:
             self._ignore_upgrade(data[upgrade.args[0] :])
         except HttpParserError as error:
-            self.refuse(MalformedHttpRequestException(f"The request is not HTTP/1.1: {error}"))
-            self.arriving = Arriving.NOTHING
-        if self.arriving is Arriving.HEAD and self._in_head:
+            self._stop(MalformedHttpRequestException(f"The request is not HTTP/1.1: {error}"))
+        if was_in_head and self._in_head:
             self._bound_head(len(data))
 
     def refuse(self, refusal: AwsError) -> None:
-        """No request of the connection after this one is read."""
+        """No request after this one is read from the connection."""
         self.forget_body()
-        # Who waits for leave to send a body will not send it now.
+        # Who waits for leave to send a body does not send it now.
         waits = "expect" in self._headers
         self.arriving = Arriving.NOTHING if waits else Arriving.REFUSED
-        self._asked(Asked(refusal, keep_alive=False))
+        self._asked(Asked(refusal, keep_alive=False, chunked=False))
 
     def forget_body(self) -> None:
         self._edge.buffered_bytes -= self._body_bytes
@@ -92,9 +104,6 @@ class Http1Reader:
 
     def on_headers_complete(self) -> None:
         self._in_head = False
-        self._head_bytes = 0
-        if self.arriving is not Arriving.HEAD:
-            return
         self.arriving = Arriving.BODY
         length = self._headers.get("content-length")
         try:
@@ -103,11 +112,98 @@ class Http1Reader:
                 self._edge.admit_body(int(length))
         except AwsError as refusal:
             self.refuse(refusal)
-            return
-        if "expect" in self._headers:
-            self._go_on()
+        else:
+            if "expect" in self._headers:
+                self._go_on()
 
     def on_body(self, chunk: bytes) -> None:
+        if self.arriving is Arriving.REFUSED:
+            self._throw_away(len(chunk))
+            return
+        self._body.append(chunk)
         self._body_bytes += len(chunk)
+        self._edge.buffered_bytes += len(chunk)
+        try:
+            self._edge.admit_body(self._body_bytes)
+        except AwsError as refusal:
+            self.refuse(refusal)
+
+    def on_message_complete(self) -> None:
         if self.arriving is not Arriving.BODY:
-            self._body_bytes...
+            self.arriving = Arriving.NOTHING
+        elif not self._parser.should_upgrade():
+            self._complete(keep_alive=self._parser.should_keep_alive())
+
+    def _complete(self, *, keep_alive: bool) -> None:
+        url = self._url if self._url.startswith(b"/") else _origin_form(self._url)
+        raw_path, _, query = url.partition(b"?")
+        request = HttpRequest(
+            method=self._parser.get_method().decode(),
+            raw_path=raw_path.decode("latin-1"),
+            query_string=query.decode("latin-1"),
+            headers=self._headers,
+            body=b"".join(self._body),
+        )
+        http_1_1 = self._parser.get_http_version() == "1.1"
+        # Whoever answers the request gives its bytes back.
+        self._body_bytes = 0
+        self._body.clear()
+        self._begin()
+        self._asked(Asked(request, keep_alive and http_1_1, http_1_1))
+
+    def _throw_away(self, size: int) -> None:
+        self._uncounted += size
+        if self._uncounted > LINGER_BYTES:
+            self.arriving = Arriving.NOTHING
+
+    def _bound_head(self, size: int) -> None:
+        """The parser keeps a header to itself until it is whole: this bounds what it keeps."""
+        self._uncounted += size
+        try:
+            self._edge.admit_head(
+                uri_bytes=0, header_bytes=self._uncounted - self._edge.limits.max_uri_bytes
+            )
+        except AwsError as refusal:
+            self._stop(refusal)
+
+    def _stop(self, refusal: AwsError) -> None:
+        self._in_head = False
+        self.refuse(refusal)
+        self.arriving = Arriving.NOTHING
+
+    def _ignore_upgrade(self, rest: bytes) -> None:
+        """As a server may (RFC 9110, 7.8): `curl --http2` and Java's client offer to go to h2c.
+
+        The parser stops before the body then: another reads it, and nothing after it.
+        """
+        if self._parser.get_method() == b"CONNECT":
+            self._stop(MalformedHttpRequestException("CONNECT is for proxies"))
+            return
+        headers = self._headers
+        framing = "transfer-encoding" if "transfer-encoding" in headers else "content-length"
+        head = f"POST / HTTP/1.1\r\n{framing}: {headers.get(framing, '0')}\r\n\r\n"
+        self._feed = HttpRequestParser(_BodyOnly(self)).feed_data
+        self._feed(head.encode("latin-1"))
+        self.feed(rest)
+
+    def last_complete(self) -> None:
+        if self.arriving is Arriving.BODY:
+            self._complete(keep_alive=False)
+        self.arriving = Arriving.NOTHING
+
+
+class _BodyOnly:
+    """What is read of a request whose head another parser has read."""
+
+    def __init__(self, reader: Http1Reader) -> None:
+        self.on_body = reader.on_body
+        self.on_message_complete = reader.last_complete
+
+
+def _origin_form(url: bytes) -> bytes:
+    """Path and query of a request to a proxy, `http://host/path?query`; `*` stays as it is."""
+    if b"://" not in url:
+        return url
+    parts = parse_url(url)
+    query = b"" if parts.query is None else b"?" + parts.query
+    return (parts.path or b"/") + query

@@ -1,108 +1,69 @@
-"""Granian in this process's event loop: HTTP/1.1 and HTTP/2 with prior knowledge on one socket.
-
-Granian's own process manager is not used: it cannot tell an application that a stop has begun, and
-binds so that two servers can share a port unnoticed. The classes below are private to Granian and
-used as its manager uses them, hence the exact pin in pyproject.toml.
-"""
+"""The listening socket of one worker: who connects, which HTTP is spoken, and how all of it ends."""
 
 import asyncio
-import os
+import logging
 import socket
-from functools import partial
-from typing import Any, Protocol
+from contextlib import suppress
+from typing import Protocol, cast
 
-from granian import _futures
-from granian._granian import ASGIWorker, SocketHolder, WorkerSignal
-from granian.http import HTTP1Settings, HTTP2Settings
-
-from outcrop.server.config import LimitsConfig
 from outcrop.server.edge import Edge
-from outcrop.server.exchange import Receive, Scope, Send
+from outcrop.server.http1 import Http1Connection
+from outcrop.server.http2 import Http2Server
+from outcrop.server.relay import Relay
 
-BACKLOG = 1_024
+HTTP2_PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 
-# Above every limit of ours, so that the edge words the refusal: Granian's own has no body, no id.
-MAX_HEADERS_BYTES = 512 * 1024
+# How often connections are looked at for clients that have been waited for long enough.
+CHECK_S = 1.0
 
-# What is left of the ten seconds of a stop, for what is cut to close and for refusals to go out.
+# What is left of the ten seconds of a stop for what is cut to close, and for refusals to go out.
 CUT_S = 0.5
 
+# After a refusal to accept: too many open files, for one.
+ACCEPT_AGAIN_S = 0.1
 
-class AsgiProtocol(Protocol):
-    receive: Receive
-    send: Send
+_log = logging.getLogger(__name__)
 
 
-class Watcher(Protocol):
-    """Granian's handle on one request."""
-
-    scope: Scope
-    proto: AsgiProtocol
-
-    def done(self) -> None: ...
+class Connection(Protocol):
+    def check(self, now_s: float) -> None: ...
+    def stop(self) -> None: ...
+    def cut(self) -> None: ...
 
 
 class HttpServer:
-    """Accepts from the moment it is made; must be made inside the event loop."""
-
-    def __init__(self, edge: Edge, listener: socket.socket, limits: LimitsConfig) -> None:
+    def __init__(self, edge: Edge, listener: socket.socket) -> None:
         self._edge = edge
-        self._signal = WorkerSignal()
-        self._drained = asyncio.Event()
-        self._unfinished: list[Watcher] = []
+        self._listener = listener
+        self._connections: set[Connection] = set()
+        self._room = asyncio.Semaphore(edge.limits.max_connections)
+        self._http2: Http2Server | None = None
+        self._changed = asyncio.Event()
+        listener.setblocking(False)
+        self._accepting = edge.tasks.create_task(self._accept())
+        self._checking = edge.tasks.create_task(self._check())
+
+    async def stop(self) -> None:
+        """Accepts no more, lets what runs come to its end for a while, then cuts it."""
+        self._accepting.cancel()
+        self._listener.close()
+        for connection in tuple(self._connections):
+            connection.stop()
+        if self._http2 is not None:
+            self._http2.stop()
+        if not await self._empty_within(self._edge.limits.drain_timeout_s):
+            await self._cut()
+        self._checking.cancel()
+
+    async def _accept(self) -> None:
         loop = asyncio.get_running_loop()
-        self._signal.add_cb(partial(loop.call_soon_threadsafe, self._drained.set))
-        new_scheduler: Any = _futures._new_cbscheduler  # noqa: SLF001 - see above  # pyright: ignore[reportPrivateUsage, reportUnknownMemberType, reportUnknownVariableType]
-        scheduler = new_scheduler(loop, self._respond, impl_asyncio=True)
-        _granian_worker(listener, limits).serve_mtr(scheduler, loop, self._signal)
-
-    async def stop(self, drain_s: float) -> None:
-        """Accepts no more, lets what runs come to its end for so long, then cuts it."""
-        self._signal.set()
-        if await self._drains_within(drain_s):
-            return
-        cut = self._edge.cut()
-        if cut:
-            await asyncio.wait(cut, timeout=CUT_S)
-        await self._drains_within(CUT_S)
-
-    async def _drains_within(self, seconds: float) -> bool:
-        try:
-            async with asyncio.timeout(seconds):
-                await self._drained.wait()
-        except TimeoutError:
-            return False
-        return True
-
-    async def _respond(self, watcher: Watcher) -> None:
-        protocol = watcher.proto
-        try:
-            await self._edge(watcher.scope, protocol.receive, protocol.send)
-        except asyncio.CancelledError:
-            # To let go of it would end the stream in good order, as if nothing were missing.
-            self._unfinished.append(watcher)
-        else:
-            watcher.done()
-
-
-def _granian_worker(listener: socket.socket, limits: LimitsConfig) -> Any:
-    make: Any = ASGIWorker  # its stub leaves out what it requires (ipc, metrics)
-    holder: Any = SocketHolder  # likewise (Linux: uds, backlog)
-    descriptor = os.dup(listener.fileno())
-    listener.close()
-    return make(
-        worker_id=1,
-        sock=(None, holder(descriptor, False, BACKLOG)),
-        ipc=None,
-        threads=1,
-        blocking_threads=1,
-        py_threads=1,
-        backpressure=limits.max_connections,
-        http_mode="auto",
-        http1_opts=HTTP1Settings(
-            header_read_timeout=round(limits.receive_header_timeout_s * 1_000),
-            max_buffer_size=MAX_HEADERS_BYTES,
-        ),
-        http2_opts=HTTP2Settings(max_headers_size=MAX_HEADERS_BYTES),
-        websockets_enabled=False,
-    )
+        while True:
+            await self._room.acquire()
+            try:
+                client, _ = await loop.sock_accept(self._listener)
+                client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+                await loop.connect_accepted_socket(lambda: FirstBytes(self), client)
+            except OSError as error:
+                _log.warning("a connection was not accepted: %s", error)
+                self._room.release()
+                await asyncio.sleep(ACCEPT_AGAIN_S)

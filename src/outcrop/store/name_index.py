@@ -5,8 +5,12 @@ one to four letters of the name, the status, the model) one value holds the bloc
 it. A search intersects the rows of its own features, block by block in the order it lists, until
 its page is full. Rows in no full block yet are few enough to look at.
 
-The engines' own trigram indexes give the matches in no order, or all of them before the first; so a
-part that half of a million names have, all of them at the far end, would cost half a million rows.
+The engines' own trigram indexes know no parts of one or two letters. PostgreSQL's (pg_trgm) forgets
+case and punctuation besides, and finds all matches before it gives the first, in no order: costly
+where half a million names match. SQLite's (FTS5) is not in every build.
+
+What this does not help with: a part that no name has, though most have each of its grams of four
+letters (`abcdef` among names that begin with `abcde-bcdef`). Every such row is looked at.
 """
 
 import struct

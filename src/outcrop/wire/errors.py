@@ -100,6 +100,10 @@ class InvalidSignatureException(AwsError):
     status = 403
 
 
+class MalformedHttpRequestException(AwsError):
+    status = 400
+
+
 class MissingAuthenticationTokenException(AwsError):
     status = 403
 

@@ -1,0 +1,110 @@
+"""HTTP/2 by Granian, behind this process's own port; started by the first client that speaks it.
+
+Python has no HTTP/2 of that speed. HTTP/1.1 does not go through Granian, which hands each request
+from thread to thread: that costs more than all the rest of a small answer. Its own process manager
+is not used either, because it cannot tell an application that a stop has begun. So the classes
+below are private to Granian, hence the narrow pin in pyproject.toml.
+"""
+
+import asyncio
+import socket
+import tempfile
+from functools import partial
+from itertools import count
+from pathlib import Path
+from typing import Any, Protocol
+
+from granian import _futures
+from granian._granian import ASGIWorker, SocketHolder, WorkerSignal
+from granian.http import HTTP2Settings
+
+from outcrop.server.edge import ClientGoneError, Edge
+from outcrop.server.http2_exchange import Http2Exchange, Receive, Scope, Send
+from outcrop.server.relay import Relay
+
+BACKLOG = 1_024
+
+# Above every limit of ours, so that the edge words the refusal: Granian's own has no body, no id.
+MAX_HEADERS_BYTES = 512 * 1024
+
+
+class AsgiProtocol(Protocol):
+    receive: Receive
+    send: Send
+
+
+class Watcher(Protocol):
+    """Granian's handle on one request."""
+
+    scope: Scope
+    proto: AsgiProtocol
+
+    def done(self) -> None: ...
+
+
+class Http2Server:
+    """On a unix socket in a folder of its own; accepts from the moment it is made."""
+
+    def __init__(self, edge: Edge) -> None:
+        self._edge = edge
+        # The sockets' names tell Granian's connections apart. Removed when this object goes.
+        self._folder = tempfile.TemporaryDirectory(prefix="outcrop-")
+        self._path = Path(self._folder.name)
+        self._numbers = count()
+        self._relays: dict[str, Relay] = {}
+        self._running: set[Http2Exchange] = set()
+        self._unfinished: list[Watcher] = []
+        self._signal = WorkerSignal()
+        self._drained = asyncio.Event()
+        self._serve(asyncio.get_running_loop())
+
+    async def take(self, relay: Relay) -> None:
+        """Serves the client at the relay's other end until one of the two has enough."""
+        name = str(self._path / str(next(self._numbers)))
+        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as here:
+            here.setblocking(False)
+            here.bind(name)
+            self._relays[name] = relay
+            try:
+                await asyncio.get_running_loop().sock_connect(here, str(self._path / "http2"))
+                await relay.run(here)
+            finally:
+                del self._relays[name]
+                Path(name).unlink()
+
+    def stop(self) -> None:
+        """Tells clients that no new request is answered; `drained` when the last one was."""
+        self._signal.set()
+
+    @property
+    def drained(self) -> asyncio.Event:
+        return self._drained
+
+    def cut(self) -> list[asyncio.Task[None]]:
+        """Cancels what is still being answered."""
+        tasks = [exchange.task for exchange in self._running]
+        for task in tasks:
+            task.cancel()
+        return tasks
+
+    async def _respond(self, watcher: Watcher) -> None:
+        protocol = watcher.proto
+        exchange = Http2Exchange(self._edge, watcher.scope, protocol.receive, protocol.send)
+        self._running.add(exchange)
+        try:
+            await exchange.run()
+        except ClientGoneError:
+            self._cut_off(watcher)
+        except Exception:
+            self._cut_off(watcher)
+        else:
+            watcher.done()
+        finally:
+            self._running.discard(exchange)
+
+    def _cut_off(self, watcher: Watcher) -> None:
+        """Granian ends a stream that is let go of in good order, as if nothing were missing."""
+        self._unfinished.append(watcher)
+        relay = self._relays.get(watcher.scope["client"][0])
+        if relay is not None:
+            relay.cut()
