@@ -9,10 +9,10 @@ import shlex
 import sys
 from collections.abc import Callable, Sequence
 from contextlib import AbstractAsyncContextManager
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, NoReturn, TypeAlias
 
+from outcrop.server.clock import utc_now
 from outcrop.server.config import Config, ConfigurationError, default_state, load_config
 from outcrop.server.endpoint import (
     Endpoint,
@@ -149,11 +149,7 @@ def _serve(options: argparse.Namespace) -> int:
 def _assembled(config: Config) -> AbstractAsyncContextManager[Any]:
     from outcrop.server.wiring import assembled
 
-    return assembled(config, clock=_utc_now)
-
-
-def _utc_now() -> datetime:
-    return datetime.now(UTC)  # noqa: TID251 - this is the Clock that everything else is given
+    return assembled(config, clock=utc_now)
 
 
 def _banner(config: Config, url: str) -> str:
@@ -198,7 +194,7 @@ def _doctor(options: argparse.Namespace) -> int:
     from outcrop.server.doctor import examine
 
     findings = examine(
-        config_path=options.config, state=options.state, url=options.url, clock=_utc_now
+        config_path=options.config, state=options.state, url=options.url, clock=utc_now
     )
     healthy = True
     for finding in findings:

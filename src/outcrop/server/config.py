@@ -42,6 +42,11 @@ class LimitsConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     # The whole stop must end within ten seconds, so what drains has eight.
     drain_timeout_s: Annotated[float, Meta(ge=0, le=8)] = 8
 
+    @property
+    def shortest_s(self) -> float:
+        """Of the times that are kept by looking now and then."""
+        return min(self.receive_header_timeout_s, self.receive_body_timeout_s, self.send_timeout_s)
+
 
 class InferenceProfilesConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     quota: Positive = 1_000  # application profiles of one account and Region

@@ -172,9 +172,7 @@ class Http1Connection(asyncio.Protocol):
             _log.exception("the App failed")
             return _failed()
 
-    def _write_whole(
-        self, asked: Asked, method: str, response: HttpResponse, body: bytes
-    ) -> None:
+    def _write_whole(self, asked: Asked, method: str, response: HttpResponse, body: bytes) -> None:
         head = self._head(response, asked, f"content-length: {len(body)}\r\n")
         self._transport.write(head if method == "HEAD" else head + body)
 

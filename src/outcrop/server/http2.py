@@ -108,3 +108,28 @@ class Http2Server:
         relay = self._relays.get(watcher.scope["client"][0])
         if relay is not None:
             relay.cut()
+
+    def _serve(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._signal.add_cb(partial(loop.call_soon_threadsafe, self._drained.set))
+        listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        listener.bind(str(self._path / "http2"))
+        listener.listen(BACKLOG)
+        # Stubs of Granian leave out what these require.
+        granian: Any = ASGIWorker
+        holder: Any = SocketHolder
+        new_scheduler: Any = _futures._new_cbscheduler  # noqa: SLF001 - see above  # pyright: ignore[reportPrivateUsage, reportUnknownMemberType, reportUnknownVariableType]
+        worker = granian(
+            worker_id=1,
+            sock=(None, holder(listener.detach(), True, BACKLOG)),
+            ipc=None,
+            threads=1,
+            blocking_threads=1,
+            py_threads=1,
+            backpressure=self._edge.limits.max_connections,
+            http_mode="2",
+            http2_opts=HTTP2Settings(max_headers_size=MAX_HEADERS_BYTES),
+            websockets_enabled=False,
+        )
+        worker.serve_mtr_uds(
+            new_scheduler(loop, self._respond, impl_asyncio=True), loop, self._signal
+        )

@@ -67,3 +67,97 @@ class HttpServer:
                 _log.warning("a connection was not accepted: %s", error)
                 self._room.release()
                 await asyncio.sleep(ACCEPT_AGAIN_S)
+
+    async def _check(self) -> None:
+        loop = asyncio.get_running_loop()
+        every_s = min(CHECK_S, self._edge.limits.shortest_s / 4)
+        while True:
+            await asyncio.sleep(every_s)
+            now_s = loop.time()
+            for connection in tuple(self._connections):
+                connection.check(now_s)
+
+    async def _cut(self) -> None:
+        if self._http2 is not None and (cut := self._http2.cut()):
+            await asyncio.wait(cut, timeout=CUT_S)
+        for connection in tuple(self._connections):
+            connection.cut()
+        await self._empty_within(CUT_S)
+
+    async def _empty_within(self, seconds: float) -> bool:
+        with suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                while self._connections:
+                    self._changed.clear()
+                    await self._changed.wait()
+        return not self._connections
+
+    # What the connections ask and tell.
+
+    @property
+    def header_timeout_s(self) -> float:
+        return self._edge.limits.receive_header_timeout_s
+
+    def add(self, connection: Connection) -> None:
+        self._connections.add(connection)
+
+    def remove(self, connection: Connection) -> None:
+        self._connections.discard(connection)
+        self._changed.set()
+        self._room.release()
+
+    def speaks_http1(self, first: "FirstBytes", transport: asyncio.Transport, data: bytes) -> None:
+        self._connections.discard(first)
+        connection = Http1Connection(self._edge, closed=self.remove)
+        self._connections.add(connection)
+        transport.set_protocol(connection)
+        connection.connection_made(transport)
+        connection.data_received(data)
+
+    def speaks_http2(self, first: "FirstBytes", transport: asyncio.Transport, data: bytes) -> None:
+        self._connections.discard(first)
+        relay = Relay(transport, data, closed=self.remove)
+        self._connections.add(relay)
+        self._edge.tasks.create_task(self._relay(relay))
+
+    async def _relay(self, relay: Relay) -> None:
+        if self._http2 is None:
+            self._http2 = Http2Server(self._edge)
+        try:
+            await self._http2.take(relay)
+        except OSError:
+            _log.exception("an HTTP/2 connection failed")
+            relay.cut()
+
+
+class FirstBytes(asyncio.Protocol):
+    """A connection until it is known which HTTP it speaks."""
+
+    def __init__(self, server: HttpServer) -> None:
+        self._server = server
+        self._data = b""
+        self._since = asyncio.get_running_loop().time()
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast("asyncio.Transport", transport)  # uvloop's is no subclass
+        self._server.add(self)
+
+    def data_received(self, data: bytes) -> None:
+        self._data += data
+        if self._data.startswith(HTTP2_PREFACE):
+            self._server.speaks_http2(self, self._transport, self._data)
+        elif not HTTP2_PREFACE.startswith(self._data):
+            self._server.speaks_http1(self, self._transport, self._data)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._server.remove(self)
+
+    def check(self, now_s: float) -> None:
+        if now_s - self._since > self._server.header_timeout_s:
+            self._transport.close()
+
+    def stop(self) -> None:
+        self._transport.close()
+
+    def cut(self) -> None:
+        self._transport.abort()

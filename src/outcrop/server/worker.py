@@ -14,15 +14,12 @@ from typing import cast
 
 import uvloop
 
-from outcrop.server import connections
+from outcrop.server.clock import utc_now
 from outcrop.server.config import Config
 from outcrop.server.edge import Edge
 from outcrop.server.http_server import HttpServer
 from outcrop.server.logs import configure_logging
 from outcrop.server.supervisor import Assemble
-
-# How often to look for connections that never said anything.
-SILENCE_CHECK_S = 5.0
 
 
 def run_worker(
@@ -42,26 +39,16 @@ def run_worker(
 async def _work(
     config: Config, listener: socket.socket, ready: Connection, assemble: Assemble
 ) -> None:
-    limits = config.limits
-    port = listener.getsockname()[1]
     async with assemble(config) as app, asyncio.TaskGroup() as tasks:
-        edge = Edge(app, limits=limits, tasks=tasks, abort=connections.cut)
+        edge = Edge(app, limits=config.limits, tasks=tasks, clock=utc_now)
         stop = _stop_event()
-        server = HttpServer(edge, listener, limits)
-        guard = tasks.create_task(_cut_silent(port, limits.receive_header_timeout_s))
+        server = HttpServer(edge, listener)
         # What was made so far lives as long as the process: let the collector pass it over.
         gc.collect()
         gc.freeze()
         ready.send_bytes(b"ready")
         await stop.wait()
-        guard.cancel()
-        await server.stop(limits.drain_timeout_s)
-
-
-async def _cut_silent(port: int, timeout_s: float) -> None:
-    while hasattr(socket, "TCP_INFO"):
-        await asyncio.sleep(min(SILENCE_CHECK_S, timeout_s))
-        connections.cut_silent(port, timeout_s=timeout_s)
+        await server.stop()
 
 
 def _stop_event() -> asyncio.Event:
