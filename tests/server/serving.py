@@ -6,6 +6,7 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 
 import msgspec
+
 from tests.outcrop_process import OutcropProcess, outcrop_process
 from tests.server.wire import ask, get
 

@@ -9,6 +9,7 @@ import h2.connection
 import h2.events
 import msgspec
 import pytest
+
 from tests.outcrop_process import OutcropProcess
 from tests.server.fake_server import Echo
 from tests.server.serving import fake_server, told, told_eventually

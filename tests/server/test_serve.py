@@ -9,6 +9,7 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
+
 from tests.server.serving import (
     FAKE_SERVER,
     alive,

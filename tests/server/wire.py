@@ -26,11 +26,14 @@ class Wire:
 
     def answer(self) -> Answer:
         """Reads one whole answer."""
-        status = int(self._reader.readline().split()[1])
+        line = self._reader.readline()
+        if not line:
+            raise ConnectionError("the server closed the connection")
+        status = int(line.split()[1])
         headers: dict[str, str] = {}
         while line := self._reader.readline().strip():
             name, _, value = line.decode().partition(":")
-            headers[name] = value.strip()
+            headers[name.lower()] = value.strip()
         if headers.get("transfer-encoding") == "chunked":
             return Answer(status, headers, b"".join(self._chunks()))
         return Answer(status, headers, self._reader.read(int(headers.get("content-length", 0))))

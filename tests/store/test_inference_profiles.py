@@ -5,9 +5,11 @@ import pytest
 from msgspec.structs import replace
 
 from outcrop.store.errors import ClientTokenMismatchError, QuotaReachedError
-from outcrop.store.inference_profiles import position
+from outcrop.store.inference_profiles import decode
+from outcrop.store.listed import Listed
 from outcrop.store.records import ClientToken, InferenceProfileRecord
 from outcrop.store.store import Store, open_store
+from outcrop.wire.timestamps import to_micros
 from tests.clocks import FakeClock
 from tests.store.samples import ACCOUNT, REGION, profile
 
@@ -27,7 +29,7 @@ async def create(
 
 async def ids(store: Store) -> list[str]:
     page = await store.inference_profiles.page(ACCOUNT, REGION, after=None, limit=1000)
-    return [record.inference_profile_id for record in page]
+    return [decode(listed.record).inference_profile_id for listed in page]
 
 
 def test_a_profile_is_found_as_it_was_created(location: str, clock: FakeClock) -> None:
@@ -216,7 +218,7 @@ def test_a_client_token_used_many_times_at_once_creates_one(
 
 
 def test_pages_follow_each_other_in_order_of_time_and_arn(location: str, clock: FakeClock) -> None:
-    async def main() -> list[list[InferenceProfileRecord]]:
+    async def main() -> list[list[Listed]]:
         async with open_store(location, clock=clock) as store:
             for _ in range(7):
                 await create(store, profile())
@@ -226,13 +228,13 @@ def test_pages_follow_each_other_in_order_of_time_and_arn(location: str, clock: 
                 ACCOUNT, REGION, after=after, limit=3
             ):
                 pages.append(page)
-                after = position(page[-1])
+                after = (page[-1].position, decode(page[-1].record).inference_profile_arn)
             return pages
 
     pages = asyncio.run(main())
 
     assert [len(page) for page in pages] == [3, 3, 1]
-    assert len({record.inference_profile_id for page in pages for record in page}) == 7
+    assert len({row.record for page in pages for row in page}) == 7
 
 
 def test_the_arn_decides_where_a_page_starts_within_a_microsecond(
@@ -240,7 +242,8 @@ def test_the_arn_decides_where_a_page_starts_within_a_microsecond(
 ) -> None:
     async def main() -> list[int]:
         async with open_store(location, clock=clock) as store:
-            micros, arn = position(await create(store, profile()))
+            created = await create(store, profile())
+            micros, arn = to_micros(created.updated_at), created.inference_profile_arn
             afters = [(micros, "arn:a"), (micros, arn), (micros, "arn:z"), (micros - 1, "arn:z")]
             page = store.inference_profiles.page
             return [len(await page(ACCOUNT, REGION, after=each, limit=1)) for each in afters]

@@ -3,9 +3,10 @@
 from bisect import bisect_right
 from collections.abc import Sequence
 from operator import itemgetter
-from typing import Literal
+from typing import Literal, cast
 
 import msgspec
+from msgspec import Raw
 
 from outcrop.control.new_resources import (
     REQUEST_MISMATCH,
@@ -87,7 +88,11 @@ class InferenceProfiles:
         found = await self._page(caller, request.type_equals, after or None, limit + 1)
         page = found[:limit]
         return ListInferenceProfilesResponse(
-            inference_profile_summaries=[summary for _, summary in page],
+            inference_profile_summaries=cast(
+                # As they go out already: a Raw is written as it is.
+                "list[InferenceProfileSummary]",
+                [summary for _, summary in page],
+            ),
             next_token=self._tokens.seal(page[-1][0], caller, filters)
             if len(found) > limit
             else None,
@@ -127,19 +132,21 @@ class InferenceProfiles:
 
     async def _page(
         self, caller: Caller, type_equals: str | None, after: Position | None, limit: int
-    ) -> list[tuple[Position, InferenceProfileSummary]]:
+    ) -> list[tuple[Position, Raw]]:
         """The next profiles in order: ascending `updatedAt`, then ARN, as observed on Amazon."""
         types = {type_equals} if type_equals else self._types_by_default
-        found: list[tuple[Position, InferenceProfileSummary]] = []
+        found: list[tuple[Position, Raw]] = []
         if "SYSTEM_DEFINED" in types:
             found = self._system_listing(caller).page(after, limit)
         if "APPLICATION" in types:
             records = await self._records.page(
                 caller.account_id, caller.region, after=after, limit=limit
             )
-            summaries = map(_summary, records)
-            found += [(_place(summary), summary) for summary in summaries]
-        return sorted(found, key=itemgetter(0))[:limit]
+            arn = _application_arn(caller, "")
+            found += [((row.position, arn + row.resource_id), row.summary) for row in records]
+        if len(types) > 1:
+            found.sort(key=itemgetter(0))
+        return found[:limit]
 
     def _system_listing(self, caller: Caller) -> "_SystemListing":
         key = (caller.account_id, caller.region)
@@ -173,10 +180,7 @@ class InferenceProfiles:
             account_id=caller.account_id,
             region=caller.region,
             inference_profile_id=profile_id,
-            inference_profile_arn=(
-                f"arn:{caller.partition}:bedrock:{caller.region}:{caller.account_id}"
-                f":application-inference-profile/{profile_id}"
-            ),
+            inference_profile_arn=_application_arn(caller, profile_id),
             inference_profile_name=request.inference_profile_name,
             description=request.description,
             model_arns=self._source_models(caller, request.model_source.copy_from),
@@ -228,13 +232,11 @@ class _SystemListing:
     """One caller's system-defined profiles of one Region, in order."""
 
     def __init__(self, summaries: Sequence[InferenceProfileSummary]) -> None:
-        placed = [(_place(summary), summary) for summary in summaries]
+        placed = [(_place(summary), Raw(msgspec.json.encode(summary))) for summary in summaries]
         self._placed = sorted(placed, key=itemgetter(0))
         self._positions = [position for position, _ in self._placed]
 
-    def page(
-        self, after: Position | None, limit: int
-    ) -> list[tuple[Position, InferenceProfileSummary]]:
+    def page(self, after: Position | None, limit: int) -> list[tuple[Position, Raw]]:
         start = bisect_right(self._positions, after) if after else 0
         return self._placed[start : start + limit]
 
@@ -272,6 +274,13 @@ def _system_summary(profile: SystemProfile, caller: Caller) -> InferenceProfileS
         inference_profile_id=profile.inference_profile_id,
         status="ACTIVE",
         type="SYSTEM_DEFINED",
+    )
+
+
+def _application_arn(caller: Caller, profile_id: str) -> str:
+    return (
+        f"arn:{caller.partition}:bedrock:{caller.region}:{caller.account_id}"
+        f":application-inference-profile/{profile_id}"
     )
 
 

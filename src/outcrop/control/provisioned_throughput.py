@@ -1,7 +1,7 @@
 """Provisioned throughput: model units bought for one model, and what becomes of them over time."""
 
 from datetime import datetime, timedelta
-from typing import NoReturn, Protocol
+from typing import NoReturn, Protocol, cast
 
 from msgspec.structs import replace
 
@@ -43,7 +43,7 @@ from outcrop.wire.shapes.bedrock import (
     UpdateProvisionedModelThroughputRequest,
     UpdateProvisionedModelThroughputResponse,
 )
-from outcrop.wire.timestamps import Clock, iso8601, to_micros
+from outcrop.wire.timestamps import Clock, iso8601
 
 # Decision: Amazon documents no default; a page without maxResults holds what the largest may.
 DEFAULT_PAGE = 1000
@@ -106,8 +106,12 @@ class ProvisionedThroughput:
         )
         page = found[:limit]
         return ListProvisionedModelThroughputsResponse(
-            provisioned_model_summaries=[_summary(record) for record in page],
-            next_token=self._tokens.seal(to_micros(page[-1].creation_time), caller, sealed_with)
+            provisioned_model_summaries=cast(
+                # As they go out already: a Raw is written as it is.
+                "list[ProvisionedModelSummary]",
+                [listed.summary for listed in page],
+            ),
+            next_token=self._tokens.seal(page[-1].position, caller, sealed_with)
             if len(found) > limit
             else None,
         )
@@ -317,21 +321,4 @@ def _filters(
         name_contains=request.name_contains,
         created_after=request.creation_time_after,
         created_before=request.creation_time_before,
-    )
-
-
-def _summary(record: ProvisionedModelThroughputRecord) -> ProvisionedModelSummary:
-    return ProvisionedModelSummary(
-        provisioned_model_name=record.provisioned_model_name,
-        provisioned_model_arn=record.provisioned_model_arn,
-        model_arn=record.model_arn,
-        desired_model_arn=record.desired_model_arn,
-        foundation_model_arn=record.foundation_model_arn,
-        model_units=record.model_units,
-        desired_model_units=record.desired_model_units,
-        status=record.status,
-        commitment_duration=record.commitment_duration,
-        commitment_expiration_time=record.commitment_expiration_time,
-        creation_time=record.creation_time,
-        last_modified_time=record.last_modified_time,
     )

@@ -54,7 +54,7 @@ class Http1Connection(asyncio.Protocol):
         if self._reader.arriving is Arriving.NOTHING:
             self._tell()
 
-    def connection_lost(self, exc: Exception | None) -> None:
+    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - asyncio names it
         self._gone = True
         if self._answering:
             self._task.cancel()
@@ -132,6 +132,9 @@ class Http1Connection(asyncio.Protocol):
             self._transport.abort()
         except asyncio.CancelledError:
             self._end_at_once()
+        except Exception:  # noqa: BLE001 - one connection must not end the others
+            _log.exception("a connection failed")
+            self._transport.abort()
         finally:
             self._forget()
             self._transport.close()
@@ -168,7 +171,7 @@ class Http1Connection(asyncio.Protocol):
     async def _handle(self, request: HttpRequest) -> HttpResponse:
         try:
             return await self._edge.handle(request)
-        except Exception:
+        except Exception:  # noqa: BLE001 - the last place that can tell the client something
             _log.exception("the App failed")
             return _failed()
 

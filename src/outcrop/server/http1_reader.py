@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from enum import Enum, auto
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 from httptools import HttpParserError, HttpParserUpgrade, HttpRequestParser, parse_url
 
@@ -205,5 +205,6 @@ def _origin_form(url: bytes) -> bytes:
     if b"://" not in url:
         return url
     parts = parse_url(url)
-    query = b"" if parts.query is None else b"?" + parts.query
-    return (parts.path or b"/") + query
+    path = cast("bytes | None", parts.path) or b"/"  # its stub knows no None
+    query = cast("bytes | None", parts.query)
+    return path if query is None else path + b"?" + query

@@ -124,7 +124,7 @@ class Http2Exchange:
             await self._send_start(response)
             async for data in body:
                 await self._send_chunk(data)
-            # The server tells of a finished answer as of a departure: that must not cancel the rest.
+            # A finished answer is told as a departure is: that must not cancel what closes it.
             self._unwatch()
             await self._send({"type": "http.response.body", "body": b""})
         finally:

@@ -1,4 +1,4 @@
-"""The listening socket of one worker: who connects, which HTTP is spoken, and how all of it ends."""
+"""The port as one worker sees it: who connects, which HTTP is spoken, and how all of it ends."""
 
 import asyncio
 import logging
@@ -149,7 +149,7 @@ class FirstBytes(asyncio.Protocol):
         elif not HTTP2_PREFACE.startswith(self._data):
             self._server.speaks_http1(self, self._transport, self._data)
 
-    def connection_lost(self, exc: Exception | None) -> None:
+    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - asyncio names it
         self._server.remove(self)
 
     def check(self, now_s: float) -> None:

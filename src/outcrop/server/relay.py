@@ -3,7 +3,6 @@
 import asyncio
 import socket
 from collections.abc import Callable
-from typing import cast
 
 
 class Relay:
@@ -23,9 +22,10 @@ class Relay:
     async def run(self, server: socket.socket) -> None:
         """Until both connections are closed; `server` is connected."""
         far = _End(self._ended.set)
+        far.other = self._client  # at once: the server may speak first
         loop = asyncio.get_running_loop()
         transport, _ = await loop.create_unix_connection(lambda: far, sock=server)
-        self._near.other, far.other = transport, self._client
+        self._near.other = transport
         transport.write(self._first)
         if self._client.is_closing():
             transport.close()
@@ -65,7 +65,7 @@ class _End(asyncio.Protocol):
         if self.other:
             self.other.resume_reading()
 
-    def connection_lost(self, exc: Exception | None) -> None:
+    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - asyncio names it
         if self.other:
             self.other.close()
         self._lost()

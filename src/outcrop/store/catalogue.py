@@ -148,8 +148,10 @@ class Catalogue:
         if model_arn.resource_type != "custom-model":
             return self.provisioned_model(region, model_arn.resource_id)
         custom_model = self.custom_model(region, model_arn.resource_id.rpartition("/")[2])
-        base = custom_model and self.foundation_model(region, custom_model.base_model_id)
-        if custom_model is None or base is None:
+        if custom_model is None:
+            return None
+        base = self.foundation_model(region, custom_model.base_model_id)
+        if base is None:
             return None
         return msgspec.structs.replace(base, model_id=custom_model.custom_model_name)
 

@@ -1,13 +1,17 @@
 """Application inference profiles as they are stored."""
 
 from collections.abc import Mapping
+from datetime import datetime
+from typing import Literal
 
 import msgspec
+from msgspec import Struct, field
 from msgspec.structs import replace
 
 from outcrop.store.client_tokens import first_record, remember
 from outcrop.store.database import Database, Transaction, insertion
 from outcrop.store.errors import QuotaReachedError
+from outcrop.store.listed import PRIVATE, Listed
 from outcrop.store.records import ClientToken, InferenceProfileRecord
 from outcrop.store.scopes import Scopes
 from outcrop.store.tags import add_tags, remove_tags
@@ -21,8 +25,33 @@ _INSERT = insertion(TABLE, COLUMNS)
 _FIND = "SELECT record FROM inference_profiles WHERE scope_id = $1 AND inference_profile_id = $2"
 _DELETE = "DELETE FROM inference_profiles WHERE scope_id = $1 AND inference_profile_id = $2"
 
-_decode = msgspec.json.Decoder(InferenceProfileRecord).decode
-_encode = msgspec.json.Encoder().encode
+
+class _Model(Struct, frozen=True, rename="camel"):
+    model_arn: str
+
+
+class _Private(Struct, frozen=True):
+    account_id: str
+    region: str
+
+
+class _Kept(Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=True):
+    """InferenceProfileSummary, member by member, and the rest (store/listed.py)."""
+
+    inference_profile_name: str
+    description: str | None = None
+    created_at: datetime
+    updated_at: datetime
+    inference_profile_arn: str
+    models: tuple[_Model, ...]
+    inference_profile_id: str
+    status: Literal["ACTIVE"]
+    type: Literal["APPLICATION"]
+    private: _Private = field(name=PRIVATE)
+
+
+_decode_kept = msgspec.json.Decoder(_Kept).decode
+_encode_kept = msgspec.json.Encoder().encode
 
 
 class InferenceProfiles:
@@ -32,7 +61,8 @@ class InferenceProfiles:
         self._clock = clock
         walk = database.walk(("scope_id",), "updated_at", descending=False)
         self._page = (
-            f"SELECT record FROM inference_profiles WHERE {walk.where}"  # noqa: S608 -- ours
+            "SELECT updated_at, inference_profile_id, record"  # noqa: S608 -- ours
+            f" FROM inference_profiles WHERE {walk.where}"
             f" ORDER BY {walk.order_by} LIMIT $4"
         )
 
@@ -54,7 +84,7 @@ class InferenceProfiles:
             scope = await self._scopes.lock_or_add(transaction, new.account_id, new.region)
             first = await first_record(transaction, scope, client_token, to_micros(now))
             if first is not None:
-                return _decode(first)
+                return decode(first)
             if scope.live_count >= quota:
                 raise QuotaReachedError
             row_id, micros = scope.create(now)
@@ -74,7 +104,7 @@ class InferenceProfiles:
     ) -> InferenceProfileRecord | None:
         scope_id = await self._scopes.find(account_id, region)
         rows = await self._database.fetch(_FIND, scope_id, inference_profile_id)
-        return _decode(rows[0][0]) if rows else None
+        return decode(rows[0][0]) if rows else None
 
     async def delete(self, account_id: str, region: str, inference_profile_id: str) -> bool:
         """Whether there was one. Its tags go with it."""
@@ -87,7 +117,7 @@ class InferenceProfiles:
             if not rows:
                 return False
             await transaction.execute(_DELETE, scope.scope_id, inference_profile_id)
-            await remove_tags(transaction, _decode(rows[0][0]).inference_profile_arn)
+            await remove_tags(transaction, decode(rows[0][0]).inference_profile_arn)
             scope.live_count -= 1
             await scope.save(transaction)
             return True
@@ -96,23 +126,51 @@ class InferenceProfiles:
 
     async def page(
         self, account_id: str, region: str, *, after: tuple[int, str] | None, limit: int
-    ) -> list[InferenceProfileRecord]:
+    ) -> list[Listed]:
         """In order of (`updated_at` in microseconds, ARN), those that come after `after`."""
         scope_id = await self._scopes.find(account_id, region)
         if scope_id is None:
             return []
-        after = after or (-1, "")
+        moment, arn = after or (-1, "")
         # At the very microsecond of `after` there is one at most: it may come before or after it.
-        rows = await self._database.fetch(self._page, scope_id, after[0] - 1, _END, limit + 1)
-        records = [_decode(record) for (record,) in rows]
-        return [record for record in records if position(record) > after][:limit]
+        rows = await self._database.fetch(self._page, scope_id, moment - 1, _END, limit + 1)
+        if rows and rows[0][0] == moment and decode(rows[0][2]).inference_profile_arn <= arn:
+            rows = rows[1:]
+        return [Listed(*row) for row in rows[:limit]]
 
 
 _END = 1 << 62
 
 
-def position(record: InferenceProfileRecord) -> tuple[int, str]:
-    return to_micros(record.updated_at), record.inference_profile_arn
+def decode(text: str) -> InferenceProfileRecord:
+    kept = _decode_kept(text)
+    return InferenceProfileRecord(
+        account_id=kept.private.account_id,
+        region=kept.private.region,
+        inference_profile_id=kept.inference_profile_id,
+        inference_profile_arn=kept.inference_profile_arn,
+        inference_profile_name=kept.inference_profile_name,
+        description=kept.description,
+        model_arns=tuple(model.model_arn for model in kept.models),
+        created_at=kept.created_at,
+        updated_at=kept.updated_at,
+    )
+
+
+def encode(record: InferenceProfileRecord) -> str:
+    kept = _Kept(
+        inference_profile_name=record.inference_profile_name,
+        description=record.description,
+        created_at=record.created_at,
+        updated_at=record.updated_at,
+        inference_profile_arn=record.inference_profile_arn,
+        models=tuple(map(_Model, record.model_arns)),
+        inference_profile_id=record.inference_profile_id,
+        status="ACTIVE",
+        type="APPLICATION",
+        private=_Private(record.account_id, record.region),
+    )
+    return _encode_kept(kept).decode()
 
 
 def row_of(
@@ -123,5 +181,5 @@ def row_of(
         scope_id,
         record.inference_profile_id,
         to_micros(record.updated_at),
-        _encode(record).decode(),
+        encode(record),
     )

@@ -8,6 +8,7 @@ from msgspec.structs import replace
 from outcrop.store.client_tokens import first_record, remember
 from outcrop.store.database import Database, Row, Transaction
 from outcrop.store.errors import NameTakenError, QuotaReachedError
+from outcrop.store.listed import Listed
 from outcrop.store.name_index import BLOCK_BITS, LIVE, row_features
 from outcrop.store.name_search import NameSearch
 from outcrop.store.records import (
@@ -149,8 +150,8 @@ class ProvisionedModelThroughputs:
         descending: bool,
         after: int | None,
         limit: int,
-    ) -> list[ProvisionedModelThroughputRecord]:
-        """In order of creation; `after` is the creation time, in microseconds, of the last seen."""
+    ) -> list[Listed]:
+        """In order of creation; `after` is the position of the last one seen."""
         scope_id = await self._scopes.find(account_id, region)
         if scope_id is None:
             return []

@@ -8,18 +8,18 @@ from operator import itemgetter
 from msgspec import Struct
 
 from outcrop.store.database import Database
+from outcrop.store.listed import Listed
 from outcrop.store.name_index import search_features
 from outcrop.store.name_search import NameSearch, placeholders
-from outcrop.store.records import (
-    ProvisionedModelThroughputFilters,
-    ProvisionedModelThroughputRecord,
-)
-from outcrop.store.throughput_rows import TABLE, decode
+from outcrop.store.records import ProvisionedModelThroughputFilters
+from outcrop.store.throughput_rows import TABLE
 from outcrop.wire.timestamps import to_micros
 
 _SEALED_UNTIL = "SELECT sealed_until FROM scopes WHERE scope_id = $1"
 _CANDIDATES = f"""
-    SELECT row_id, record FROM {TABLE} WHERE strpos(provisioned_model_name, $1) > 0 AND row_id IN
+    SELECT row_id, creation_time, provisioned_model_id, record, status, model_arn
+    FROM {TABLE}
+    WHERE strpos(provisioned_model_name, $1) > 0 AND row_id IN
 """  # noqa: S608 -- ours
 _AT_A_TIME = 256
 _END = 1 << 62
@@ -45,17 +45,13 @@ class ThroughputPages:
         self._queries = _queries(database)
         self._edges = {last: _edge(database, last=last) for last in (False, True)}
 
-    async def page(
-        self, listing: Listing, *, after: int | None, limit: int
-    ) -> list[ProvisionedModelThroughputRecord]:
+    async def page(self, listing: Listing, *, after: int | None, limit: int) -> list[Listed]:
         span = _span(listing, after)
         if listing.filters.name_contains is None:
             return await self._walked(listing, span, limit)
         return await self._searched(listing, span, limit)
 
-    async def _walked(
-        self, listing: Listing, span: Span, limit: int
-    ) -> list[ProvisionedModelThroughputRecord]:
+    async def _walked(self, listing: Listing, span: Span, limit: int) -> list[Listed]:
         filters = listing.filters
         exact = {"status": filters.status, "model_arn": filters.model_arn}
         given = {column: value for column, value in exact.items() if value is not None}
@@ -70,11 +66,9 @@ class ThroughputPages:
             limit,
             *(() if part is None else (part,)),
         )
-        return [decode(row[0]) for row in rows]
+        return [Listed(*row) for row in rows]
 
-    async def _searched(
-        self, listing: Listing, span: Span, limit: int
-    ) -> list[ProvisionedModelThroughputRecord]:
+    async def _searched(self, listing: Listing, span: Span, limit: int) -> list[Listed]:
         """From the blocks that are full by their index, from the last one row by row."""
         ((sealed_until,),) = await self._database.fetch(_SEALED_UNTIL, listing.scope_id)
         sealed = Span(span.low, min(span.high, sealed_until + 1))
@@ -85,12 +79,10 @@ class ThroughputPages:
         found = await self._looked_up(listing, sealed, limit)
         return found + await self._walked(listing, rest, limit - len(found))
 
-    async def _looked_up(
-        self, listing: Listing, span: Span, limit: int
-    ) -> list[ProvisionedModelThroughputRecord]:
+    async def _looked_up(self, listing: Listing, span: Span, limit: int) -> list[Listed]:
         first = await self._row_at(listing, span, last=False)
         last = await self._row_at(listing, span, last=True)
-        found: list[ProvisionedModelThroughputRecord] = []
+        found: list[Listed] = []
         if limit <= 0 or first is None or last is None:
             return found
         candidates = self._names.rows_with(
@@ -107,16 +99,17 @@ class ThroughputPages:
                     break
         return found[:limit]
 
-    async def _matching(
-        self, listing: Listing, row_ids: Sequence[int]
-    ) -> list[ProvisionedModelThroughputRecord]:
+    async def _matching(self, listing: Listing, row_ids: Sequence[int]) -> list[Listed]:
         names, values = placeholders(row_ids, start=2)
         part = listing.filters.name_contains
         rows = await self._database.fetch(f"{_CANDIDATES} ({names})", part, *values)
-        records = [
-            decode(row[1]) for row in sorted(rows, key=itemgetter(0), reverse=listing.descending)
+        return [
+            Listed(*row)
+            for _, *row, status, model_arn in sorted(
+                rows, key=itemgetter(0), reverse=listing.descending
+            )
+            if _fits(status, model_arn, listing.filters)
         ]
-        return [record for record in records if _fits(record, listing.filters)]
 
     async def _row_at(self, listing: Listing, span: Span, *, last: bool) -> int | None:
         query = self._edges[last]
@@ -133,14 +126,9 @@ def _span(listing: Listing, after: int | None) -> Span:
     return Span(low, high)
 
 
-def _fits(
-    record: ProvisionedModelThroughputRecord, filters: ProvisionedModelThroughputFilters
-) -> bool:
+def _fits(status: str, model_arn: str, filters: ProvisionedModelThroughputFilters) -> bool:
     """What is no more than a candidate may have changed since, or share its numbers."""
-    return filters.status in {None, record.status} and filters.model_arn in {
-        None,
-        record.model_arn,
-    }
+    return filters.status in {None, status} and filters.model_arn in {None, model_arn}
 
 
 def _queries(database: Database) -> Mapping[tuple[tuple[str, ...], bool, bool], str]:
@@ -157,7 +145,8 @@ def _query(database: Database, given: tuple[str, ...], *, descending: bool, part
     limit = len(given) + 4
     named = f" AND strpos(provisioned_model_name, ${limit + 1}) > 0" if part else ""
     return (
-        f"SELECT record FROM {TABLE} WHERE {walk.where}{named}"  # noqa: S608 -- ours
+        "SELECT creation_time, provisioned_model_id, record"  # noqa: S608 -- ours
+        f" FROM {TABLE} WHERE {walk.where}{named}"
         f" ORDER BY {walk.order_by} LIMIT ${limit}"
     )
 
