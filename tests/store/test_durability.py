@@ -1,4 +1,5 @@
 import asyncio
+import json
 import signal
 import subprocess
 import sys
@@ -7,7 +8,6 @@ from pathlib import Path
 import pytest
 
 from outcrop.store.records import ProvisionedModelThroughputFilters
-from outcrop.store.throughput_rows import decode
 from tests.clocks import FakeClock
 from tests.store.opened import open_throughputs
 from tests.store.samples import ACCOUNT, REGION
@@ -63,4 +63,4 @@ async def _names(location: str, clock: FakeClock) -> list[str]:
             limit=10_000,
         )
     assert listed == found
-    return [decode(row.record).provisioned_model_name for row in listed]
+    return [json.loads(row.summary)["provisionedModelName"] for row in listed]

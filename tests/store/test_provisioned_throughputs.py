@@ -1,4 +1,5 @@
 import asyncio
+import json
 from datetime import timedelta
 
 import pytest
@@ -11,7 +12,6 @@ from outcrop.store.records import (
     ProvisionedModelThroughputFilters,
     ProvisionedModelThroughputRecord,
 )
-from outcrop.store.throughput_rows import decode
 from tests.clocks import FakeClock
 from tests.store.opened import create, open_throughputs
 from tests.store.samples import ACCOUNT, REGION, throughput
@@ -26,7 +26,7 @@ async def names(throughputs: ProvisionedModelThroughputs) -> list[str]:
         after=None,
         limit=1000,
     )
-    return [decode(listed.record).provisioned_model_name for listed in page]
+    return [json.loads(row.summary)["provisionedModelName"] for row in page]
 
 
 def test_it_is_found_by_name_and_by_id(location: str, clock: FakeClock) -> None:

@@ -143,7 +143,7 @@ class InferenceProfiles:
                 caller.account_id, caller.region, after=after, limit=limit
             )
             arn = _application_arn(caller, "")
-            found += [((row.position, arn + row.resource_id), row.summary) for row in records]
+            found += [((row.position, arn + row.resource_id), Raw(row.summary)) for row in records]
         if len(types) > 1:
             found.sort(key=itemgetter(0))
         return found[:limit]

@@ -3,6 +3,7 @@
 from datetime import datetime, timedelta
 from typing import NoReturn, Protocol, cast
 
+from msgspec import Raw
 from msgspec.structs import replace
 
 from outcrop.control.lifecycle import advanced, commitment_end, deletable_at
@@ -109,7 +110,7 @@ class ProvisionedThroughput:
             provisioned_model_summaries=cast(
                 # As they go out already: a Raw is written as it is.
                 "list[ProvisionedModelSummary]",
-                [listed.summary for listed in page],
+                [Raw(row.summary) for row in page],
             ),
             next_token=self._tokens.seal(page[-1].position, caller, sealed_with)
             if len(found) > limit

@@ -145,12 +145,9 @@ class Http1Connection(asyncio.Protocol):
                 return False
             if self._stopping and self._reader.idle:
                 return False
-            await self._hear()
+            self._news = self._loop.create_future()
+            await self._news
         return not self._gone
-
-    async def _hear(self) -> None:
-        self._news = self._loop.create_future()
-        await self._news
 
     async def _answer(self, asked: Asked) -> None:
         request = asked.request
@@ -158,7 +155,10 @@ class Http1Connection(asyncio.Protocol):
             self._write_refusal(request)
             return
         try:
-            response = await self._handle(request)
+            response = await self._edge.handle(request)
+        except Exception:  # noqa: BLE001 - the last place that can tell the client something
+            _log.exception("the App failed")
+            response = _failed()
         finally:
             self._edge.buffered_bytes -= len(request.body)
         if isinstance(response.body, bytes):
@@ -167,13 +167,6 @@ class Http1Connection(asyncio.Protocol):
                 await self._drained()
         else:
             await self._stream(asked, response, response.body)
-
-    async def _handle(self, request: HttpRequest) -> HttpResponse:
-        try:
-            return await self._edge.handle(request)
-        except Exception:  # noqa: BLE001 - the last place that can tell the client something
-            _log.exception("the App failed")
-            return _failed()
 
     def _write_whole(self, asked: Asked, method: str, response: HttpResponse, body: bytes) -> None:
         head = self._head(response, asked, f"content-length: {len(body)}\r\n")
@@ -225,7 +218,8 @@ class Http1Connection(asyncio.Protocol):
         try:
             async with asyncio.timeout(LINGER_S):
                 while self._reader.arriving is Arriving.REFUSED and not self._gone:
-                    await self._hear()
+                    self._news = self._loop.create_future()
+                    await self._news
         except TimeoutError:
             pass
 

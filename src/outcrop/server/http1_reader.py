@@ -14,6 +14,18 @@ from outcrop.wire.http import HttpRequest
 LINGER_BYTES = 64 * 1024 * 1024
 
 
+# As most clients write them; a look-up is quicker than making a name anew for every request.
+_NAMES = {
+    name.encode(): name.lower()
+    for usual in (
+        *("Host", "User-Agent", "Accept", "Accept-Encoding", "Connection", "Content-Type"),
+        *("Content-Length", "Authorization", "X-Amz-Date", "X-Amz-Security-Token"),
+        *("X-Amz-Content-SHA256", "amz-sdk-invocation-id", "amz-sdk-request"),
+    )
+    for name in (usual, usual.lower())
+}
+
+
 class Arriving(Enum):
     """What the next byte belongs to."""
 
@@ -89,21 +101,21 @@ class Http1Reader:
 
     # What the parser tells, in this order.
 
-    def on_message_begin(self) -> None:
-        self._in_head = True
-
     def on_url(self, url: bytes) -> None:
+        self._in_head = True
         self._url += url
 
     def on_header(self, name: bytes, value: bytes) -> None:
         self._header_bytes += len(name) + len(value)
-        key = name.decode("latin-1").lower()
+        key = _NAMES.get(name) or name.decode("latin-1").lower()
         text = value.decode("latin-1").strip()
         headers = self._headers
         headers[key] = f"{headers[key]},{text}" if key in headers else text
 
     def on_headers_complete(self) -> None:
         self._in_head = False
+        if self.arriving is not Arriving.HEAD:
+            return
         self.arriving = Arriving.BODY
         length = self._headers.get("content-length")
         try:

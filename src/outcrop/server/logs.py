@@ -48,7 +48,8 @@ class RequestLog:
         gathered = self._gathered
         if not gathered:
             asyncio.get_running_loop().call_later(GATHER_S, self.flush)
-        gathered += self._encode(line)
+        gathered += b'{"level":"info",'
+        gathered += self._encode(line)[1:]
         gathered += b"\n"
         if len(gathered) > GATHER_BYTES:
             self.flush()

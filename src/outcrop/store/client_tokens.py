@@ -1,11 +1,17 @@
 """Client tokens: a request that is sent again is answered as it was the first time."""
 
 from datetime import timedelta
+from typing import TypeVar
+
+import msgspec
+from msgspec import Struct
 
 from outcrop.store.database import Transaction
 from outcrop.store.errors import ClientTokenMismatchError
 from outcrop.store.records import ClientToken
 from outcrop.store.scopes import Scope
+
+RecordT = TypeVar("RecordT", bound=Struct)
 
 LIFETIME = timedelta(hours=24)
 """Amazon documents none for Bedrock, and mostly this elsewhere. The resource may go before."""
@@ -29,8 +35,12 @@ _DROP = "DELETE FROM client_tokens WHERE scope_id = $1 AND operation = $2 AND to
 
 
 async def first_record(
-    transaction: Transaction, scope: Scope, client_token: ClientToken | None, now: int
-) -> str | None:
+    transaction: Transaction,
+    scope: Scope,
+    client_token: ClientToken | None,
+    now: int,
+    record_type: type[RecordT],
+) -> RecordT | None:
     """The record that the first request with this token created.
 
     Raises ClientTokenMismatchError where its parameters were others. `now` in microseconds.
@@ -46,12 +56,11 @@ async def first_record(
     fingerprint, record = rows[0]
     if fingerprint != client_token.fingerprint:
         raise ClientTokenMismatchError
-    first: str = record
-    return first
+    return msgspec.json.decode(record, type=record_type)
 
 
 async def remember(
-    transaction: Transaction, scope: Scope, client_token: ClientToken | None, record: str
+    transaction: Transaction, scope: Scope, client_token: ClientToken | None, record: Struct
 ) -> None:
     """Keeps the token of a record that was just created, and drops a few that are too old."""
     now = scope.last_created_at
@@ -68,7 +77,7 @@ async def remember(
         client_token.operation,
         client_token.token,
         client_token.fingerprint,
-        record,
+        msgspec.json.encode(record).decode(),
         now,
     )
 

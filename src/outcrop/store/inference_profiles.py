@@ -5,24 +5,25 @@ from datetime import datetime
 from typing import Literal
 
 import msgspec
-from msgspec import Struct, field
+from msgspec import Struct
 from msgspec.structs import replace
 
 from outcrop.store.client_tokens import first_record, remember
 from outcrop.store.database import Database, Transaction, insertion
 from outcrop.store.errors import QuotaReachedError
-from outcrop.store.listed import PRIVATE, Listed
+from outcrop.store.listed import Listed
 from outcrop.store.records import ClientToken, InferenceProfileRecord
 from outcrop.store.scopes import Scopes
 from outcrop.store.tags import add_tags, remove_tags
+from outcrop.wire.arn import Arn
 from outcrop.wire.timestamps import Clock, from_micros, to_micros
 
 KIND = "inference_profile"
 
 TABLE = "inference_profiles"
-COLUMNS = ("row_id", "scope_id", "inference_profile_id", "updated_at", "record")
+COLUMNS = ("row_id", "scope_id", "inference_profile_id", "updated_at", "summary")
 _INSERT = insertion(TABLE, COLUMNS)
-_FIND = "SELECT record FROM inference_profiles WHERE scope_id = $1 AND inference_profile_id = $2"
+_FIND = "SELECT summary FROM inference_profiles WHERE scope_id = $1 AND inference_profile_id = $2"
 _DELETE = "DELETE FROM inference_profiles WHERE scope_id = $1 AND inference_profile_id = $2"
 
 
@@ -30,13 +31,8 @@ class _Model(Struct, frozen=True, rename="camel"):
     model_arn: str
 
 
-class _Private(Struct, frozen=True):
-    account_id: str
-    region: str
-
-
-class _Kept(Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=True):
-    """InferenceProfileSummary, member by member, and the rest (store/listed.py)."""
+class _Summary(Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=True):
+    """InferenceProfileSummary, member by member. There is no rest: the ARN says whose it is."""
 
     inference_profile_name: str
     description: str | None = None
@@ -47,11 +43,10 @@ class _Kept(Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=Tru
     inference_profile_id: str
     status: Literal["ACTIVE"]
     type: Literal["APPLICATION"]
-    private: _Private = field(name=PRIVATE)
 
 
-_decode_kept = msgspec.json.Decoder(_Kept).decode
-_encode_kept = msgspec.json.Encoder().encode
+_decode_summary = msgspec.json.Decoder(_Summary).decode
+_encode = msgspec.json.Encoder().encode
 
 
 class InferenceProfiles:
@@ -61,7 +56,7 @@ class InferenceProfiles:
         self._clock = clock
         walk = database.walk(("scope_id",), "updated_at", descending=False)
         self._page = (
-            "SELECT updated_at, inference_profile_id, record"  # noqa: S608 -- ours
+            "SELECT updated_at, inference_profile_id, summary"  # noqa: S608 -- ours
             f" FROM inference_profiles WHERE {walk.where}"
             f" ORDER BY {walk.order_by} LIMIT $4"
         )
@@ -82,9 +77,9 @@ class InferenceProfiles:
         async def work(transaction: Transaction) -> InferenceProfileRecord:
             now = self._clock()
             scope = await self._scopes.lock_or_add(transaction, new.account_id, new.region)
-            first = await first_record(transaction, scope, client_token, to_micros(now))
+            first = await first_record(transaction, scope, client_token, to_micros(now), type(new))
             if first is not None:
-                return decode(first)
+                return first
             if scope.live_count >= quota:
                 raise QuotaReachedError
             row_id, micros = scope.create(now)
@@ -93,7 +88,7 @@ class InferenceProfiles:
             row = row_of(row_id, scope.scope_id, record)
             await transaction.execute(_INSERT, *row)
             await add_tags(transaction, record.inference_profile_arn, tags)
-            await remember(transaction, scope, client_token, row[-1])
+            await remember(transaction, scope, client_token, record)
             await scope.save(transaction)
             return record
 
@@ -143,22 +138,23 @@ _END = 1 << 62
 
 
 def decode(text: str) -> InferenceProfileRecord:
-    kept = _decode_kept(text)
+    summary = _decode_summary(text)
+    arn = Arn.parse(summary.inference_profile_arn)
     return InferenceProfileRecord(
-        account_id=kept.private.account_id,
-        region=kept.private.region,
-        inference_profile_id=kept.inference_profile_id,
-        inference_profile_arn=kept.inference_profile_arn,
-        inference_profile_name=kept.inference_profile_name,
-        description=kept.description,
-        model_arns=tuple(model.model_arn for model in kept.models),
-        created_at=kept.created_at,
-        updated_at=kept.updated_at,
+        account_id=arn.account_id,
+        region=arn.region,
+        inference_profile_id=summary.inference_profile_id,
+        inference_profile_arn=summary.inference_profile_arn,
+        inference_profile_name=summary.inference_profile_name,
+        description=summary.description,
+        model_arns=tuple(model.model_arn for model in summary.models),
+        created_at=summary.created_at,
+        updated_at=summary.updated_at,
     )
 
 
 def encode(record: InferenceProfileRecord) -> str:
-    kept = _Kept(
+    summary = _Summary(
         inference_profile_name=record.inference_profile_name,
         description=record.description,
         created_at=record.created_at,
@@ -168,9 +164,8 @@ def encode(record: InferenceProfileRecord) -> str:
         inference_profile_id=record.inference_profile_id,
         status="ACTIVE",
         type="APPLICATION",
-        private=_Private(record.account_id, record.region),
     )
-    return _encode_kept(kept).decode()
+    return _encode(summary).decode()
 
 
 def row_of(

@@ -1,24 +1,14 @@
 """Rows of a listing as they are kept: in the very words in which they go out.
 
-The JSON of a record is its summary as Bedrock's listings write it, with one member more, at its
-end, for what only the store knows. A page of a listing cuts that off instead of decoding and
-encoding every row.
+A resource is kept as two JSON documents: its summary, as Bedrock's listings write it, and the rest.
+A page of a listing takes the summaries as they are, instead of decoding and encoding every row.
 """
 
-from msgspec import Raw, Struct
-
-PRIVATE = "_"
-"""The member's name. No string of the summary can hold what `_CUT` looks for: its quotes would be
-escaped."""
-_CUT = f',"{PRIVATE}":'
+from msgspec import Struct
 
 
 class Listed(Struct, frozen=True):
     position: int
     """Its time in the listing, in microseconds: no two rows of a listing share it."""
     resource_id: str
-    record: str
-
-    @property
-    def summary(self) -> Raw:
-        return Raw(self.record.partition(_CUT)[0] + "}")
+    summary: str

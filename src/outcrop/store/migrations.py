@@ -8,7 +8,7 @@ from outcrop.store.errors import SchemaError
 # A step that was released is never edited: a database out there has it.
 # Rows of a resource are numbered, within an account and Region (a "scope"), in order of creation:
 # row_id = scope_id << 36 | number (store/scopes.py). What the store only reads and writes whole is
-# JSON in `record`; what it searches by stands in a column besides.
+# JSON in `summary` and `rest` (store/listed.py); what it searches by stands in a column besides.
 FIRST = (
     "CREATE TABLE accounts (account_id TEXT NOT NULL PRIMARY KEY, created_at BIGINT NOT NULL)",
     """CREATE TABLE access_keys (
@@ -50,7 +50,7 @@ FIRST = (
         scope_id BIGINT NOT NULL,
         inference_profile_id TEXT NOT NULL,
         updated_at BIGINT NOT NULL,
-        record TEXT NOT NULL,
+        summary TEXT NOT NULL,
         UNIQUE (scope_id, inference_profile_id)
     )""",
     "CREATE INDEX inference_profiles_by_age ON inference_profiles (scope_id, updated_at)",
@@ -64,7 +64,8 @@ FIRST = (
         creation_time BIGINT NOT NULL,
         due_at BIGINT,
         version BIGINT NOT NULL,
-        record TEXT NOT NULL,
+        summary TEXT NOT NULL,
+        rest TEXT NOT NULL,
         UNIQUE (scope_id, provisioned_model_id),
         UNIQUE (scope_id, provisioned_model_name)
     )""",

@@ -26,11 +26,11 @@ KIND = "provisioned_model_throughput"
 
 _DELETE = "DELETE FROM provisioned_model_throughputs WHERE row_id = $1"
 _BY_ID = """
-    SELECT record FROM provisioned_model_throughputs
+    SELECT summary, rest FROM provisioned_model_throughputs
     WHERE scope_id = $1 AND provisioned_model_id = $2
 """
 _BY_NAME = """
-    SELECT record FROM provisioned_model_throughputs
+    SELECT summary, rest FROM provisioned_model_throughputs
     WHERE scope_id = $1 AND provisioned_model_name = $2
 """
 _CURRENT = """
@@ -38,7 +38,8 @@ _CURRENT = """
     WHERE scope_id = $1 AND provisioned_model_id = $2 AND version = $3
 """
 _DUE = """
-    SELECT record FROM provisioned_model_throughputs WHERE due_at <= $1 ORDER BY due_at LIMIT $2
+    SELECT summary, rest FROM provisioned_model_throughputs
+    WHERE due_at <= $1 ORDER BY due_at LIMIT $2
 """
 _NEXT_DUE = """
     SELECT due_at FROM provisioned_model_throughputs WHERE due_at IS NOT NULL
@@ -70,9 +71,9 @@ class ProvisionedModelThroughputs:
         async def work(transaction: Transaction) -> ProvisionedModelThroughputRecord:
             now = self._clock()
             scope = await self._scopes.lock_or_add(transaction, new.account_id, new.region)
-            first = await first_record(transaction, scope, client_token, to_micros(now))
+            first = await first_record(transaction, scope, client_token, to_micros(now), type(new))
             if first is not None:
-                return decode(first)
+                return first
             if quota is not None and scope.live_count >= quota:
                 raise QuotaReachedError
             await _require_free(transaction, scope, new.provisioned_model_name)
@@ -82,7 +83,7 @@ class ProvisionedModelThroughputs:
             row = row_of(row_id, scope.scope_id, record)
             await transaction.execute(INSERT, *row)
             await add_tags(transaction, record.provisioned_model_arn, tags)
-            await remember(transaction, scope, client_token, row[-1])
+            await remember(transaction, scope, client_token, record)
             await self._names.created(transaction, scope, row_id)
             await scope.save(transaction)
             return record
@@ -101,7 +102,7 @@ class ProvisionedModelThroughputs:
         scope_id = await self._scopes.find(account_id, region)
         query = _BY_ID if provisioned_model_id is not None else _BY_NAME
         rows = await self._database.fetch(query, scope_id, provisioned_model_id or name)
-        return decode(rows[0][0]) if rows else None
+        return decode(*rows[0]) if rows else None
 
     async def replace(
         self, before: ProvisionedModelThroughputRecord, after: ProvisionedModelThroughputRecord
@@ -161,7 +162,7 @@ class ProvisionedModelThroughputs:
     async def due(self, now: datetime, limit: int) -> list[ProvisionedModelThroughputRecord]:
         """Of all accounts, those that something is to happen to, the longest overdue first."""
         rows = await self._database.fetch(_DUE, to_micros(now), limit)
-        return [decode(record) for (record,) in rows]
+        return [decode(*row) for row in rows]
 
     async def next_due(self) -> datetime | None:
         rows = await self._database.fetch(_NEXT_DUE)

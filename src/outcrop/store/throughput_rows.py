@@ -3,10 +3,9 @@
 from datetime import datetime
 
 import msgspec
-from msgspec import Struct, field, structs
+from msgspec import Struct, structs
 
 from outcrop.store.database import Value, insertion
-from outcrop.store.listed import PRIVATE
 from outcrop.store.name_index import row_features
 from outcrop.store.records import (
     CommitmentDuration,
@@ -26,26 +25,18 @@ COLUMNS = (
     "creation_time",
     "due_at",
     "version",
-    "record",
+    "summary",
+    "rest",
 )
 INSERT = insertion(TABLE, COLUMNS)
 UPDATE = """
     UPDATE provisioned_model_throughputs SET provisioned_model_name = $2, status = $3,
-    model_arn = $4, due_at = $5, version = $6, record = $7 WHERE row_id = $1
+    model_arn = $4, due_at = $5, version = $6, summary = $7, rest = $8 WHERE row_id = $1
 """
 
 
-class _Private(Struct, frozen=True, kw_only=True, omit_defaults=True):
-    account_id: str
-    region: str
-    provisioned_model_id: str
-    failure_message: str | None = None
-    due_at: datetime | None = None
-    version: int = 0
-
-
-class _Kept(Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=True):
-    """ProvisionedModelSummary, member by member, and the rest (store/listed.py)."""
+class _Summary(Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=True):
+    """ProvisionedModelSummary, member by member."""
 
     provisioned_model_name: str
     provisioned_model_arn: str
@@ -59,29 +50,39 @@ class _Kept(Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=Tru
     commitment_expiration_time: datetime | None = None
     creation_time: datetime
     last_modified_time: datetime
-    private: _Private = field(name=PRIVATE)
 
 
-_PRIVATE_FIELDS = _Private.__struct_fields__
-_decode = msgspec.json.Decoder(_Kept).decode
+class _Rest(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    account_id: str
+    region: str
+    provisioned_model_id: str
+    failure_message: str | None = None
+    due_at: datetime | None = None
+    version: int = 0
+
+
+_REST_FIELDS = _Rest.__struct_fields__
+_decode_summary = msgspec.json.Decoder(_Summary).decode
+_decode_rest = msgspec.json.Decoder(_Rest).decode
 _encode = msgspec.json.Encoder().encode
 
 
-def decode(text: str) -> ProvisionedModelThroughputRecord:
-    kept = structs.asdict(_decode(text))
-    private: _Private = kept.pop("private")
-    return ProvisionedModelThroughputRecord(**kept, **structs.asdict(private))
+def decode(summary: str, rest: str) -> ProvisionedModelThroughputRecord:
+    return ProvisionedModelThroughputRecord(
+        **structs.asdict(_decode_summary(summary)), **structs.asdict(_decode_rest(rest))
+    )
 
 
-def encode(record: ProvisionedModelThroughputRecord) -> str:
+def encode(record: ProvisionedModelThroughputRecord) -> tuple[str, str]:
+    """The summary, and the rest."""
     members = structs.asdict(record)
-    private = _Private(**{name: members.pop(name) for name in _PRIVATE_FIELDS})
-    return _encode(_Kept(**members, private=private)).decode()
+    rest = _Rest(**{name: members.pop(name) for name in _REST_FIELDS})
+    return _encode(_Summary(**members)).decode(), _encode(rest).decode()
 
 
 def row_of(
     row_id: int, scope_id: int, record: ProvisionedModelThroughputRecord
-) -> tuple[int, int, str, str, str, str, int, int | None, int, str]:
+) -> tuple[int, int, str, str, str, str, int, int | None, int, str, str]:
     """The values of COLUMNS."""
     return (
         row_id,
@@ -93,14 +94,14 @@ def row_of(
         to_micros(record.creation_time),
         to_micros(record.due_at) if record.due_at else None,
         record.version,
-        encode(record),
+        *encode(record),
     )
 
 
 def change_of(row_id: int, record: ProvisionedModelThroughputRecord) -> tuple[Value, ...]:
     """The values of UPDATE."""
-    _, _, _, name, status, model_arn, _, due_at, version, text = row_of(row_id, 0, record)
-    return row_id, name, status, model_arn, due_at, version, text
+    _, _, _, name, status, model_arn, _, *changed = row_of(row_id, 0, record)
+    return row_id, name, status, model_arn, *changed
 
 
 def features_of(record: ProvisionedModelThroughputRecord) -> set[int]:
