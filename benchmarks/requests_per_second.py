@@ -14,21 +14,23 @@ import tempfile
 import time
 from collections.abc import Generator
 from contextlib import contextmanager, suppress
+from itertools import product
 from pathlib import Path
 from typing import NamedTuple
 
 import boto3
 import msgspec
-from benchmarks.load import Load
 from botocore.auth import SigV4Auth
 from botocore.awsrequest import AWSRequest
 from botocore.credentials import Credentials
+
+from benchmarks.load import Load
 from tests.outcrop_process import REPOSITORY, OutcropProcess, outcrop_process
 from tests.server.wire import wire
 
-ROUNDS = 5
-SECONDS = 3.0
-CONNECTIONS = 32
+ROUNDS = 3
+SECONDS = 2.0
+CONNECTIONS = (8, 32)
 AT_LEAST = 0.5
 
 SERVER_CORE, CLIENT_CORE = "0", "1"
@@ -46,7 +48,7 @@ SENT_BY_BOTO3 = {
 }
 
 
-class Bare(NamedTuple):
+class Serving(NamedTuple):
     pid: int
     port: int
 
@@ -70,13 +72,12 @@ def main() -> None:
         return
     with tempfile.TemporaryDirectory() as folder, _outcrop(Path(folder)) as server:
         _fill(server)
-        print(
-            f"{'requests per second of a core':54}{'bare Granian':>14}{'Outcrop':>10}{'ratio':>8}"
-        )
-        for path in PATHS:
-            rates = _measure(server, path, Path(folder))
+        title = "requests per second of a core, connections"
+        print(f"{title:56}{'bare Granian':>14}{'Outcrop':>10}{'ratio':>8}")
+        for path, connections in product(PATHS, CONNECTIONS):
+            rates = _measure(server, path, connections, Path(folder))
             print(
-                f"{path:54}{statistics.median(rates.bare):>14,.0f}"
+                f"{path:52}{connections:>4}{statistics.median(rates.bare):>14,.0f}"
                 f"{statistics.median(rates.outcrop):>10,.0f}{rates.ratio:>8.2f}"
                 f"{'' if rates.ratio >= AT_LEAST else f'  (wanted: {AT_LEAST})'}",
                 flush=True,
@@ -115,16 +116,17 @@ def _client_settings(server: OutcropProcess) -> dict[str, str]:
     }
 
 
-def _measure(server: OutcropProcess, path: str, folder: Path) -> Rates:
+def _measure(server: OutcropProcess, path: str, connections: int, folder: Path) -> Rates:
     answer = folder / "answer.json"
     answer.write_bytes(_answer(server, path))
+    ours = Serving(server.process.pid, server.port)
     rates = Rates([], [])
     with _bare_granian(answer) as bare:
         for _ in range(ROUNDS):
             # A signature is good for five minutes: each round has its own.
             request = _signed(server, path)
-            rates.bare.append(_load(bare.pid, bare.port, request))
-            rates.outcrop.append(_load(server.process.pid, server.port, request))
+            rates.bare.append(_load(bare, request, connections))
+            rates.outcrop.append(_load(ours, request, connections))
     return rates
 
 
@@ -148,7 +150,7 @@ def _signed(server: OutcropProcess, path: str) -> bytes:
 
 
 @contextmanager
-def _bare_granian(answer: Path) -> Generator[Bare]:
+def _bare_granian(answer: Path) -> Generator[Serving]:
     with socket.create_server(("127.0.0.1", 0)) as free:
         port: int = free.getsockname()[1]
     command = [
@@ -160,7 +162,7 @@ def _bare_granian(answer: Path) -> Generator[Bare]:
     process = subprocess.Popen(command, env=environment, cwd=REPOSITORY)
     try:
         _await_port(port)
-        yield Bare(process.pid, port)
+        yield Serving(process.pid, port)
     finally:
         process.terminate()
         process.wait()
@@ -174,12 +176,12 @@ def _await_port(port: int) -> None:
     raise RuntimeError("bare Granian did not start")
 
 
-def _load(pid: int, port: int, request: bytes) -> float:
+def _load(server: Serving, request: bytes, connections: int) -> float:
     """Requests per second of the core that the server's processes had."""
-    before = _core_seconds(pid)
+    before = _core_seconds(server.pid)
     command = ["taskset", "-c", CLIENT_CORE, sys.executable, "-m", "benchmarks.load"]
     ended = subprocess.run(
-        [*command, "127.0.0.1", str(port), str(CONNECTIONS), str(SECONDS)],
+        [*command, "127.0.0.1", str(server.port), str(connections), str(SECONDS)],
         input=msgspec.json.encode([request]),
         stdout=subprocess.PIPE,
         cwd=REPOSITORY,
@@ -187,7 +189,7 @@ def _load(pid: int, port: int, request: bytes) -> float:
     )
     load = msgspec.json.decode(ended.stdout, type=Load)
     assert load.refusals == 0, load
-    return load.answers / (_core_seconds(pid) - before)
+    return load.answers / (_core_seconds(server.pid) - before)
 
 
 def _core_seconds(pid: int) -> float:
