@@ -46,7 +46,6 @@ async def _work(
         # What was made so far lives as long as the process: let the collector pass it over.
         gc.collect()
         gc.freeze()
-        gc.set_threshold(20_000, 20, 20)
         ready.send_bytes(b"ready")
         await stop.wait()
         await server.stop()
