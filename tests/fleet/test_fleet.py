@@ -5,12 +5,12 @@ from typing import Any
 
 import msgspec
 import pytest
-from tests.clocks import FakeClock
 
 from outcrop.fleet.config import EmbeddedConfig, InvalidFleetConfigError, ModelServerConfig
 from outcrop.fleet.embedded import EmbeddedSettings
 from outcrop.fleet.fleet import ANYWHERE, Fleet, open_fleet
 from outcrop.store.catalogue import EMBEDDED_MODEL_ID, Catalogue, FoundationModel
+from tests.clocks import FakeClock
 
 LLAMA = "meta.llama3-1-8b-instruct-v1:0"
 NOVA = "amazon.nova-lite-v1:0"

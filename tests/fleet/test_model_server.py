@@ -3,6 +3,11 @@ from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import asynccontextmanager
 
 import pytest
+
+from outcrop.fleet.config import TimeoutsConfig
+from outcrop.fleet.failures import FailureKind, ServerFailureError
+from outcrop.fleet.http_client import Address
+from outcrop.fleet.model_server import Call, ModelServer
 from tests.fakes.model_server import (
     Answers,
     AnswersStatus,
@@ -13,11 +18,6 @@ from tests.fakes.model_server import (
     StallsBeforeTheFirstByte,
     url_that_refuses,
 )
-
-from outcrop.fleet.config import TimeoutsConfig
-from outcrop.fleet.failures import FailureKind, ServerFailureError
-from outcrop.fleet.http_client import Address
-from outcrop.fleet.model_server import Call, ModelServer
 
 CALL = Call("/chat/completions", b'{"stream":true}')
 IMPATIENT = TimeoutsConfig(connect_s=0.5, first_byte_s=0.05, between_chunks_s=0.05)

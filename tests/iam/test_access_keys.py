@@ -7,7 +7,6 @@ from pathlib import Path
 
 import pytest
 from botocore.credentials import SharedCredentialProvider
-from tests.iam.signing import ACCESS_KEY_ID, ACCOUNT_ID, SECRET_ACCESS_KEY, known_key
 
 from outcrop.iam.access_keys import (
     RootAccessKey,
@@ -20,6 +19,7 @@ from outcrop.iam.access_keys import (
 )
 from outcrop.store.records import AccessKeyRecord
 from outcrop.store.store import open_store
+from tests.iam.signing import ACCESS_KEY_ID, ACCOUNT_ID, SECRET_ACCESS_KEY, known_key
 
 NOW = datetime(2026, 11, 22, tzinfo=UTC)
 GOOD = (

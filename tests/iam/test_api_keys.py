@@ -2,11 +2,11 @@ import asyncio
 from datetime import UTC, datetime
 
 import pytest
-from tests.iam.signing import KeysInMemory
 
 from outcrop.iam.authenticator import Authenticator
 from outcrop.wire.errors import AccessDeniedException
 from outcrop.wire.http import HttpRequest
+from tests.iam.signing import KeysInMemory
 
 
 @pytest.mark.parametrize(

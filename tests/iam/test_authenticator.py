@@ -4,6 +4,14 @@ from typing import Any
 
 import msgspec
 import pytest
+
+from outcrop.iam.authenticator import MAX_KNOWN, Authenticator
+from outcrop.iam.caller import Caller
+from outcrop.wire.errors import (
+    AwsError,
+    InvalidSignatureException,
+    UnrecognizedClientException,
+)
 from tests.iam.signing import (
     ACCESS_KEY_ID,
     ACCOUNT_ID,
@@ -12,14 +20,6 @@ from tests.iam.signing import (
     Signer,
     known_key,
     signing_time,
-)
-
-from outcrop.iam.authenticator import MAX_KNOWN, Authenticator
-from outcrop.iam.caller import Caller
-from outcrop.wire.errors import (
-    AwsError,
-    InvalidSignatureException,
-    UnrecognizedClientException,
 )
 
 INVALID_TOKEN = "The security token included in the request is invalid."

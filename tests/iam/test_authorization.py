@@ -3,11 +3,11 @@ from datetime import UTC, datetime, timedelta
 from hashlib import sha256
 
 import pytest
-from tests.iam.signing import Signer
 
 from outcrop.iam import authorization
 from outcrop.wire.errors import AwsError
 from outcrop.wire.http import HttpRequest
+from tests.iam.signing import Signer
 
 NOW = datetime(2026, 11, 22, 12, 36, tzinfo=UTC)
 AT_NOW = "20261122T123600Z"

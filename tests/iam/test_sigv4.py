@@ -4,12 +4,12 @@ from urllib.parse import parse_qsl, quote, urlencode
 import msgspec
 import pytest
 from hypothesis import example, given, settings, strategies as st
-from tests.iam.signing import KeysInMemory, Signer, signing_time
 
 from outcrop.iam import authorization, sigv4
 from outcrop.iam.authenticator import Authenticator
 from outcrop.wire.errors import AwsError, InvalidSignatureException
 from outcrop.wire.http import HttpRequest
+from tests.iam.signing import KeysInMemory, Signer, signing_time
 
 ARN = "arn:aws:bedrock:us-east-1:123456789012:application-inference-profile/ab12"
 SEGMENT = st.text(st.sampled_from("aZ09-._~:/ %é+=,@$&'()*;!ሴ"), min_size=1, max_size=12)

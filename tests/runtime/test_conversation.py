@@ -1,10 +1,10 @@
 from typing import Any
 
 import pytest
-from tests.runtime.requests import HELLO, converse_request, stream_request
 
 from outcrop.runtime.conversation import check
 from outcrop.wire.errors import ValidationException
+from tests.runtime.requests import HELLO, converse_request, stream_request
 
 TOOLS = {"tools": [{"toolSpec": {"name": "t", "inputSchema": {"json": {"type": "object"}}}}]}
 TOOL_USE = {"toolUse": {"toolUseId": "one", "name": "t", "input": {}}}

@@ -5,21 +5,6 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
-from tests.fakes.model_server import (
-    Answers,
-    AnswersStatus,
-    BreaksOffAfter,
-    FakeModelServer,
-    Script,
-    StallsAfter,
-    StallsBeforeTheFirstByte,
-    delta,
-    sse,
-    url_that_refuses,
-    usage,
-)
-from tests.fakes.records import FakeInferenceProfiles, FakeProvisionedModelThroughputs
-from tests.runtime.requests import caller, converse_request, stream_request
 
 from outcrop.fleet.config import TimeoutsConfig
 from outcrop.fleet.fleet import Fleet, Served
@@ -37,6 +22,21 @@ from outcrop.wire.shapes.bedrock_runtime import (
     ConverseStreamOutput,
     TokenUsage,
 )
+from tests.fakes.model_server import (
+    Answers,
+    AnswersStatus,
+    BreaksOffAfter,
+    FakeModelServer,
+    Script,
+    StallsAfter,
+    StallsBeforeTheFirstByte,
+    delta,
+    sse,
+    url_that_refuses,
+    usage,
+)
+from tests.fakes.records import FakeInferenceProfiles, FakeProvisionedModelThroughputs
+from tests.runtime.requests import caller, converse_request, stream_request
 
 MODEL_ID = "amazon.nova-lite-v1:0"
 ANSWER = sse(delta(""), delta("Hel"), delta("lo"), delta(finish_reason="stop"), usage(9, 2))

@@ -5,7 +5,6 @@ from typing import Any
 import pytest
 from hypothesis import given, strategies as st
 from msgspec import Raw
-from tests.fakes.model_server import delta, sse, usage
 
 from outcrop.runtime.dialects.dialect import Complaint, ComplaintError, ModelEvent
 from outcrop.runtime.dialects.openai_chat import ChatReader, EmbeddedChat, OpenAiChat
@@ -24,6 +23,7 @@ from outcrop.wire.shapes.bedrock_runtime import (
     SystemContentBlock,
     TokenUsage,
 )
+from tests.fakes.model_server import delta, sse, usage
 
 EMBEDDED = EmbeddedChat(system_prompt="Be brief.", max_tokens=64)
 

@@ -1,13 +1,6 @@
 import asyncio
 
 import pytest
-from tests.fakes.records import (
-    FakeInferenceProfiles,
-    FakeProvisionedModelThroughputs,
-    inference_profile,
-    provisioned_model,
-)
-from tests.runtime.requests import ACCOUNT, caller
 
 from outcrop.fleet.config import TimeoutsConfig
 from outcrop.fleet.fleet import Fleet, Served
@@ -22,6 +15,13 @@ from outcrop.wire.errors import (
     ResourceNotFoundException,
     ValidationException,
 )
+from tests.fakes.records import (
+    FakeInferenceProfiles,
+    FakeProvisionedModelThroughputs,
+    inference_profile,
+    provisioned_model,
+)
+from tests.runtime.requests import ACCOUNT, caller
 
 BEDROCK = f"arn:aws:bedrock:us-east-1:{ACCOUNT}"
 NOVA_ARN = "arn:aws:bedrock:us-east-1::foundation-model/amazon.nova-lite-v1:0"

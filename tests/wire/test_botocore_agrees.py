@@ -12,6 +12,13 @@ from botocore.model import Shape
 from botocore.parsers import EventStreamJSONParser, create_parser
 from botocore.serialize import create_serializer
 from msgspec import Raw, json
+
+from outcrop.wire.errors import ModelStreamErrorException
+from outcrop.wire.http import HttpRequest
+from outcrop.wire.operation import Operation
+from outcrop.wire.routes import Routes
+from outcrop.wire.shapes import bedrock, bedrock_runtime
+from outcrop.wire.shapes.bedrock_runtime import CONVERSE_STREAM
 from tests.wire.model import (
     MODELS,
     MODULES,
@@ -23,13 +30,6 @@ from tests.wire.model import (
     served,
     smallest,
 )
-
-from outcrop.wire.errors import ModelStreamErrorException
-from outcrop.wire.http import HttpRequest
-from outcrop.wire.operation import Operation
-from outcrop.wire.routes import Routes
-from outcrop.wire.shapes import bedrock, bedrock_runtime
-from outcrop.wire.shapes.bedrock_runtime import CONVERSE_STREAM
 
 ROUTES = Routes([*bedrock.OPERATIONS, *bedrock_runtime.OPERATIONS])
 ANSWERING = [operation for operation in served() if isinstance(operation, Operation)]

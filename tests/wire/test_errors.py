@@ -2,9 +2,9 @@
 
 import pytest
 from botocore.model import Shape
-from tests.wire.model import MODELS, name_of
 
 from outcrop.wire import errors
+from tests.wire.model import MODELS, name_of
 
 SHAPES = [shape for model in MODELS.values() for shape in model.error_shapes]
 

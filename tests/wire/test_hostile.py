@@ -7,12 +7,12 @@ from typing import Any
 import pytest
 from hypothesis import given, settings, strategies as st
 from msgspec import Raw, inspect, json
-from tests.wire.model import AnyOperation, fullest, modelled, name_of, served
 
 from outcrop.wire.errors import AwsError, SerializationException, ValidationException
 from outcrop.wire.http import HttpRequest
 from outcrop.wire.shapes.bedrock import CREATE_INFERENCE_PROFILE, TAG_RESOURCE
 from outcrop.wire.shapes.bedrock_runtime import CONVERSE
+from tests.wire.model import AnyOperation, fullest, modelled, name_of, served
 
 WITH_BODY = [operation for operation in served() if operation.method in ("POST", "PATCH")]
 LABELS = {"modelId": "m", "provisionedModelId": "p"}

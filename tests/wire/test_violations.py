@@ -12,6 +12,9 @@ from urllib.parse import urlencode
 import pytest
 from botocore.model import Shape
 from msgspec import json
+
+from outcrop.wire.errors import AwsError, ValidationException
+from outcrop.wire.http import HttpRequest
 from tests.wire.model import (
     AnyOperation,
     constraint,
@@ -23,9 +26,6 @@ from tests.wire.model import (
     smallest,
     text_of,
 )
-
-from outcrop.wire.errors import AwsError, ValidationException
-from outcrop.wire.http import HttpRequest
 
 HELD_BY_HANDLERS = {"ServiceTierType"}
 """What tools/model-patches.json lifts."""
