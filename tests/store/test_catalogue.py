@@ -129,7 +129,24 @@ def test_a_context_length_can_be_bought_where_amazon_sells_it() -> None:
     assert bought is not None
     assert bought.model_id == "amazon.nova-lite-v1:0"
     assert CATALOGUE.provisioned_model("us-west-2", "amazon.nova-lite-v1:0:300k") is None
-    assert CATALOGUE.provisioned_model("us-east-1", "amazon.nova-lite-v1:0") is None
+
+
+@pytest.mark.parametrize("catalogue", [CATALOGUE, Catalogue(serves=serves_everything)])
+@pytest.mark.parametrize("region", ["us-east-1", "us-west-2", "ap-south-1", "nowhere-1"])
+def test_what_says_provisioned_can_be_bought_and_nothing_else(
+    catalogue: Catalogue, region: str
+) -> None:
+    for found in catalogue.foundation_models(region):
+        says = "PROVISIONED" in found.inference_types_supported
+        assert says == (catalogue.provisioned_variant(region, found.model_id) is not None)
+
+
+def test_each_context_length_that_is_sold_is_listed() -> None:
+    listed = {found.model_id: found for found in CATALOGUE.foundation_models("us-east-1")}
+
+    assert listed["amazon.nova-lite-v1:0:24k"].inference_types_supported == ("PROVISIONED",)
+    assert listed["amazon.nova-canvas-v1:0"].inference_types_supported == ("PROVISIONED",)
+    assert "PROVISIONED" in listed["amazon.nova-lite-v1:0"].inference_types_supported
 
 
 def test_retired_models_are_found_and_not_listed() -> None:

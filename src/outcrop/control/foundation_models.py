@@ -57,7 +57,7 @@ class FoundationModels:
         self, caller: Caller, request: GetFoundationModelAvailabilityRequest
     ) -> GetFoundationModelAvailabilityResponse:
         """A model of another Region is known, and not available here; so is one nobody serves."""
-        model = self._catalogue.foundation_model(caller.region, request.model_id)
+        model = self._catalogue.listed_model(caller.region, request.model_id)
         if model is None and not self._catalogue.model_anywhere(request.model_id):
             raise _not_found()
         served = model is not None and self._serves(model, caller.region)
@@ -77,7 +77,7 @@ class FoundationModels:
             if arn.partition != caller.partition or arn.region not in {caller.region, ""}:
                 raise _not_found()
             model_id = arn.resource_id
-        model = self._catalogue.foundation_model(caller.region, model_id)
+        model = self._catalogue.listed_model(caller.region, model_id)
         if model is None:
             raise _not_found()
         return model

@@ -1,7 +1,7 @@
 """What is on offer: foundation models and system-defined inference profiles, per Region."""
 
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import UTC, datetime
 from functools import cached_property, lru_cache
 from importlib import resources
@@ -118,7 +118,11 @@ class Catalogue:
 
     def foundation_models(self, region: str) -> Sequence[FoundationModel]:
         """What ListFoundationModels lists, ordered by id."""
-        return self._index(region).listed_models
+        return tuple(self._index(region).listed_models.values())
+
+    def listed_model(self, region: str, model_id: str) -> FoundationModel | None:
+        """One of them. With a context length (`…:24k`) it can be bought, not called."""
+        return self._index(region).listed_models.get(model_id)
 
     def foundation_model(self, region: str, model_id: str) -> FoundationModel | None:
         """Finds unlisted models too: profiles and provisioned throughput may still name them."""
@@ -177,7 +181,7 @@ class Catalogue:
         profiles.sort(key=lambda profile: (profile.updated_at, profile.inference_profile_id))
         return _Index(
             models=models,
-            listed_models=tuple(model for model in models.values() if model.listed),
+            listed_models={model.model_id: model for model in _listed(models.values())},
             provisioned_variants={
                 variant.model_id: variant
                 for model in models.values()
@@ -218,7 +222,7 @@ class _Index(Struct, frozen=True, kw_only=True):
     """One Region's view."""
 
     models: dict[str, FoundationModel]
-    listed_models: tuple[FoundationModel, ...]
+    listed_models: dict[str, FoundationModel]
     provisioned_variants: dict[str, ProvisionedVariant]
     profiles: dict[str, SystemProfile]
     listed_profiles: tuple[SystemProfile, ...]
@@ -319,17 +323,28 @@ def _inference_types(
 
 def _variants(row: _ModelRow, region: str, *, served: bool) -> Iterator[ProvisionedVariant]:
     """Amazon sells by Region and context length; what runs here can be bought, however named."""
-    own = _VariantRow(id=row.id, regions=frozenset(), no_commitment_base=True)
-    named = row.provisioned_throughput_variants
-    if served and row.id not in {variant.id for variant in named}:
-        named = (own, *named)
+    named = [v for v in row.provisioned_throughput_variants if served or region in v.regions]
+    if row.listed and (served or named) and row.id not in {variant.id for variant in named}:
+        free = all(variant.no_commitment_base for variant in named)
+        named.insert(0, _VariantRow(row.id, regions=frozenset(), no_commitment_base=free))
     for variant in named:
-        if served or region in variant.regions:
-            yield ProvisionedVariant(
-                model_id=variant.id,
-                foundation_model=row.id,
-                no_commitment=variant.no_commitment_base,
-            )
+        yield ProvisionedVariant(
+            model_id=variant.id,
+            foundation_model=row.id,
+            no_commitment=variant.no_commitment_base,
+        )
+
+
+def _listed(models: Iterable[FoundationModel]) -> Iterator[FoundationModel]:
+    """As Amazon lists them: a model, and beside it each context length that is sold."""
+    for model in models:
+        if model.listed:
+            yield model
+        for variant in model.provisioned_variants:
+            if variant.model_id != model.model_id or not model.listed:
+                yield msgspec.structs.replace(
+                    model, model_id=variant.model_id, inference_types_supported=("PROVISIONED",)
+                )
 
 
 def _unlisted_rows(file: _ModelFile, profiles: tuple[_ProfileRow, ...]) -> Iterator[_ModelRow]:
