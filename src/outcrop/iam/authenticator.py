@@ -21,6 +21,10 @@ KNOWN_FOR = timedelta(seconds=60)
 """How long another server's change of a key may go unnoticed."""
 
 
+_Form = tuple[str, str, str]
+"""Credential, algorithm and signed headers: all that decides whether a scope is accepted."""
+
+
 class AccessKeys(Protocol):
     async def find(self, access_key_id: str) -> AccessKeyRecord | None: ...
 
@@ -28,7 +32,7 @@ class AccessKeys(Protocol):
 class Authenticator:
     """Verifies every request, and asks the store for a key only now and then.
 
-    A credential that has once verified stays known for a minute: key, signing key and caller. A
+    A credential that has once verified stays known for a minute: scope, signing key and caller. A
     change of a key made here takes effect at once through `forget`, one made elsewhere within that
     minute.
     """
@@ -36,7 +40,7 @@ class Authenticator:
     def __init__(self, keys: AccessKeys, clock: Clock) -> None:
         self._keys = keys
         self._clock = clock
-        self._known: dict[str, _Known] = {}
+        self._known: dict[_Form, _Known] = {}
 
     async def authenticate(self, request: HttpRequest) -> Caller:
         bearer_key = api_keys.bearer_key(request.headers)
@@ -45,40 +49,44 @@ class Authenticator:
         now = self._clock()
         presented = authorization.read(request)
         timestamp = authorization.signed_at(presented, now)
-        scope = authorization.scope(presented, timestamp, SERVICE)
-        known = self._known.get(presented.credential)
-        if known is None or now >= known.until:
-            known = await self._look_up(scope, now)
-        sigv4.verify(request, presented, timestamp=timestamp, scope=scope, key=known.signing_key)
+        form = (presented.credential, presented.algorithm, presented.signed_headers)
+        known = self._known.get(form)
+        if known is None or now >= known.until or known.scope.date != timestamp[:8]:
+            known = await self._look_up(authorization.scope(presented, timestamp, SERVICE), now)
+        sigv4.verify(
+            request, presented, timestamp=timestamp, scope=known.scope, key=known.signing_key
+        )
         if presented.security_token:
             raise _unrecognized()
-        self._keep(presented.credential, known)
+        self._keep(form, known)
         return known.caller
 
     def forget(self, access_key_id: str) -> None:
         """To be called when the key changes or goes."""
         prefix = f"{access_key_id}/"
-        for credential in [known for known in self._known if known.startswith(prefix)]:
-            del self._known[credential]
+        for form in [form for form in self._known if form[0].startswith(prefix)]:
+            del self._known[form]
 
     async def _look_up(self, scope: authorization.Scope, now: datetime) -> "_Known":
         key = await self._keys.find(scope.access_key_id)
         if key is None:
             raise _unrecognized()
         return _Known(
+            scope=scope,
             caller=_root(key.account_id, scope.region),
             signing_key=sigv4.signing_key(key.secret_access_key, scope),
             until=now + KNOWN_FOR,
         )
 
-    def _keep(self, credential: str, known: "_Known") -> None:
+    def _keep(self, form: "_Form", known: "_Known") -> None:
         """Only what has verified comes here: strangers cannot push anything out."""
-        if credential not in self._known and len(self._known) >= MAX_KNOWN:
+        if form not in self._known and len(self._known) >= MAX_KNOWN:
             del self._known[next(iter(self._known))]
-        self._known[credential] = known
+        self._known[form] = known
 
 
 class _Known(Struct, frozen=True, kw_only=True):
+    scope: authorization.Scope
     caller: Caller
     signing_key: bytes
     until: datetime

@@ -1,6 +1,7 @@
 """From a method and a raw path to the operation they address, and the labels in the path."""
 
 from collections.abc import Iterable, Mapping
+from types import MappingProxyType
 from typing import Generic, TypeVar
 from urllib.parse import unquote
 
@@ -19,12 +20,19 @@ class Route(Struct, Generic[KeyT], frozen=True):
     """Position and name of the others."""
 
 
+_NO_LABELS: Mapping[str, str] = MappingProxyType({})
+
+
 class Routes(Generic[KeyT]):
     """Every operation known: what is looked up, its method, its URI as in the service model."""
 
     def __init__(self, rows: Iterable[tuple[KeyT, str, str]]) -> None:
+        self._plain: dict[tuple[str, str], tuple[KeyT, Mapping[str, str]]] = {}
         self._routes: dict[tuple[str, str, int], list[Route[KeyT]]] = {}
         for key, method, uri in rows:
+            if "{" not in uri:
+                self._plain[method, uri] = key, _NO_LABELS
+                continue
             segments = uri.split("/")
             route = _route(key, segments)
             self._routes.setdefault((method, segments[1], len(segments)), []).append(route)
@@ -36,6 +44,9 @@ class Routes(Generic[KeyT]):
 
         The path is split before it is decoded, once: an ARN's slash arrives as `%2F`.
         """
+        plain = self._plain.get((method, raw_path))
+        if plain is not None:
+            return plain
         segments = raw_path.split("/")
         if len(segments) < 2:
             return None
