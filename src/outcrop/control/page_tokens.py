@@ -2,7 +2,6 @@
 
 import base64
 import binascii
-import hashlib
 import hmac
 from datetime import timedelta
 from typing import Generic, TypeVar
@@ -56,7 +55,7 @@ class PageTokens(Generic[PositionT]):
         belongs_to = msgspec.json.encode(
             (self._operation, caller.account_id, caller.region, filters, content)
         )
-        return hmac.digest(self._key, belongs_to, hashlib.sha256)[:_MAC_BYTES]
+        return hmac.digest(self._key, belongs_to, "sha256")[:_MAC_BYTES]
 
 
 def _unarmoured(token: str) -> bytes:

@@ -12,6 +12,7 @@ from base64 import b64encode
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
+from functools import lru_cache
 from hashlib import sha256
 from urllib.parse import unquote
 
@@ -29,6 +30,10 @@ TERMINATOR = "aws4_request"
 MAX_SKEW = timedelta(minutes=5)
 MAX_EXPIRES_S = 604_800
 
+# As every SDK writes it.
+_USUAL = re.compile(
+    rf"{ALGORITHM} Credential=([^,=\s]+), ?SignedHeaders=([^,=\s]+), ?Signature=([^,=\s]+)"
+)
 _BASIC = re.compile(r"[0-9]{8}T[0-9]{6}Z")
 _REGION = re.compile(r"[a-z]{2,8}(?:-[a-z]{2,16}){1,3}-[0-9]{1,2}")
 _HEADER_PARAMETERS = ("Credential", "Signature", "SignedHeaders")
@@ -88,8 +93,7 @@ def read(request: HttpRequest) -> Authorization:
 
 def signed_at(authorization: Authorization, now: datetime) -> str:
     """The moment of signing in ISO 8601's basic format, once it is neither too old nor to come."""
-    moment = _moment(authorization.date)
-    text = authorization.date if _BASIC.fullmatch(authorization.date) else _basic(moment)
+    moment, text = _moment(authorization.date)
     if moment > now + MAX_SKEW:
         raise InvalidSignatureException(
             f"Signature not yet current: {text} is still later than {_basic(now + MAX_SKEW)}"
@@ -163,6 +167,24 @@ def decoded(component: str) -> str:
 
 
 def _from_header(header: str, headers: Mapping[str, str]) -> Authorization:
+    usual, date = _USUAL.fullmatch(header), headers.get("x-amz-date")
+    if usual is None or not date:
+        return _from_unusual_header(header, headers)
+    credential, signed_headers, signature = usual.groups()
+    return Authorization(
+        algorithm=ALGORITHM,
+        credential=credential,
+        signed_headers=signed_headers,
+        signature=signature,
+        date=date,
+        security_token=headers.get("x-amz-security-token", ""),
+        content_sha256=headers.get("x-amz-content-sha256", ""),
+        presigned=False,
+    )
+
+
+def _from_unusual_header(header: str, headers: Mapping[str, str]) -> Authorization:
+    """Another order or spacing, or something wrong: which of the two, and what."""
     algorithm, *pairs = header.replace(",", " ").split() or [""]
     if "=" in algorithm:
         raise IncompleteSignatureException(
@@ -262,12 +284,15 @@ def _expires_s(text: str | None) -> int | None:
     return seconds
 
 
-def _moment(date: str) -> datetime:
+@lru_cache(maxsize=64)
+def _moment(date: str) -> tuple[datetime, str]:
+    """And its text in ISO 8601's basic format. All that is signed within a second shares it."""
     try:
         if _BASIC.fullmatch(date):
-            return datetime.fromisoformat(date)
+            return datetime.fromisoformat(date), date
         moment = parsedate_to_datetime(date)
-        return moment.astimezone(UTC) if moment.tzinfo else moment.replace(tzinfo=UTC)
+        moment = moment.astimezone(UTC) if moment.tzinfo else moment.replace(tzinfo=UTC)
+        return moment, _basic(moment)
     except (ValueError, OverflowError):
         raise IncompleteSignatureException(
             f"Date must be in ISO-8601 'basic format'. Got '{date}'."

@@ -72,12 +72,14 @@ def string_to_sign(canonical: str, timestamp: str, scope: Scope) -> str:
     return f"{ALGORITHM}\n{timestamp}\n{scope}\n{sha256(_bytes(canonical)).hexdigest()}"
 
 
+@lru_cache(maxsize=256)
 def canonical_path(raw_path: str) -> str:
     if _PLAIN_PATH.fullmatch(raw_path):
         return raw_path
     return _UNSAFE_IN_PATH.sub(_percent_encoded, _normalised(raw_path))
 
 
+@lru_cache(maxsize=256)
 def canonical_query(query_string: str, *, without: str | None = None) -> str:
     pairs: list[tuple[str, str]] = []
     for pair in query_string.split("&"):
