@@ -22,7 +22,7 @@ OLDEST = (3, 24, 0)
 _BUSY_S = 10.0
 _CACHE_KB = 64 * 1024
 """Of the database, at most, in memory for reading. A small one takes what it has."""
-_REMEMBERED, _ROWS_REMEMBERED = 1024, 32
+REMEMBERED, ROWS_REMEMBERED = 1024, 32
 """So many answers, of at most so many rows: some 25 MB at the very most."""
 _PER_COMMIT = 64
 """Transactions that share one fsync when they arrive faster than the disk can say yes."""
@@ -91,13 +91,13 @@ class _Reader:
 
     def fetch(self, sql: str, values: tuple[Value, ...]) -> Sequence[Row]:
         ((version,),) = self._connection.execute("PRAGMA data_version")
-        if version != self._version or len(self._read) >= _REMEMBERED:
+        if version != self._version or len(self._read) >= REMEMBERED:
             self._version = version
             self._read.clear()
         rows = self._read.get((sql, values))
         if rows is None:
             rows = self._connection.execute(for_sqlite(sql), values).fetchall()
-            if len(rows) <= _ROWS_REMEMBERED:
+            if len(rows) <= ROWS_REMEMBERED:
                 self._read[sql, values] = rows
         return rows
 
