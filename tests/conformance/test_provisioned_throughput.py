@@ -290,6 +290,7 @@ def test_foundation_models_are_filtered(bedrock: Any) -> None:
         return {found["modelId"] for found in listed}
 
     assert "amazon.nova-lite-v1:0" in ids(byProvider="Amazon", byInferenceType="PROVISIONED")
+    assert ids(byProvider="amazon") == ids(byProvider="Amazon")
     assert ids(byProvider="Nobody") == set()
     assert "amazon.titan-embed-text-v2:0" in ids(byOutputModality="EMBEDDING")
     assert "amazon.titan-embed-text-v2:0" not in ids(byOutputModality="TEXT")

@@ -84,8 +84,10 @@ class FoundationModels:
 
 
 def _matches(model: FoundationModel, request: ListFoundationModelsRequest) -> bool:
+    # Amazon's own examples write `--by-provider amazon` for the provider Amazon.
+    provider = (request.by_provider or model.provider_name).casefold()
     return (
-        request.by_provider in {None, model.provider_name}
+        provider == model.provider_name.casefold()
         and request.by_customization_type in {None, *model.customizations_supported}
         and request.by_output_modality in {None, *model.output_modalities}
         and request.by_inference_type in {None, *model.inference_types_supported}
