@@ -1,5 +1,7 @@
 """Foundation models: what can be invoked in a Region, and how."""
 
+from msgspec import structs
+
 from outcrop.iam.caller import Caller
 from outcrop.store.catalogue import Catalogue, FoundationModel, ServesModel
 from outcrop.wire.arn import Arn
@@ -39,18 +41,8 @@ class FoundationModels:
     ) -> GetFoundationModelResponse:
         model = self._found(caller, request.model_identifier)
         return GetFoundationModelResponse(
-            model_details=FoundationModelDetails(
-                model_arn=_arn(model, caller),
-                model_id=model.model_id,
-                model_name=model.model_name,
-                provider_name=model.provider_name,
-                input_modalities=list(model.input_modalities),
-                output_modalities=list(model.output_modalities),
-                response_streaming_supported=model.response_streaming_supported,
-                customizations_supported=list(model.customizations_supported),
-                inference_types_supported=list(model.inference_types_supported),
-                model_lifecycle=FoundationModelLifecycle(status=model.lifecycle_status),
-            )
+            # The details have the members of a summary, and no more.
+            model_details=FoundationModelDetails(**structs.asdict(_summary(model, caller)))
         )
 
     async def get_foundation_model_availability(
