@@ -3,7 +3,7 @@
 from msgspec import Struct
 
 from outcrop.iam.caller import Caller
-from outcrop.store.catalogue import Catalogue, CustomModel, FoundationModel, ServesModel
+from outcrop.store.catalogue import Catalogue, CustomModel, ServesModel
 from outcrop.store.records import ProvisionedModelThroughputRecord
 from outcrop.wire.arn import Arn
 from outcrop.wire.errors import ResourceNotFoundException, ValidationException
@@ -70,16 +70,10 @@ class ProvisionableModels:
     def refusal(self, record: ProvisionedModelThroughputRecord) -> str | None:
         """Why no server can hold the record's units, as its failureMessage; None when one can."""
         arn = Arn.parse(record.desired_model_arn)
-        model = self._model(record.region, arn)
+        model = self._catalogue.bought_model(record.region, arn)
         if model is not None and self._serves(model, record.region):
             return None
         return f"No model server in {record.region} serves {arn.resource_id}."
-
-    def _model(self, region: str, arn: Arn) -> FoundationModel | None:
-        if arn.resource_type == "custom-model":
-            custom = self._catalogue.custom_model(region, arn.resource_id.rpartition("/")[2])
-            return self._catalogue.tuned(region, custom) if custom else None
-        return self._catalogue.provisioned_model(region, arn.resource_id)
 
     def _custom_model(self, caller: Caller, model_id: str) -> CustomModel | None:
         """None for what isn't meant as one. Raises ResourceNotFoundException for an unknown ARN."""

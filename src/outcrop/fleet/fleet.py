@@ -12,7 +12,7 @@ from outcrop.fleet.embedded import EmbeddedModel, EmbeddedSettings, served_as
 from outcrop.fleet.http_client import Address
 from outcrop.fleet.model_server import ModelServer
 from outcrop.fleet.router import Candidate
-from outcrop.store.catalogue import EMBEDDED_MODEL_ID, Catalogue, FoundationModel
+from outcrop.store.catalogue import EMBEDDED_MODEL_ID, Catalogue, CustomModel, FoundationModel
 from outcrop.wire.timestamps import Clock
 
 _log = logging.getLogger(__name__)
@@ -58,12 +58,13 @@ async def open_fleet(
     servers: Sequence[ModelServerConfig],
     embedded: EmbeddedSettings,
     *,
+    custom_models: Sequence[CustomModel] = (),
     environ: Mapping[str, str],
     tasks: asyncio.TaskGroup,
     clock: Clock,
 ) -> AsyncGenerator[Fleet]:
     """Raises InvalidFleetConfigError. On leaving, connections close and the embedded child ends."""
-    _check(servers)
+    _check(servers, Catalogue(custom_models=custom_models))
     connections = [_connection(config, environ) for config in servers]
     model = EmbeddedModel(embedded, tasks=tasks, clock=clock)
     served = [row for pair in zip(servers, connections, strict=True) for row in _served(*pair)]
@@ -122,9 +123,8 @@ def _connection(config: ModelServerConfig, environ: Mapping[str, str]) -> ModelS
     )
 
 
-def _check(servers: Sequence[ModelServerConfig]) -> None:
+def _check(servers: Sequence[ModelServerConfig], catalogue: Catalogue) -> None:
     """Everything wrong with the list, by name."""
-    catalogue = Catalogue()
     wrong = [problem for config in servers for problem in _problems(config, catalogue)]
     names = [config.name for config in servers]
     doubled = sorted({name for name in names if names.count(name) > 1})
@@ -140,4 +140,4 @@ def _problems(config: ModelServerConfig, catalogue: Catalogue) -> Iterator[str]:
         yield f"model server {config.name}: dialect {config.dialect} is not served, only openai is"
     for model_id in config.models:
         if not catalogue.knows(model_id):
-            yield f"model server {config.name}: {model_id} is no foundation model of the catalogue"
+            yield f"model server {config.name}: {model_id} is no model of the catalogue"

@@ -179,9 +179,7 @@ class Targets:
     def _with_units(
         self, caller: Caller, record: ProvisionedModelThroughputRecord
     ) -> _Meant | None:
-        model_id = Arn.parse(record.foundation_model_arn).resource_id
-        variant = self._catalogue.provisioned_variant(caller.region, model_id)
-        model = self._model_anywhere(caller, variant.foundation_model if variant else model_id)
+        model = self._catalogue.bought_model(caller.region, Arn.parse(record.model_arn))
         if model is None:
             return None
         return _Meant(

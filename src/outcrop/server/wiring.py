@@ -44,7 +44,12 @@ async def assembled(config: Config, *, clock: Clock) -> AsyncGenerator[App]:
         asyncio.TaskGroup() as tasks,
         open_store(location, clock=clock) as store,
         open_fleet(
-            config.model_servers, embedded, environ=os.environ, tasks=tasks, clock=clock
+            config.model_servers,
+            embedded,
+            custom_models=config.custom_models,
+            environ=os.environ,
+            tasks=tasks,
+            clock=clock,
         ) as fleet,
     ):
         await ensure_root_access_key(store.access_keys, config.state, clock)

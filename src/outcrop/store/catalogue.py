@@ -10,7 +10,7 @@ from typing import Annotated, Literal
 import msgspec
 from msgspec import Meta, Struct
 
-from outcrop.wire.arn import partition_of
+from outcrop.wire.arn import Arn, partition_of
 
 EMBEDDED_MODEL_ID = "outcrop.smollm2-135m-instruct-v1:0"
 
@@ -140,10 +140,18 @@ class Catalogue:
         """What `model_id`, with or without a context length, buys throughput for, if anything."""
         return self._index(region).provisioned_variants.get(model_id)
 
-    def tuned(self, region: str, custom_model: CustomModel) -> FoundationModel | None:
-        """The base model under the custom model's name; None where the Region lacks the base."""
-        base = self.foundation_model(region, custom_model.base_model_id)
-        return base and msgspec.structs.replace(base, model_id=custom_model.custom_model_name)
+    def bought_model(self, region: str, model_arn: Arn) -> FoundationModel | None:
+        """What answers for the model of a provisioned model.
+
+        For a custom model that is its base model under the custom model's name.
+        """
+        if model_arn.resource_type != "custom-model":
+            return self.provisioned_model(region, model_arn.resource_id)
+        custom_model = self.custom_model(region, model_arn.resource_id.rpartition("/")[2])
+        base = custom_model and self.foundation_model(region, custom_model.base_model_id)
+        if custom_model is None or base is None:
+            return None
+        return msgspec.structs.replace(base, model_id=custom_model.custom_model_name)
 
     def system_profiles(self, region: str) -> Sequence[SystemProfile]:
         """Those callable from `region`, in Amazon's order: ascending `updated_at`, then id."""
@@ -158,8 +166,8 @@ class Catalogue:
         return None if row is None else _model(row, region="", served=False)
 
     def knows(self, model_id: str) -> bool:
-        """Whether any Region has this foundation model."""
-        return model_id in self._rows
+        """Whether it is a foundation model of some Region, or a custom model's name."""
+        return model_id in self._rows or model_id in self._custom_models
 
     def _build_index(self, region: str) -> "_Index":
         models = {row.id: self._offered(row, region) for row in self._rows_of(region)}

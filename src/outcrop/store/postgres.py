@@ -24,6 +24,7 @@ _SETTINGS = {
     "enable_incremental_sort": "off",
     "enable_seqscan": "off",
     "enable_sort": "off",
+    "idle_in_transaction_session_timeout": "30s",  # a server that is cut off holds its locks
     "jit": "off",
     "plan_cache_mode": "force_generic_plan",
 }
