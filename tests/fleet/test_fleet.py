@@ -117,7 +117,7 @@ def test_every_mistake_is_named_at_once() -> None:
         fleet(servers)
 
     text = str(caught.value.exceptions[0])
-    assert "model server one: nobody.model is no foundation model" in text
+    assert "model server one: nobody.model is no model of the catalogue" in text
     assert "model server two: dialect anthropic is not served" in text
     assert "model server two: the embedded model is set up in the table [embedded]" in text
     assert "model server two: there are two of this name" in text
