@@ -43,7 +43,7 @@ from typing import Annotated, Literal
 from msgspec import Meta, Raw, field
 
 from outcrop.wire.operation import Operation, StreamOperation
-from outcrop.wire.shape import Shape, UnionShape
+from outcrop.wire.shape import ABSENT, Shape, UnionShape
 '''
 BLOB = '''\
 Blob = bytes
@@ -137,8 +137,8 @@ class Module:
 
     def _operation(self, name: str) -> str:
         operation = self._model["operations"][name]
-        output = self._shapes[operation["output"]["shape"]]
-        members = output["members"]
+        output_name = operation["output"]["shape"]
+        members = self._shapes[output_name]["members"]
         stream = next((m for m in members.values() if self._is_event_stream(m["shape"])), None)
         arguments = [
             f"{name!r}",
@@ -148,14 +148,21 @@ class Module:
             f"input_type={self._type(operation['input']['shape'])}",
         ]
         arguments += self._bindings(operation["input"]["shape"])
+        arguments += self._payload(operation["input"]["shape"], "payload")
+        bound = [m["locationName"] for m in members.values() if m.get("location") == "header"]
         if stream is not None:
             kind, second = "StreamOperation", stream["shape"]
             arguments += self._events(second)
+            if bound:
+                arguments.append(f"head_type={self._type(output_name)}")
         else:
-            kind, second = "Operation", operation["output"]["shape"]
-            refuse_bound_members(name, members)
+            kind, second = "Operation", output_name
             arguments.append(f"output_type={self._type(second)}")
             arguments.append(f"status={operation['http']['responseCode']}")
+            arguments += self._payload(second, "output_payload")
+            refuse_mixture(name, self._shapes[second])
+        if bound:
+            arguments.append(f"output_headers={tuple(bound)!r}")
         annotation = f"{kind}[{operation['input']['shape']}, {second}]"
         return f"{xform_name(name).upper()}: {annotation} = {kind}({', '.join(arguments)},)"
 
@@ -181,6 +188,11 @@ class Module:
                 of_location = found.setdefault(LOCATIONS[reference["location"]], {})
                 of_location[reference["locationName"]] = member
         return [f"{location}={names!r}" for location, names in found.items()]
+
+    def _payload(self, name: str, argument: str) -> list[str]:
+        """The member that is the body, as it is."""
+        payload = self._shapes[name].get("payload")
+        return [] if payload is None else [f"{argument}={payload!r}"]
 
     def _rows(self) -> str:
         rows = [
@@ -231,6 +243,7 @@ class Module:
         lines = [
             self._member(wire, reference, required=wire in required)
             for wire, reference in shape["members"].items()
+            if not self._is_event_stream(reference["shape"])
         ]
         base = "UnionShape" if shape.get("union") else "Shape"
         body = "\n".join(f"    {line}" for line in lines or ["pass"])
@@ -239,7 +252,7 @@ class Module:
 
     def _member(self, wire: str, reference: dict[str, Any], *, required: bool) -> str:
         annotation = self._type(reference["shape"])
-        default = "Raw()" if annotation == "Raw" else "None"
+        default = "ABSENT" if annotation == "Raw" else "None"
         if not required and default == "None":
             annotation = f"{annotation} | None"
         name = xform_name(wire) + ("_" if iskeyword(xform_name(wire)) else "")
@@ -259,10 +272,11 @@ def references(shape: dict[str, Any]) -> Iterator[str]:
             yield shape[key]["shape"]
 
 
-def refuse_bound_members(operation: str, members: dict[str, Any]) -> None:
-    bound = [wire for wire, reference in members.items() if "location" in reference]
-    if bound:
-        raise NotImplementedError(f"{operation} answers {bound} outside the body")
+def refuse_mixture(operation: str, output: dict[str, Any]) -> None:
+    """An answer is a JSON document, or a payload and headers."""
+    bound = [wire for wire, reference in output["members"].items() if "location" in reference]
+    if bound and "payload" not in output:
+        raise NotImplementedError(f"{operation} answers {bound} besides a document")
 
 
 def meta(shape: dict[str, Any]) -> list[str]:

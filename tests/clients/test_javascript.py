@@ -1,16 +1,12 @@
 """The unmodified AWS SDK for JavaScript: the runtime over HTTP/2 with prior knowledge."""
 
-import json
-import os
-import shutil
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.clients.environments import CACHE
+from tests.clients.environments import node_environment, outside, seen
 from tests.outcrop_process import OutcropProcess, outcrop_process
 
 pytestmark = [pytest.mark.client, pytest.mark.timeout(600)]
@@ -25,25 +21,10 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[OutcropProcess]
 
 
 @pytest.fixture(scope="module")
-def walked(server: OutcropProcess) -> Any:
+def walked(server: OutcropProcess, home: Path) -> Any:
     """What tests/clients/javascript/walk.mjs saw."""
-    if shutil.which("node") is None or shutil.which("npm") is None:
-        pytest.skip("node and npm are not installed")
-    folder = CACHE / "javascript"
-    folder.mkdir(parents=True, exist_ok=True)
-    for name in ("package.json", "package-lock.json", "walk.mjs"):
-        shutil.copy(HERE / name, folder)
-    subprocess.run(["npm", "ci", "--no-audit", "--no-fund", "--silent"], cwd=folder, check=True)
-    done = subprocess.run(
-        ["node", "walk.mjs"],
-        cwd=folder,
-        env=os.environ | server.environment(),
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    return json.loads(done.stdout)
+    folder = node_environment("javascript", HERE)
+    return seen(["node", "walk.mjs"], outside(server.environment(), home), folder)
 
 
 def test_the_paginators_see_every_profile(walked: Any) -> None:

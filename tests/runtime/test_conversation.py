@@ -1,13 +1,14 @@
+from base64 import b64encode
 from typing import Any
 
 import pytest
+from tests.runtime.requests import HELLO, converse_request
 
 from outcrop.runtime.conversation import check
 from outcrop.wire.errors import ValidationException
-from tests.runtime.requests import HELLO, converse_request, stream_request
 
 TOOLS = {"tools": [{"toolSpec": {"name": "t", "inputSchema": {"json": {"type": "object"}}}}]}
-TOOL_USE = {"toolUse": {"toolUseId": "one", "name": "t", "input": {}}}
+TOOL_USE: dict[str, Any] = {"toolUse": {"toolUseId": "one", "name": "t", "input": {}}}
 IMAGE = {"image": {"format": "png", "source": {"bytes": "aGk="}}}
 
 
@@ -24,6 +25,20 @@ def tool_result(**members: Any) -> Any:
 
 
 TEXT = {"text": "x"}
+
+
+def image(content: bytes) -> Any:
+    source = {"bytes": b64encode(content).decode()}
+    return {"image": {"format": "png", "source": source}}
+
+
+def document(name: str, content: bytes = b"x") -> Any:
+    source = {"bytes": b64encode(content).decode()}
+    return {"document": {"format": "txt", "name": name, "source": source}}
+
+
+def tools(schema: Any) -> Any:
+    return {"tools": [{"toolSpec": {"name": "t", "inputSchema": {"json": schema}}}]}
 
 
 @pytest.mark.parametrize(
@@ -79,47 +94,69 @@ def test_what_no_model_accepts_is_refused_in_amazons_words(body: Any, words: str
 @pytest.mark.parametrize(
     ("body", "words"),
     [
-        ({"messages": [user(IMAGE)]}, "the image field for user messages. Remove image and"),
+        ({"promptVariables": {"a": {"text": "x"}}}, "the promptVariables field."),
         (
-            {"messages": [user({"guardContent": {"text": {"text": "x"}}})]},
-            "the guardContent field for user messages.",
+            {"additionalModelResponseFieldPaths": ["stop_sequence"]},
+            "additionalModelResponseFieldPaths.0 is not a valid JSON Pointer.",
+        ),
+        ({"additionalModelResponseFieldPaths": ["/a", "/~2"]}, "FieldPaths.1 is not a valid JSON"),
+        (
+            {"messages": [user(TEXT), assistant(IMAGE)]},
+            "the image field for assistant messages. Remove image and try again.",
+        ),
+        (
+            {"messages": [user(*[IMAGE] * 21)]},
+            "You can't include more than 20 images in a request.",
+        ),
+        ({"messages": [user(image(b"x" * 3_932_161))]}, "exceeds the maximum image size."),
+        (
+            {"messages": [user(TEXT, *(document(f"d{n}") for n in range(6)))]},
+            "You can't include more than 5 documents in a request.",
+        ),
+        (
+            {"messages": [user(TEXT, document("d"), document("d"))]},
+            "Messages can't contain duplicate document names.",
+        ),
+        ({"messages": [user(document("d"))]}, "includes a document and no text."),
+        (
+            {"messages": [user(TEXT, document("a.pdf"))]},
+            "The document file name can only contain alphanumeric characters,",
+        ),
+        ({"messages": [user(TEXT, document("a  b"))]}, "one consecutive whitespace character."),
+        (
+            {"messages": [user(TEXT, document("d", b"x" * 4_718_593))]},
+            "The provided document exceeds the maximum document size.",
+        ),
+        (
+            {"toolConfig": tools({"type": "string"})},
+            "toolConfig.tools.0.toolSpec.inputSchema.json.type must be one of the following:",
+        ),
+        (
+            {"toolConfig": tools([])},
+            "The format of the value at toolConfig.tools.0.toolSpec.inputSchema.json is invalid.",
+        ),
+        (
+            {"toolConfig": {**TOOLS, "toolChoice": {"tool": {"name": "other"}}}},
+            "toolConfig.toolChoice.tool.name must be the name of a tool",
         ),
         (
             {
                 "messages": [
                     user(TEXT),
-                    assistant({"reasoningContent": {"reasoningText": {"text": "x"}}}),
-                ]
+                    assistant({"toolUse": {**TOOL_USE["toolUse"], "input": "x"}}),
+                    user(tool_result()),
+                ],
+                "toolConfig": TOOLS,
             },
-            "the reasoningContent field for assistant messages.",
-        ),
-        (
-            {"messages": [user(TEXT), {"role": "system", "content": [TEXT]}]},
-            "the system field for messages.",
-        ),
-        (
-            {"system": [{"guardContent": {"text": {"text": "x"}}}]},
-            "the guardContent field for system messages.",
-        ),
-        ({"toolConfig": TOOLS}, "This model doesn't support tool use."),
-        ({"promptVariables": {"a": {"text": "x"}}}, "the promptVariables field."),
-        ({"outputConfig": {"effort": "low"}}, "the outputConfig field."),
-        (
-            {"guardrailConfig": {"guardrailIdentifier": "abc", "guardrailVersion": "1"}},
-            "The guardrail identifier or version provided in the request does not exist.",
+            "The format of the value at messages.1.content.0.toolUse.input is invalid.",
         ),
     ],
 )
-def test_what_our_models_cannot_do_is_refused_and_never_left_out(body: Any, words: str) -> None:
+def test_what_a_request_may_not_hold_is_refused_in_amazons_words(body: Any, words: str) -> None:
     with pytest.raises(ValidationException) as caught:
         check(converse_request(**body))
 
     assert words in caught.value.message
-
-
-def test_tool_use_in_a_stream_has_words_of_its_own() -> None:
-    with pytest.raises(ValidationException, match="support tool use in streaming mode"):
-        check(stream_request(toolConfig=TOOLS))
 
 
 @pytest.mark.parametrize(
@@ -132,6 +169,10 @@ def test_tool_use_in_a_stream_has_words_of_its_own() -> None:
         {"system": [TEXT, {"cachePoint": {"type": "default"}}]},
         {"requestMetadata": {"team": "a"}, "serviceTier": {"type": "flex"}},
         {"performanceConfig": {"latency": "optimized"}},
+        {"messages": [user(*[IMAGE] * 20)]},
+        {"messages": [user(TEXT, *(document(f"d [{n}]") for n in range(5)))]},
+        {"messages": [user(TEXT), assistant(TOOL_USE), user(tool_result())], "toolConfig": TOOLS},
+        {"additionalModelResponseFieldPaths": ["/a/0/b~1c~0"], "toolConfig": TOOLS},
     ],
 )
 def test_what_any_text_model_can_do_passes(body: Any) -> None:

@@ -12,6 +12,7 @@ from outcrop.fleet.http_client import Address
 from outcrop.fleet.model_server import ModelServer
 from outcrop.fleet.router import Candidate, Router
 from outcrop.runtime.converse import Converse, ConverseAnswer
+from outcrop.runtime.inference import Inference
 from outcrop.runtime.target import Targets
 from outcrop.store.catalogue import Catalogue
 from outcrop.wire.errors import AwsError
@@ -73,7 +74,7 @@ async def converse_with(
         Catalogue(), fleet, FakeInferenceProfiles(), FakeProvisionedModelThroughputs()
     )
     try:
-        yield Converse(targets, Router(), clock=TickingClock())
+        yield Converse(Inference(targets, Router(), clock=TickingClock()))
     finally:
         for server in servers:
             await server.aclose()

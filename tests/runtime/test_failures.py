@@ -11,6 +11,7 @@ from outcrop.wire.errors import ModelErrorException, ThrottlingException
     [
         (FailureKind.REFUSED, "ServiceUnavailableException"),
         (FailureKind.BROKE_OFF, "ServiceUnavailableException"),
+        (FailureKind.BUSY, "ServiceUnavailableException"),
         (FailureKind.NOT_READY, "ModelNotReadyException"),
         (FailureKind.TIMED_OUT, "ModelTimeoutException"),
     ],

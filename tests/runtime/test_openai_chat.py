@@ -6,8 +6,11 @@ import pytest
 from hypothesis import given, strategies as st
 from msgspec import Raw
 
+from outcrop.fleet.capabilities import Capabilities
 from outcrop.runtime.dialects.dialect import Complaint, ComplaintError, ModelEvent
-from outcrop.runtime.dialects.openai_chat import ChatReader, EmbeddedChat, OpenAiChat
+from outcrop.runtime.dialects.embedded_chat import EmbeddedChat
+from outcrop.runtime.dialects.openai_chat import OpenAiChat
+from outcrop.runtime.dialects.openai_reader import ChatReader
 from outcrop.wire.errors import ValidationException
 from outcrop.wire.shapes.bedrock_runtime import (
     CachePointBlock,
@@ -34,7 +37,7 @@ def request(**members: Any) -> ConverseRequest:
 
 
 def body_of(asked: ConverseRequest, dialect: OpenAiChat | EmbeddedChat | None = None) -> Any:
-    return json.loads((dialect or OpenAiChat()).body(asked, "llama"))
+    return json.loads((dialect or OpenAiChat()).call(asked, "llama", Capabilities()).body)
 
 
 def read(*chunks: bytes) -> list[ModelEvent]:
@@ -178,8 +181,8 @@ def test_an_answer_that_leaves_out_its_last_line_end_is_whole() -> None:
 
 
 def test_both_dialects_are_read_alike() -> None:
-    assert isinstance(OpenAiChat().reader(), ChatReader)
-    assert isinstance(EMBEDDED.reader(), ChatReader)
+    assert isinstance(OpenAiChat().reader(request()), ChatReader)
+    assert isinstance(EMBEDDED.reader(request()), ChatReader)
 
 
 def test_an_answer_without_text_has_no_block() -> None:

@@ -114,6 +114,20 @@ def test_check_config_says_yes_or_why_not(
     assert said.err == f"outcrop: {bad}: unknown key `wrokers`\n"
 
 
+def test_check_config_knows_what_model_servers_may_serve(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "outcrop.toml"
+    path.write_text(
+        '[[model_servers]]\nname = "gpu"\nurl = "http://gpu:1/v1"\nmodels = { "no.model" = "x" }'
+    )
+
+    assert run("check-config", path) == 1
+
+    said = capsys.readouterr().err
+    assert said == f"outcrop: {path}: model server gpu: no.model is no model of the catalogue\n"
+
+
 def test_serve_refuses_to_listen_beyond_loopback(capsys: pytest.CaptureFixture[str]) -> None:
     assert run("serve", "--listen", "0.0.0.0:0") == 1
 

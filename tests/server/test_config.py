@@ -166,6 +166,8 @@ def _record_in(kind: Any) -> type[Struct] | None:
 def _default(field: FieldInfo) -> str:
     if field.default_factory in FOLDERS:
         return FOLDERS[field.default_factory]
+    if field.default_factory is dict:
+        return "`{}`"
     if field.default is NODEFAULT:
         return "required"
     if field.default is None:

@@ -2,6 +2,7 @@
 
 import socket
 import sqlite3
+import ssl
 from collections.abc import Generator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
@@ -14,6 +15,7 @@ import pytest
 from outcrop.server import cli
 from outcrop.server.doctor import examine
 from outcrop.server.endpoint import Endpoint, write_endpoint
+from tests.fakes.certificates import Certificates
 
 NOW = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
 CREDENTIALS = """[default]
@@ -50,7 +52,9 @@ def wrong(state: Path, config: str = NO_ENGINE, *, url: str | None = None) -> di
 
 
 @contextmanager
-def server(status: int, body: bytes, date: datetime = NOW) -> Generator[str]:
+def server(
+    status: int, body: bytes, date: datetime = NOW, *, tls: ssl.SSLContext | None = None
+) -> Generator[str]:
     """Answers anything with the same thing."""
 
     class Handler(BaseHTTPRequestHandler):
@@ -67,10 +71,12 @@ def server(status: int, body: bytes, date: datetime = NOW) -> Generator[str]:
             pass
 
     running = HTTPServer(("127.0.0.1", 0), Handler)
+    if tls is not None:
+        running.socket = tls.wrap_socket(running.socket, server_side=True)
     thread = Thread(target=running.serve_forever, kwargs={"poll_interval": 0.01})
     thread.start()
     try:
-        yield f"http://127.0.0.1:{running.server_port}"
+        yield f"{'https' if tls else 'http'}://127.0.0.1:{running.server_port}"
     finally:
         running.shutdown()
         thread.join()
@@ -176,6 +182,68 @@ def test_model_servers_that_do_not_answer_or_lack_their_key_are_found(state: Pat
 
     assert found[f"model server down at http://127.0.0.1:{port}/v1 does not answer"]
     assert any("OUTCROP_TEST_NO_SUCH_KEY" in what for what in found)
+
+
+MODELS = b'{"data":[{"id":"llama","max_model_len":8192},{"id":"qwen:latest"}]}'
+
+
+def model_server_findings(state: Path, url: str, served_as: str = "llama") -> dict[str, str]:
+    """What is found about a model server, well or not."""
+    path = state.parent / "outcrop.toml"
+    path.write_text(
+        f'{NO_ENGINE}[[model_servers]]\nname = "gpu"\nurl = "{url}/v1"\n'
+        f'models = {{ "amazon.nova-lite-v1:0" = "{served_as}" }}\n'
+    )
+    findings = examine(config_path=path, state=state, url=None, clock=lambda: NOW)
+    return {found.what: found.mend for found in findings if "model server gpu" in found.what}
+
+
+def test_what_a_model_server_has_is_listed(state: Path) -> None:
+    with server(200, MODELS) as url:
+        found = model_server_findings(state, url)
+
+    answers = f"model server gpu at {url}/v1 answers"
+    assert found == {f"{answers}; its models: llama (8192 tokens), qwen:latest": ""}
+
+
+@pytest.mark.parametrize(("name", "missing"), [("qwen", False), ("mistral", True)])
+def test_a_model_that_its_server_does_not_have_is_found(
+    state: Path, name: str, *, missing: bool
+) -> None:
+    with server(200, MODELS) as url:
+        found = model_server_findings(state, url, name)
+
+    said = f"model server gpu does not list {name}, named for amazon.nova-lite-v1:0"
+    assert (said in found) is missing
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "what", "mend"),
+    [
+        (401, b"{}", "refuses the key it is given (401)", "correct api_key_env"),
+        (404, b"{}", "answers, and does not list its models", ""),
+        (500, b"{}", "does not tell its models: gpu: status 500", "correct its url"),
+        (200, b"<html>", "/models does not answer with a list of models", "correct its url"),
+    ],
+)
+def test_a_model_server_that_answers_and_is_none_is_found(
+    state: Path, status: int, body: bytes, what: str, mend: str
+) -> None:
+    with server(status, body) as url:
+        ((found, advice),) = model_server_findings(state, url).items()
+
+    assert what in found
+    assert advice.startswith(mend)
+    assert bool(advice) is bool(mend)
+
+
+def test_a_certificate_that_is_not_believed_is_found(state: Path, tmp_path: Path) -> None:
+    context = Certificates(tmp_path).server()
+    with server(200, MODELS, tls=context) as url:
+        ((what, mend),) = model_server_findings(state, url).items()
+
+    assert "its certificate is not believed" in what
+    assert mend.startswith("set tls.ca_file")
 
 
 def test_a_server_of_another_state_is_found(state: Path) -> None:

@@ -205,3 +205,17 @@ def test_a_custom_model_is_found_where_its_base_is_on_offer(identifier: str) -> 
     assert custom.arn("aws", "us-east-1", "1").endswith(
         ":custom-model/amazon.nova-lite-v1:0/abcdefghijkl"
     )
+
+
+def test_what_is_served_is_asked_again_when_it_may_have_changed() -> None:
+    serving = False
+    catalogue = Catalogue(serves=lambda _model, _region: serving)
+    model_id = "amazon.nova-micro-v1:0"
+    before = catalogue.provisioned_model("us-east-1", model_id)
+
+    serving = True
+    kept = catalogue.provisioned_model("us-east-1", model_id)
+    catalogue.refresh()
+
+    assert (before, kept) == (None, None)
+    assert catalogue.provisioned_model("us-east-1", model_id) is not None

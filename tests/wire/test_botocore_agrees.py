@@ -1,24 +1,18 @@
 """Botocore writes, we read; we write, botocore reads: for every served operation."""
 
 from collections.abc import Iterator
+from io import BytesIO
 from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
 from botocore import xform_name
-from botocore.awsrequest import create_request_object, prepare_request_dict
+from botocore.awsrequest import HeadersDict, create_request_object, prepare_request_dict
 from botocore.eventstream import EventStream
 from botocore.model import Shape
 from botocore.parsers import EventStreamJSONParser, create_parser
 from botocore.serialize import create_serializer
 from msgspec import Raw, json
-
-from outcrop.wire.errors import ModelStreamErrorException
-from outcrop.wire.http import HttpRequest
-from outcrop.wire.operation import Operation
-from outcrop.wire.routes import Routes
-from outcrop.wire.shapes import bedrock, bedrock_runtime
-from outcrop.wire.shapes.bedrock_runtime import CONVERSE_STREAM
 from tests.wire.model import (
     MODELS,
     MODULES,
@@ -29,6 +23,18 @@ from tests.wire.model import (
     name_of,
     served,
     smallest,
+)
+
+from outcrop.wire.errors import ModelStreamErrorException
+from outcrop.wire.http import HttpRequest
+from outcrop.wire.operation import Operation, StreamOperation
+from outcrop.wire.routes import Routes
+from outcrop.wire.shapes import bedrock, bedrock_runtime
+from outcrop.wire.shapes.bedrock_runtime import (
+    CONVERSE_STREAM,
+    INVOKE_MODEL,
+    INVOKE_MODEL_WITH_RESPONSE_STREAM,
+    InvokeModelResponse,
 )
 
 ROUTES = Routes([*bedrock.OPERATIONS, *bedrock_runtime.OPERATIONS])
@@ -55,9 +61,13 @@ def as_sent(operation: AnyOperation, parameters: dict[str, Any]) -> HttpRequest:
         method=prepared.method,
         raw_path=url.path,
         query_string=url.query,
-        headers={},
+        headers={name.lower(): _text(value) for name, value in prepared.headers.items()},
         body=prepared.body or b"",
     )
+
+
+def _text(value: str | bytes) -> str:
+    return value if isinstance(value, str) else value.decode("latin-1")
 
 
 def as_parameters(value: Any, shape: Shape) -> Any:
@@ -114,9 +124,11 @@ class Chunks:
         yield from self._chunks
 
 
-def as_received(frames: list[bytes]) -> EventStream:
-    shape = modelled(CONVERSE_STREAM).get_event_stream_output()
-    return EventStream(Chunks(frames), shape, EventStreamJSONParser(), "ConverseStream")
+def as_received(
+    frames: list[bytes], operation: StreamOperation[Any, Any] = CONVERSE_STREAM
+) -> EventStream:
+    shape = modelled(operation).get_event_stream_output()
+    return EventStream(Chunks(frames), shape, EventStreamJSONParser(), operation.name)
 
 
 @pytest.mark.parametrize("operation", served(), ids=name_of)
@@ -141,16 +153,29 @@ def test_what_we_write_botocore_reads(operation: Operation[Any, Any]) -> None:
         response = operation.encode(as_ours(parameters, shape, operation.service))
 
         assert response.status == modelled(operation).http["responseCode"]
-        assert response.headers == {"content-type": "application/json"}
+        payload = shape.serialization.get("payload")
+        if payload is None:
+            assert response.headers == {"content-type": "application/json"}
+        assert isinstance(response.body, bytes)
+        # Botocore hands a payload on as the stream that it is.
+        body = response.body if payload is None else BytesIO(response.body)
+        headers = HeadersDict(response.headers)
         parsed = create_parser("rest-json").parse(
-            {"status_code": response.status, "headers": {}, "body": response.body}, shape
+            {"status_code": response.status, "headers": headers, "body": body}, shape
         )
         del parsed["ResponseMetadata"]
+        if payload is not None:
+            parsed[payload] = parsed[payload].read()
         assert parsed == parameters
 
 
-def test_events_are_read_by_botocore() -> None:
-    stream = modelled(CONVERSE_STREAM).get_event_stream_output()
+@pytest.mark.parametrize(
+    ("operation", "at_least"),
+    [(CONVERSE_STREAM, 11), (INVOKE_MODEL_WITH_RESPONSE_STREAM, 2)],
+    ids=name_of,
+)
+def test_events_are_read_by_botocore(operation: StreamOperation[Any, Any], at_least: int) -> None:
+    stream = modelled(operation).get_event_stream_output()
     events = [
         {name: sample}
         for name, member in stream.members.items()
@@ -159,15 +184,51 @@ def test_events_are_read_by_botocore() -> None:
     ]
 
     frames = [
-        CONVERSE_STREAM.encode_event(
-            as_ours(value, stream.members[name], "bedrock-runtime"), padding=length
+        operation.encode_event(
+            as_ours(value, stream.members[name], operation.service), padding=length
         )
         for length, event in enumerate(events)
         for name, value in event.items()
     ]
 
-    assert len(events) > 10
-    assert list(as_received(frames)) == events
+    assert len(events) >= at_least
+    assert list(as_received(frames, operation)) == events
+
+
+def test_what_a_stream_says_in_its_headers_botocore_reads() -> None:
+    operation = INVOKE_MODEL_WITH_RESPONSE_STREAM
+    shape = modelled(operation).output_shape
+    head = operation.head_type(content_type="application/json", service_tier="flex")
+
+    response = operation.encode(b"", head)
+
+    parsed = create_parser("rest-json").parse(
+        {
+            "status_code": 200,
+            "headers": HeadersDict(response.headers),
+            "body": Chunks([]),
+            "context": {},
+        },
+        shape,
+    )
+    assert parsed["contentType"] == "application/json"
+    assert parsed["serviceTier"] == "flex"
+    assert "performanceConfigLatency" not in parsed
+
+
+def test_the_counts_of_an_answer_are_headers() -> None:
+    output = InvokeModelResponse(
+        body=b"{}", content_type="application/json", input_token_count=10, output_token_count=0
+    )
+
+    response = INVOKE_MODEL.encode(output)
+
+    assert response.body == b"{}"
+    assert response.headers == {
+        "Content-Type": "application/json",
+        "x-amzn-bedrock-input-token-count": "10",
+        "x-amzn-bedrock-output-token-count": "0",
+    }
 
 
 def test_a_modelled_exception_ends_the_stream_for_botocore() -> None:

@@ -236,7 +236,9 @@ def without_absent(value: Any) -> Any:
 
 def refusal(operation: AnyOperation, parameters: dict[str, Any]) -> AwsError:
     """Written by hand: botocore's serializer writes nothing so wrong."""
-    parts: dict[str | None, dict[str, Any]] = {"uri": {}, "querystring": {}, None: {}}
+    locations = ("uri", "querystring", "header", None)
+    parts: dict[str | None, dict[str, Any]] = {location: {} for location in locations}
+    payload = modelled(operation).input_shape.serialization.get("payload")
     for name, value in without_absent(parameters).items():
         place = modelled(operation).input_shape.members[name].serialization
         parts[place.get("location")][place.get("name", name)] = value
@@ -244,8 +246,8 @@ def refusal(operation: AnyOperation, parameters: dict[str, Any]) -> AwsError:
         method=operation.method,
         raw_path="/",
         query_string=urlencode(parts["querystring"]),
-        headers={},
-        body=json.encode(parts[None]),
+        headers={name.lower(): value for name, value in parts["header"].items()},
+        body=parts[None].get(payload, b"") if payload else json.encode(parts[None]),
     )
     with pytest.raises(AwsError) as caught:
         operation.decode(request, parts["uri"])

@@ -1,8 +1,7 @@
-"""The embedded model: a supervised child shared by every process that works on one state folder."""
+"""An embedded model: a supervised child shared by every process that works on one state folder."""
 
 import asyncio
 import logging
-import os
 import secrets
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -18,13 +17,13 @@ from outcrop.fleet.embedded_child import (
     ChildFailedError,
     running_child,
 )
+from outcrop.fleet.embedded_engine import EmbeddedEngine, chat_engine
 from outcrop.fleet.embedded_folder import Board, EmbeddedFolder, Lock, Published
 from outcrop.fleet.embedded_worker import WorkerSettings
 from outcrop.fleet.failures import FailureKind, ServerFailureError
 from outcrop.fleet.http_client import Address
-from outcrop.fleet.model_server import Call, ModelServer
-from outcrop.fleet.weights import SMOLLM2, WeightsUnavailableError, pull
-from outcrop.store.catalogue import EMBEDDED_MODEL_ID
+from outcrop.fleet.model_server import Calling, ModelServer
+from outcrop.fleet.weights import WeightsUnavailableError, pull
 from outcrop.wire.timestamps import Clock
 
 _log = logging.getLogger(__name__)
@@ -52,7 +51,7 @@ class EmbeddedSettings(Struct, frozen=True, kw_only=True):
 
 def served_as(config: EmbeddedConfig) -> str:
     """What the embedded server calls its model."""
-    return EMBEDDED_MODEL_ID if config.model_path is None else Path(config.model_path).stem
+    return chat_engine(config).served_as
 
 
 class EmbeddedModel:
@@ -66,18 +65,20 @@ class EmbeddedModel:
     def __init__(
         self,
         settings: EmbeddedSettings,
+        engine: EmbeddedEngine,
         *,
         tasks: asyncio.TaskGroup,
         clock: Clock,
         sleep: Sleep = asyncio.sleep,
         command: Sequence[str] = COMMAND,
     ) -> None:
-        self._settings = settings
+        self._cache = settings.cache
+        self._engine = engine
         self._tasks = tasks
         self._clock = clock
         self._sleep = sleep
         self._command = command
-        self._folder = EmbeddedFolder(settings.state)
+        self._folder = EmbeddedFolder(settings.state, engine.folder)
         self._lock = Lock(self._folder.lock)
         self._board = Board(self._folder.board)
         self._supervising: asyncio.Task[None] | None = None
@@ -88,6 +89,16 @@ class EmbeddedModel:
     def name(self) -> str:
         return EMBEDDED_NAME
 
+    @property
+    def served_as(self) -> str:
+        """What its server calls its model."""
+        return self._engine.served_as
+
+    @property
+    def busy(self) -> bool:
+        """Never: its engine lets calls wait for a slot."""
+        return False
+
     def start(self) -> None:
         """Does not wait: a request that comes too early does."""
         self._folder.create()
@@ -95,7 +106,7 @@ class EmbeddedModel:
             self._supervising = self._tasks.create_task(self._supervise())
 
     @asynccontextmanager
-    async def open(self, call: Call) -> AsyncGenerator[AsyncIterator[bytes]]:
+    async def open(self, call: Calling) -> AsyncGenerator[AsyncIterator[bytes]]:
         async with AsyncExitStack() as held:
             yield await self._opened(held, call)
 
@@ -107,7 +118,7 @@ class EmbeddedModel:
         await self._forget_server()
         self._lock.release()
 
-    async def _opened(self, held: AsyncExitStack, call: Call) -> AsyncIterator[bytes]:
+    async def _opened(self, held: AsyncExitStack, call: Calling) -> AsyncIterator[bytes]:
         server = await self._ready(other_than=None)
         try:
             return await held.enter_async_context(server.open(call))
@@ -142,7 +153,7 @@ class EmbeddedModel:
             await self._forget_server()
             self._seen = published
         if self._server is None and published.socket:
-            self._server = _server(published)
+            self._server = _server(published, self._engine)
         return self._server
 
     async def _forget_server(self) -> None:
@@ -159,7 +170,7 @@ class EmbeddedModel:
             while True:
                 started = self._clock()
                 why = await self._live()
-                _log.error("the embedded model is gone: %s", why)
+                _log.error("the embedded model %s is gone: %s", self._engine.served_as, why)
                 healthy = self._clock() - started >= _HEALTHY
                 delay_s = 0.0 if healthy else delay_s
                 await self._back_off(delay_s, why)
@@ -186,7 +197,7 @@ class EmbeddedModel:
         try:
             model = await self._model_path()
             with self._folder.socket() as socket:
-                settings = _worker_settings(self._settings.config, model, socket)
+                settings = _worker_settings(self._engine, model, socket)
                 async with running_child(settings, self._folder.log, self._command) as child:
                     self._publish(settings, child)
                     return await child.gone()
@@ -196,9 +207,9 @@ class EmbeddedModel:
             self._board.wipe()
 
     async def _model_path(self) -> Path:
-        if self._settings.config.model_path is not None:
-            return Path(self._settings.config.model_path)
-        return await pull(SMOLLM2, self._settings.cache, _log.info)
+        if self._engine.model_path is not None:
+            return Path(self._engine.model_path)
+        return await pull(self._engine.weights, self._cache, _log.info)
 
     def _publish(self, settings: WorkerSettings, child: Child) -> None:
         _log.info("the embedded model is ready: pid %d, %s", child.pid, settings.model_path)
@@ -206,30 +217,23 @@ class EmbeddedModel:
         self._board.write(published)
 
 
-def _worker_settings(config: EmbeddedConfig, model: Path, socket: str) -> WorkerSettings:
+def _worker_settings(engine: EmbeddedEngine, model: Path, socket: str) -> WorkerSettings:
     return WorkerSettings(
         model_path=str(model),
-        alias=served_as(config),
+        alias=engine.served_as,
         socket=socket,
         api_key=secrets.token_hex(16),
-        # One core stays free for everything else: engine threads that wait for each other while
-        # others compute fall to a twentieth of their speed.
-        threads=config.threads or max(1, _cores() - 1),
-        context_tokens=config.context_tokens,
-        slots=config.slots,
+        threads=engine.threads,
+        context_tokens=engine.context_tokens,
+        slots=engine.slots,
+        embeds=engine.embeds,
     )
 
 
-def _cores() -> int:
-    """Those this process may use, where the system tells; a container often has fewer than all."""
-    affinity = getattr(os, "sched_getaffinity", None)
-    return len(affinity(0)) if affinity else os.cpu_count() or 1
-
-
-def _server(published: Published) -> ModelServer:
+def _server(published: Published, engine: EmbeddedEngine) -> ModelServer:
     return ModelServer(
         EMBEDDED_NAME,
-        Address(host="localhost", unix_socket=published.socket, base_path="/v1"),
+        Address(host="localhost", unix_socket=published.socket, base_path=engine.base_path),
         api_key=published.api_key,
         timeouts=TimeoutsConfig(first_byte_s=_FIRST_BYTE_S),
     )

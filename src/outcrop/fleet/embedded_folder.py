@@ -1,4 +1,4 @@
-"""What processes that share one state folder know about the embedded model."""
+"""What processes that share one state folder know about an embedded model."""
 
 import fcntl
 import os
@@ -36,8 +36,8 @@ class Published(Struct, frozen=True, kw_only=True):
 
 
 class EmbeddedFolder:
-    def __init__(self, state: Path) -> None:
-        self._path = state / "embedded"
+    def __init__(self, state: Path, name: str = "embedded") -> None:
+        self._path = state / name
         self.lock = self._path / "lock"
         self.board = self._path / "published.json"
         self.log = self._path / "worker.log"
@@ -58,9 +58,9 @@ class EmbeddedFolder:
             yield str(path)
 
 
-def embedded_status(state: Path) -> EmbeddedStatus:
+def embedded_status(state: Path, name: str = "embedded") -> EmbeddedStatus:
     """For `outcrop doctor`, which is another process."""
-    folder = EmbeddedFolder(state)
+    folder = EmbeddedFolder(state, name)
     said = last_words(folder.log)
     if not Lock(folder.lock).is_held_by_another():
         return EmbeddedStatus(state="not running", detail=said)

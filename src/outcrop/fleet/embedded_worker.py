@@ -22,6 +22,8 @@ class WorkerSettings(Struct, frozen=True, kw_only=True):
     threads: int
     context_tokens: int
     slots: int
+    embeds: bool = False
+    """Vectors instead of text."""
 
 
 def main() -> None:
@@ -51,10 +53,10 @@ def _serve(settings: WorkerSettings) -> Any:
     # Each kept-alive connection occupies one of its threads, waiting requests included.
     params.n_threads_http = 4 * settings.slots + 16
     params.n_ctx = settings.context_tokens
+    params.embedding = settings.embeds
     # One pool of tokens for all slots, instead of an equal part for each.
-    params.kv_unified = True
-    # Other streams, and cancellations, wait for one batch at most.
-    params.n_batch = params.n_ubatch = 128
+    params.kv_unified = not settings.embeds
+    params.n_batch = params.n_ubatch = _batch_tokens(settings)
     params.cpuparams.n_threads = params.cpuparams_batch.n_threads = settings.threads
     # The default keeps up to 8 GiB of old prompts.
     params.cache_ram_mib = 0
@@ -64,6 +66,14 @@ def _serve(settings: WorkerSettings) -> Any:
     params.hostnames = [settings.socket]
     params.api_keys = [settings.api_key]
     return xllamacpp.Server(params)
+
+
+def _batch_tokens(settings: WorkerSettings) -> int:
+    if settings.embeds:
+        # Such a model reads a text whole: what a slot holds has to fit into one step.
+        return settings.context_tokens // settings.slots
+    # Other streams, and cancellations, wait for one batch at most.
+    return 128
 
 
 def _advice(error: str) -> str:

@@ -8,6 +8,8 @@ class FailureKind(StrEnum):
     """No connection, so nothing was asked."""
     NOT_READY = "not ready"
     """Known to be starting: ask again soon."""
+    BUSY = "busy"
+    """All the calls it is given at once are in progress, and none ended in time."""
     TIMED_OUT = "timed out"
     BROKE_OFF = "broke off"
     STATUS = "status"
@@ -25,6 +27,7 @@ class ServerFailureError(Exception):
         *,
         status: int | None = None,
         body: bytes = b"",
+        retry_after_s: float | None = None,
     ) -> None:
         super().__init__(f"{server}: {kind}{f' {status}' if status else ''} {detail}".rstrip())
         self.server = server
@@ -32,6 +35,8 @@ class ServerFailureError(Exception):
         self.detail = detail
         self.status = status
         self.body = body
+        self.retry_after_s = retry_after_s
+        """How long the server wants to be left alone."""
 
     @property
     def another_may_answer(self) -> bool:

@@ -1,33 +1,33 @@
-"""HTTP/1.1 towards one server: kept-alive connections, answers read only as fast as they are used.
+"""HTTP/1.1 towards one server: kept-alive connections, and one dropped when nobody wants the rest.
 
-Parsing is llhttp's (through httptools), sockets are asyncio's. What this adds is what a model
-server needs: one POST, a streamed answer, and a connection that is dropped the moment nobody wants
-the rest.
+What it offers is what a model server needs: one request, a streamed answer, real cancellation.
 """
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable
+import re
+import ssl
+from collections import deque
+from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import asynccontextmanager
-from typing import Self, cast
+from typing import Self
 from urllib.parse import urlsplit
 
-import httptools
 from msgspec import Struct
 
-# An answer whose head is longer is not one of a model server.
-_HEAD_BYTES = 64 * 1024
-# Read ahead of whoever reads the answer; beyond it the server has to wait.
-_BUFFER_BYTES = 64 * 1024
+from outcrop.fleet.http_connection import BrokenAnswerError, Connection
+
 # More idle connections than this are not kept.
 _IDLE_CONNECTIONS = 512
+# Load balancers forget silent connections without a word, some after a minute; a request on one of
+# those would wait for its whole patience.
+_IDLE_S = 50.0
+
+_BREAKS_A_LINE = re.compile(r"[\r\n\0]")
+_PATH = re.compile(r"[!-~]*")
 
 
 class CannotConnectError(Exception):
     """No connection came about: the server has seen nothing of the request."""
-
-
-class BrokenAnswerError(Exception):
-    """The answer ended too early or is no HTTP."""
 
 
 class Patience(Struct, frozen=True, kw_only=True):
@@ -35,7 +35,10 @@ class Patience(Struct, frozen=True, kw_only=True):
 
     connect_s: float
     first_byte_s: float
+    """From sending the request to the first byte of the answer's body."""
     between_chunks_s: float
+    total_s: float = 3_600.0
+    """From sending the request to the end of the answer."""
 
 
 class Address(Struct, frozen=True, kw_only=True):
@@ -53,6 +56,14 @@ class Address(Struct, frozen=True, kw_only=True):
         parts = urlsplit(url)
         if parts.scheme not in {"http", "https"} or not parts.hostname:
             raise ValueError(f"not a URL of a model server: {url!r}")
+        if parts.username is not None or parts.query or parts.fragment:
+            # Not shown: what does not belong there may be a password.
+            raise ValueError(
+                "not a URL of a model server: it must end with its path, and hold no"
+                " user or password"
+            )
+        if not (url.isascii() and _PATH.fullmatch(url)):
+            raise ValueError(f"not a URL of a model server, by its characters: {url!r}")
         tls = parts.scheme == "https"
         port = parts.port or (443 if tls else 80)
         return cls(host=parts.hostname, port=port, tls=tls, base_path=parts.path.rstrip("/"))
@@ -65,256 +76,162 @@ class Address(Struct, frozen=True, kw_only=True):
 
 
 class HttpClient:
-    def __init__(self, address: Address, *, headers: dict[str, str], patience: Patience) -> None:
+    def __init__(
+        self,
+        address: Address,
+        *,
+        headers: Mapping[str, str],
+        patience: Patience,
+        tls: ssl.SSLContext | None = None,
+    ) -> None:
+        """Headers in lower case. Without `tls`, an https address is verified as browsers do."""
         self._address = address
         self._patience = patience
-        self._idle: list[_Connection] = []
-        lines = {"host": self._address.authority, **headers}
-        self._head = "".join(f"{name}: {value}\r\n" for name, value in lines.items())
+        self._tls = ssl.create_default_context() if address.tls and tls is None else tls
+        self._idle: deque[Connection] = deque()
+        self._closed = False
+        self._headers = {"host": address.authority, "accept-encoding": "identity", **headers}
+        self._head = _lines(self._headers)
 
     @asynccontextmanager
-    async def post(self, path: str, body: bytes) -> AsyncGenerator["Answer"]:
-        """Entering succeeds when the head of the answer is here; leaving early hangs up."""
-        connection = await self._asked(self._request(path, body))
+    async def post(
+        self, path: str, body: bytes, headers: Mapping[str, str] | None = None
+    ) -> AsyncGenerator["Answer"]:
+        """Entering succeeds when the head of the answer is here; leaving early hangs up.
+
+        `headers`, in lower case, come on top of those of every request.
+        """
+        head = _lines({**self._headers, **headers}) if headers else self._head
+        request = f"{self._line('POST', path)}{head}content-length: {len(body)}\r\n\r\n"
+        async with self._answer(request.encode("latin-1") + body) as answer:
+            yield answer
+
+    @asynccontextmanager
+    async def get(self, path: str) -> AsyncGenerator["Answer"]:
+        request = f"{self._line('GET', path)}{self._head}\r\n"
+        async with self._answer(request.encode("latin-1")) as answer:
+            yield answer
+
+    async def aclose(self) -> None:
+        """Requests in progress come to their end, and their connections are closed then."""
+        self._closed = True
+        while self._idle:
+            self._idle.pop().abort()
+
+    def _line(self, method: str, path: str) -> str:
+        if not _PATH.fullmatch(path):
+            raise ValueError(f"no path of a request: {path!r}")
+        return f"{method} {_resolved(self._address.base_path, path)} HTTP/1.1\r\n"
+
+    @asynccontextmanager
+    async def _answer(self, request: bytes) -> AsyncGenerator["Answer"]:
+        connection = await self._asked(request)
         try:
             yield Answer(connection, self._patience)
         finally:
             self._give_back(connection)
 
-    async def aclose(self) -> None:
-        while self._idle:
-            self._idle.pop().close()
-
-    def _request(self, path: str, body: bytes) -> bytes:
-        line = f"POST {self._address.base_path}{path} HTTP/1.1\r\n"
-        return f"{line}{self._head}content-length: {len(body)}\r\n\r\n".encode("latin-1") + body
-
-    async def _asked(self, request: bytes) -> "_Connection":
+    async def _asked(self, request: bytes) -> Connection:
         """A connection on which the head of the answer has arrived."""
         while (connection := self._idle_connection()) is not None:
             if await self._heard(connection, request):
                 return connection
         connection = await self._connect()
         if not await self._heard(connection, request):
-            raise BrokenAnswerError("hung up without an answer")
+            raise BrokenAnswerError(connection.why_gone)
         return connection
 
-    async def _heard(self, connection: "_Connection", request: bytes) -> bool:
+    async def _heard(self, connection: Connection, request: bytes) -> bool:
         """False when the server hung up without a word, as it may on an idle connection."""
         try:
             connection.ask(request)
-            await connection.wait_for_head(self._patience.first_byte_s)
+            await connection.wait_for_head(connection.asked_at + self._patience.first_byte_s)
         except BaseException:
             connection.abort()
             raise
-        return not connection.silent
+        if connection.gone_before_answering:
+            connection.abort()
+            return False
+        return True
 
-    def _idle_connection(self) -> "_Connection | None":
+    def _idle_connection(self) -> Connection | None:
+        oldest = asyncio.get_running_loop().time() - _IDLE_S
+        while self._idle and self._idle[0].idle_since < oldest:
+            self._idle.popleft().abort()
         while self._idle:
             connection = self._idle.pop()
             if connection.open:
                 return connection
         return None
 
-    async def _connect(self) -> "_Connection":
+    async def _connect(self) -> Connection:
         try:
             async with asyncio.timeout(self._patience.connect_s):
-                return await _connect(self._address)
+                return await _connect(self._address, self._tls)
         except (OSError, TimeoutError) as error:
             raise CannotConnectError(str(error) or "no connection in time") from error
 
-    def _give_back(self, connection: "_Connection") -> None:
-        if connection.reusable and len(self._idle) < _IDLE_CONNECTIONS:
+    def _give_back(self, connection: Connection) -> None:
+        if connection.reusable and not self._closed and len(self._idle) < _IDLE_CONNECTIONS:
+            connection.idle_since = asyncio.get_running_loop().time()
             self._idle.append(connection)
         else:
             connection.abort()
 
 
 class Answer:
-    """Status, and the body as it arrives."""
+    """Status and headers, and the body as it arrives."""
 
-    def __init__(self, connection: "_Connection", patience: Patience) -> None:
+    def __init__(self, connection: Connection, patience: Patience) -> None:
         self.status = connection.status
         self._connection = connection
-        self._patience = patience
-        self._patience_s = patience.first_byte_s
+        self._between_chunks_s = patience.between_chunks_s
+        self._time = asyncio.get_running_loop().time
+        self._first_until = connection.asked_at + patience.first_byte_s
+        self._ends_at = connection.asked_at + patience.total_s
+        self._begun = False
+
+    def header(self, name: str) -> str:
+        """By its name in lower case; empty if the answer has none."""
+        return self._connection.headers.get(name.encode(), b"").decode("latin-1").strip()
 
     def __aiter__(self) -> Self:
         return self
 
     async def __anext__(self) -> bytes:
-        chunk = await self._connection.next_chunk(self._patience_s)
-        self._patience_s = self._patience.between_chunks_s
+        chunk = await self._connection.next_chunk(self._until())
+        self._begun = True
         if chunk is None:
             raise StopAsyncIteration
         return chunk
 
-    async def read(self, at_most: int) -> bytes:
-        """The body, cut at `at_most` bytes."""
-        body = b""
-        async for chunk in self:
-            body += chunk
-            if len(body) >= at_most:
-                break
-        return body[:at_most]
+    def _until(self) -> float:
+        now = self._time()
+        if now >= self._ends_at:
+            raise TimeoutError("the answer took too long in all")
+        until = now + self._between_chunks_s if self._begun else max(now, self._first_until)
+        return min(until, self._ends_at)
 
 
-class _Connection(asyncio.Protocol):
-    """One socket: a request, its answer, the next request."""
-
-    def __init__(self) -> None:
-        self._loop = asyncio.get_running_loop()
-        self._waiter: asyncio.Future[None] | None = None
-        self._lost = False
-        self._paused = False
-        self._forget()
-
-    def _forget(self) -> None:
-        self._parser = httptools.HttpResponseParser(self)
-        self._chunks: list[bytes] = []
-        self._buffered = 0
-        self._head_bytes = 0
-        self._head_done = False
-        self._framed = False
-        self._keeps_alive = False
-        self._done = False
-        self._error: str | None = None
-        self.status = 0
-
-    @property
-    def open(self) -> bool:
-        return not (self._lost or self._transport.is_closing())
-
-    @property
-    def silent(self) -> bool:
-        """Closed before a byte of an answer."""
-        return self._lost and not self._head_bytes
-
-    @property
-    def reusable(self) -> bool:
-        return self._done and not self._chunks and self.open and self._keeps_alive
-
-    def ask(self, request: bytes) -> None:
-        self._forget()
-        self._transport.write(request)
-
-    async def wait_for_head(self, patience_s: float) -> None:
-        while not (self._head_done or self._lost):
-            await self._wait(patience_s)
-        if not self._head_done and not self.silent:
-            raise BrokenAnswerError(self._error or "hung up before its answer")
-
-    async def next_chunk(self, patience_s: float) -> bytes | None:
-        """What has arrived since the last call, or None at the end of the answer."""
-        while not self._chunks:
-            if self._done:
-                return None
-            if self._lost:
-                raise BrokenAnswerError(self._error or "hung up in its answer")
-            await self._wait(patience_s)
-        return self._take()
-
-    def abort(self) -> None:
-        self._transport.abort()
-
-    def close(self) -> None:
-        self._transport.close()
-
-    def _take(self) -> bytes:
-        chunk = self._chunks[0] if len(self._chunks) == 1 else b"".join(self._chunks)
-        self._chunks.clear()
-        self._buffered = 0
-        if self._paused and not self._lost:
-            self._paused = False
-            self._transport.resume_reading()
-        return chunk
-
-    async def _wait(self, patience_s: float) -> None:
-        # One future and one timer, only when there is nothing to hand out: the hot path of streams.
-        self._waiter = waiter = self._loop.create_future()
-        timer = self._loop.call_later(patience_s, _run_out, waiter)
-        try:
-            await waiter
-        finally:
-            timer.cancel()
-            self._waiter = None
-
-    def _wake(self) -> None:
-        if self._waiter is not None and not self._waiter.done():
-            self._waiter.set_result(None)
-
-    # What asyncio calls.
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self._transport = cast("asyncio.Transport", transport)
-
-    def data_received(self, data: bytes) -> None:
-        self._head_bytes += 0 if self._head_done else len(data)
-        try:
-            self._parser.feed_data(data)
-        except httptools.HttpParserError as error:
-            self._fail(f"no HTTP: {error}")
-        if self._head_bytes > _HEAD_BYTES and not self._head_done:
-            self._fail("an endless head")
-        if self._buffered > _BUFFER_BYTES and not self._paused:
-            self._paused = True
-            self._transport.pause_reading()
-        self._wake()
-
-    def eof_received(self) -> None:
-        # Without a length and without chunks, the end of the connection is the end of the answer.
-        if self._head_done and not self._framed:
-            self._done = True
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        self._lost = True
-        if exc is not None:
-            self._error = self._error or str(exc)
-        self._wake()
-
-    def _fail(self, error: str) -> None:
-        self._error = error
-        self._lost = True
-        self._transport.abort()
-
-    # What the parser calls.
-
-    def on_message_begin(self) -> None:
-        if self._done:
-            self._fail("spoke unasked")
-
-    def on_header(self, name: bytes, value: bytes) -> None:  # noqa: ARG002 - the parser calls it so
-        self._framed |= name.lower() in {b"content-length", b"transfer-encoding"}
-
-    def on_headers_complete(self) -> None:
-        if self._done:
-            return
-        self.status = self._parser.get_status_code()
-        # 100 Continue and its like come before the answer.
-        self._head_done = self.status >= 200
-
-    def on_body(self, body: bytes) -> None:
-        if self._done:
-            return
-        self._chunks.append(body)
-        self._buffered += len(body)
-
-    def on_message_complete(self) -> None:
-        self._done = self._head_done
-        self._keeps_alive = self._parser.should_keep_alive()
+def _resolved(base_path: str, path: str) -> str:
+    """`/../x` is beside the API: it never goes out with its dots."""
+    if path.startswith("/../"):
+        return base_path.rpartition("/")[0] + path[3:]
+    return base_path + path
 
 
-def _run_out(waiter: "asyncio.Future[None]") -> None:
-    if not waiter.done():
-        waiter.set_exception(TimeoutError())
+def _lines(headers: Mapping[str, str]) -> str:
+    for name, value in headers.items():
+        if _BREAKS_A_LINE.search(name) or _BREAKS_A_LINE.search(value):
+            raise ValueError(f"the header {name!r} would break its line")
+    return "".join(f"{name}: {value}\r\n" for name, value in headers.items())
 
 
-async def _connect(address: Address) -> _Connection:
+async def _connect(address: Address, tls: ssl.SSLContext | None) -> Connection:
     loop = asyncio.get_running_loop()
-    protocol: Callable[[], _Connection] = _Connection
+    protocol: Callable[[], Connection] = Connection
     if address.unix_socket is not None:
         _, connection = await loop.create_unix_connection(protocol, address.unix_socket)
         return connection
-    tls = True if address.tls else None
     _, connection = await loop.create_connection(protocol, address.host, address.port, ssl=tls)
     return connection

@@ -1,29 +1,30 @@
 """Connections to one model server, and the one place where its failures get their names."""
 
-from collections.abc import AsyncGenerator, AsyncIterator, Generator
+import asyncio
+import ssl
+from collections.abc import AsyncGenerator, AsyncIterator, Generator, Mapping
 from contextlib import (
     AbstractAsyncContextManager,
     AsyncExitStack,
     asynccontextmanager,
     contextmanager,
 )
+from email.utils import parsedate_to_datetime
 from typing import Protocol, Self
 
 from msgspec import Struct
 
 from outcrop.fleet.config import TimeoutsConfig
 from outcrop.fleet.failures import FailureKind, ServerFailureError
-from outcrop.fleet.http_client import (
-    Address,
-    Answer,
-    BrokenAnswerError,
-    CannotConnectError,
-    HttpClient,
-    Patience,
-)
+from outcrop.fleet.http_client import Address, Answer, CannotConnectError, HttpClient, Patience
+from outcrop.fleet.http_connection import BrokenAnswerError
 
 # An error body tells a person what is wrong; more than this is not read.
 _ERROR_BODY_BYTES = 64 * 1024
+# The largest answer that is read as a whole: 2,000 embeddings of 1,500 numbers fit.
+_ANSWER_BYTES = 64 * 1024 * 1024
+# What answers of models come as, and servers that say nothing of it. A page for people is not one.
+_ANSWER_TYPES = ("application/", "text/event-stream", "text/plain")
 
 
 class Call(Struct, frozen=True):
@@ -31,6 +32,19 @@ class Call(Struct, frozen=True):
 
     path: str
     body: bytes
+    headers: Mapping[str, str] = {}
+    """In lower case; on top of those that every call of the server has."""
+
+
+class Calling(Protocol):
+    """What any call shows: dialects have a record of their own."""
+
+    @property
+    def path(self) -> str: ...
+    @property
+    def body(self) -> bytes: ...
+    @property
+    def headers(self) -> Mapping[str, str]: ...
 
 
 class Answering(Protocol):
@@ -39,34 +53,112 @@ class Answering(Protocol):
     @property
     def name(self) -> str: ...
 
-    def open(self, call: Call) -> AbstractAsyncContextManager[AsyncIterator[bytes]]:
+    @property
+    def busy(self) -> bool:
+        """Whether a call would have to wait for others to end."""
+        ...
+
+    def open(self, call: Calling) -> AbstractAsyncContextManager[AsyncIterator[bytes]]:
         """Entering succeeds when the first byte of a successful answer is here."""
         ...
 
 
 class ModelServer:
-    def __init__(
-        self, name: str, address: Address, *, api_key: str | None = None, timeouts: TimeoutsConfig
+    def __init__(  # noqa: PLR0913 - what an operator may say of a server, each by its name
+        self,
+        name: str,
+        address: Address,
+        *,
+        api_key: str | None = None,
+        headers: Mapping[str, str] | None = None,
+        timeouts: TimeoutsConfig,
+        tls: ssl.SSLContext | None = None,
+        max_concurrency: int | None = None,
     ) -> None:
         self._name = name
-        self._client = HttpClient(address, headers=_headers(api_key), patience=_patience(timeouts))
+        self._slots = _Slots(name, max_concurrency, patience_s=timeouts.first_byte_s)
+        self._client = HttpClient(
+            address,
+            headers=_headers(api_key, headers or {}),
+            patience=_patience(timeouts),
+            tls=tls,
+        )
 
     @property
     def name(self) -> str:
         return self._name
 
+    @property
+    def busy(self) -> bool:
+        return self._slots.all_taken
+
     @asynccontextmanager
-    async def open(self, call: Call) -> AsyncGenerator[AsyncIterator[bytes]]:
+    async def open(self, call: Calling) -> AsyncGenerator[AsyncIterator[bytes]]:
         async with AsyncExitStack() as held:
+            await held.enter_async_context(self._slots.one())
             with as_server_failures(self._name):
-                answer = await held.enter_async_context(self._client.post(call.path, call.body))
-                if answer.status != 200:
-                    raise await _refusal(self._name, answer)
+                answer = await held.enter_async_context(
+                    self._client.post(call.path, call.body, call.headers)
+                )
+                await self._check(answer)
                 chunks = await _Chunks.opened(self._name, answer)
             yield chunks
 
+    async def ask(self, call: Calling) -> bytes:
+        """The whole answer, for what is not streamed."""
+        async with self.open(call) as chunks:
+            return await whole(self._name, chunks)
+
+    async def get(self, path: str) -> bytes:
+        """What the server says of itself; no model is asked, so no slot is taken."""
+        with as_server_failures(self._name):
+            async with self._client.get(path) as answer:
+                await self._check(answer)
+                return await whole(self._name, answer)
+
     async def aclose(self) -> None:
+        """Calls in progress come to their end."""
         await self._client.aclose()
+
+    async def _check(self, answer: Answer) -> None:
+        if answer.status != 200:
+            raise await _refusal(self._name, answer)
+        kind = answer.header("content-type").lower()
+        if kind and not kind.startswith(_ANSWER_TYPES):
+            detail = f"not a model's answer: its content type is {kind[:80]}"
+            raise ServerFailureError(self._name, FailureKind.BROKE_OFF, detail)
+
+
+class _Slots:
+    """How many calls a server is given at once."""
+
+    def __init__(self, server: str, number: int | None, *, patience_s: float) -> None:
+        self._server = server
+        self._free = None if number is None else asyncio.Semaphore(number)
+        self._patience_s = patience_s
+
+    @property
+    def all_taken(self) -> bool:
+        return self._free is not None and self._free.locked()
+
+    @asynccontextmanager
+    async def one(self) -> AsyncGenerator[None]:
+        if self._free is None:
+            yield
+            return
+        await self._take(self._free)
+        try:
+            yield
+        finally:
+            self._free.release()
+
+    async def _take(self, free: asyncio.Semaphore) -> None:
+        try:
+            async with asyncio.timeout(self._patience_s):
+                await free.acquire()
+        except TimeoutError as error:
+            detail = "max_concurrency calls are in progress"
+            raise ServerFailureError(self._server, FailureKind.BUSY, detail) from error
 
 
 class _Chunks:
@@ -90,8 +182,20 @@ class _Chunks:
         if self._first is not None:
             first, self._first = self._first, None
             return first
-        with as_server_failures(self._server):
-            return await anext(self._rest)
+        try:
+            return await self._rest.__anext__()
+        except _HTTP_FAILURES as error:
+            raise _named(self._server, error) from error
+
+
+async def whole(server: str, chunks: AsyncIterator[bytes]) -> bytes:
+    """All of an answer that is no stream."""
+    body = bytearray()
+    async for chunk in chunks:
+        body += chunk
+        if len(body) > _ANSWER_BYTES:
+            raise ServerFailureError(server, FailureKind.BROKE_OFF, "an endless answer")
+    return bytes(body)
 
 
 @contextmanager
@@ -99,22 +203,60 @@ def as_server_failures(server: str) -> Generator[None]:
     """The HTTP client's exceptions end here; the rest of the program knows one."""
     try:
         yield
-    except CannotConnectError as error:
-        raise ServerFailureError(server, FailureKind.REFUSED, str(error)) from error
-    except TimeoutError as error:
-        raise ServerFailureError(server, FailureKind.TIMED_OUT) from error
-    except BrokenAnswerError as error:
-        raise ServerFailureError(server, FailureKind.BROKE_OFF, str(error)) from error
+    except _HTTP_FAILURES as error:
+        raise _named(server, error) from error
+
+
+_HTTP_FAILURES = (CannotConnectError, TimeoutError, BrokenAnswerError)
+
+
+def _named(server: str, error: Exception) -> ServerFailureError:
+    if isinstance(error, CannotConnectError):
+        return ServerFailureError(server, FailureKind.REFUSED, str(error))
+    if isinstance(error, TimeoutError):
+        return ServerFailureError(server, FailureKind.TIMED_OUT, str(error))
+    return ServerFailureError(server, FailureKind.BROKE_OFF, str(error))
 
 
 async def _refusal(server: str, answer: Answer) -> ServerFailureError:
-    body = await answer.read(_ERROR_BODY_BYTES)
-    return ServerFailureError(server, FailureKind.STATUS, status=answer.status, body=body)
+    return ServerFailureError(
+        server,
+        FailureKind.STATUS,
+        status=answer.status,
+        body=await _error_body(answer),
+        retry_after_s=_retry_after_s(answer),
+    )
 
 
-def _headers(api_key: str | None) -> dict[str, str]:
-    headers = {"content-type": "application/json", "accept": "text/event-stream"}
-    return headers if api_key is None else {**headers, "authorization": f"Bearer {api_key}"}
+async def _error_body(answer: Answer) -> bytes:
+    """As much of it as comes: the status alone says that the call failed."""
+    body = b""
+    try:
+        async for chunk in answer:
+            body += chunk
+            if len(body) >= _ERROR_BODY_BYTES:
+                break
+    except (BrokenAnswerError, TimeoutError):
+        pass
+    return body[:_ERROR_BODY_BYTES]
+
+
+def _retry_after_s(answer: Answer) -> float | None:
+    """`Retry-After` in seconds; a date counts from the answer's own."""
+    value = answer.header("retry-after")
+    if value.isdecimal() and value.isascii():
+        return float(value[:9])
+    try:
+        moment, now = map(parsedate_to_datetime, (value, answer.header("date")))
+        return max(0.0, (moment - now).total_seconds())
+    except (ValueError, TypeError):
+        return None
+
+
+def _headers(api_key: str | None, headers: Mapping[str, str]) -> dict[str, str]:
+    own = {"content-type": "application/json", "accept": "text/event-stream, application/json"}
+    key = {} if api_key is None else {"authorization": f"Bearer {api_key}"}
+    return {**own, **key, **{name.lower(): value for name, value in headers.items()}}
 
 
 def _patience(timeouts: TimeoutsConfig) -> Patience:
@@ -122,4 +264,5 @@ def _patience(timeouts: TimeoutsConfig) -> Patience:
         connect_s=timeouts.connect_s,
         first_byte_s=timeouts.first_byte_s,
         between_chunks_s=timeouts.between_chunks_s,
+        total_s=timeouts.total_s,
     )

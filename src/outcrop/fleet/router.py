@@ -6,8 +6,9 @@ from contextlib import AsyncExitStack, asynccontextmanager
 
 from msgspec import Struct
 
+from outcrop.fleet.capabilities import Capabilities
 from outcrop.fleet.failures import ServerFailureError
-from outcrop.fleet.model_server import Answering, Call
+from outcrop.fleet.model_server import Answering, Calling, whole
 
 _log = logging.getLogger(__name__)
 
@@ -19,6 +20,7 @@ class Candidate(Struct, frozen=True):
     dialect: str
     served_as: str
     region: str | None
+    capabilities: Capabilities = Capabilities()
 
 
 class Opened(Struct, frozen=True):
@@ -28,30 +30,64 @@ class Opened(Struct, frozen=True):
     chunks: AsyncIterator[bytes]
 
 
+class Answered(Struct, frozen=True):
+    """The candidate that answered, and its whole answer."""
+
+    candidate: Candidate
+    body: bytes
+
+
+CallFor = Callable[[Candidate], Calling]
+
+
 class Router:
     @asynccontextmanager
     async def open(
-        self, candidates: Sequence[Candidate], call_for: Callable[[Candidate], Call]
+        self, candidates: Sequence[Candidate], call_for: CallFor
     ) -> AsyncGenerator[Opened]:
         """The first candidate that answers. Once it has, no other is asked, whatever happens."""
         async with AsyncExitStack() as held:
             yield await _first_to_answer(held, candidates, call_for)
 
+    async def ask(self, candidates: Sequence[Candidate], call_for: CallFor) -> Answered:
+        """The first whole answer: one that breaks off has been seen by nobody."""
+        *others, last = _in_order(candidates)
+        for candidate in others:
+            try:
+                return await _asked(candidate, call_for(candidate))
+            except ServerFailureError as failure:
+                _go_on_after(failure)
+        return await _asked(last, call_for(last))
+
 
 async def _first_to_answer(
-    held: AsyncExitStack, candidates: Sequence[Candidate], call_for: Callable[[Candidate], Call]
+    held: AsyncExitStack, candidates: Sequence[Candidate], call_for: CallFor
 ) -> Opened:
-    *others, last = candidates
+    *others, last = _in_order(candidates)
     for candidate in others:
         try:
             return await _open(held, candidate, call_for(candidate))
         except ServerFailureError as failure:
-            if not failure.another_may_answer:
-                raise
-            _log.warning("model server failed, trying the next: %s", failure)
+            _go_on_after(failure)
     return await _open(held, last, call_for(last))
 
 
-async def _open(held: AsyncExitStack, candidate: Candidate, call: Call) -> Opened:
+def _in_order(candidates: Sequence[Candidate]) -> Sequence[Candidate]:
+    """As they come; but who would let a call wait is asked after those who would not."""
+    return sorted(candidates, key=lambda candidate: candidate.server.busy)
+
+
+def _go_on_after(failure: ServerFailureError) -> None:
+    if not failure.another_may_answer:
+        raise failure
+    _log.warning("model server failed, trying the next: %s", failure)
+
+
+async def _open(held: AsyncExitStack, candidate: Candidate, call: Calling) -> Opened:
     chunks = await held.enter_async_context(candidate.server.open(call))
     return Opened(candidate, chunks)
+
+
+async def _asked(candidate: Candidate, call: Calling) -> Answered:
+    async with candidate.server.open(call) as chunks:
+        return Answered(candidate, await whole(candidate.server.name, chunks))

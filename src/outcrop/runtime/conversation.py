@@ -1,8 +1,13 @@
 """What Converse refuses before any model is asked, in Amazon's words."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from itertools import pairwise
 
+import msgspec
+from msgspec import Raw
+
+from outcrop.runtime.attachments import check_attachments
+from outcrop.runtime.dialects.refusals import unsupported
 from outcrop.wire.errors import ValidationException
 from outcrop.wire.shapes.bedrock_runtime import (
     ContentBlock,
@@ -10,44 +15,46 @@ from outcrop.wire.shapes.bedrock_runtime import (
     ConverseStreamRequest,
     Message,
     SystemContentBlock,
+    ToolConfiguration,
     ToolResultBlock,
+    ToolSpecification,
 )
 
 _SERVICE_TIERS = {"priority", "default", "flex", "reserved"}
 
-# Members of a content block that every served model understands or may ignore.
-_UNDERSTOOD = {"text", "cachePoint"}
-
 
 def check(request: ConverseRequest | ConverseStreamRequest) -> None:
-    """Raises ValidationException: first what no model accepts, then what ours do not."""
-    _check_service_tier(request)
+    """Raises ValidationException for what no model accepts, and what no request here may have."""
+    if request.service_tier is not None:
+        check_service_tier(request.service_tier.type)
     messages = request.messages or ()
     _check_order(messages)
     for index, message in enumerate(messages):
         _check_message(message, f"messages.{index}")
+    check_attachments(messages)
+    _check_tools(request.tool_config)
     _check_tool_results(request, messages)
     _check_system(request.system or ())
-    _check_supported(request, messages)
+    _check_paths(request.additional_model_response_field_paths or ())
+    _check_nothing_missing(request)
 
 
 def asks_for_cache(request: ConverseRequest | ConverseStreamRequest) -> bool:
     """Whether the caller marked something to be cached."""
-    system = any(block.cache_point is not None for block in request.system or ())
-    return system or any(
+    tools = request.tool_config.tools if request.tool_config else ()
+    before = any(one.cache_point is not None for one in (*tools, *(request.system or ())))
+    return before or any(
         block.cache_point is not None
         for message in request.messages or ()
         for block in message.content
     )
 
 
-def _check_service_tier(request: ConverseRequest | ConverseStreamRequest) -> None:
-    if request.service_tier is None:
-        return
+def check_service_tier(service_tier: str) -> None:
     # Not the wording of an enum (github.com/NousResearch/hermes-agent/issues/34476).
-    if request.service_tier.type not in _SERVICE_TIERS:
+    if service_tier not in _SERVICE_TIERS:
         raise ValidationException("service tier provided is invalid")
-    if request.service_tier.type == "reserved":
+    if service_tier == "reserved":
         raise ValidationException("Reservation not found.")
 
 
@@ -71,18 +78,24 @@ def _check_message(message: Message, path: str) -> None:
             " object to the content field and try again."
         )
     for index, block in enumerate(message.content):
-        if block.text is not None and not block.text.strip():
-            raise ValidationException(
-                f"The text field in the ContentBlock object at {path}.content.{index} is blank."
-                " Add text to the text field, and try again."
-            )
-        if block.tool_result is not None:
-            _check_tool_result(block.tool_result, f"{path}.content.{index}.toolResult")
-        if block.reasoning_content is not None and message.role == "user":
-            raise ValidationException(
-                "User messages cannot contain reasoning content. Please remove the reasoning"
-                " content and try again."
-            )
+        _check_block(block, message.role, f"{path}.content.{index}")
+
+
+def _check_block(block: ContentBlock, role: str, path: str) -> None:
+    if block.text is not None and not block.text.strip():
+        raise ValidationException(
+            f"The text field in the ContentBlock object at {path} is blank."
+            " Add text to the text field, and try again."
+        )
+    if block.tool_use is not None and not _is_object(block.tool_use.input):
+        raise _no_object(f"{path}.toolUse.input")
+    if block.tool_result is not None:
+        _check_tool_result(block.tool_result, f"{path}.toolResult")
+    if block.reasoning_content is not None and role == "user":
+        raise ValidationException(
+            "User messages cannot contain reasoning content. Please remove the reasoning"
+            " content and try again."
+        )
 
 
 def _check_tool_result(result: ToolResultBlock, path: str) -> None:
@@ -91,11 +104,39 @@ def _check_tool_result(result: ToolResultBlock, path: str) -> None:
             f"The content field at {path} cannot be empty when status value is error."
         )
     for index, part in enumerate(result.content):
-        if part.json and not bytes(part.json).lstrip().startswith(b"{"):
-            raise ValidationException(
-                f"The format of the value at {path}.content.{index}.json is invalid. Provide a"
-                " json object for the field and try again."
-            )
+        if part.json and not _is_object(part.json):
+            raise _no_object(f"{path}.content.{index}.json")
+
+
+def _check_tools(config: ToolConfiguration | None) -> None:
+    if config is None:
+        return
+    specs = [tool.tool_spec for tool in config.tools]
+    for index, spec in enumerate(specs):
+        if spec is not None:
+            _check_schema(spec, f"toolConfig.tools.{index}.toolSpec.inputSchema.json")
+    chosen = None if config.tool_choice is None else config.tool_choice.tool
+    if chosen is not None and chosen.name not in {spec.name for spec in specs if spec}:
+        # Decision: Amazon's text for it is not known.
+        raise ValidationException(
+            "The value at toolConfig.toolChoice.tool.name must be the name of a tool in"
+            " toolConfig.tools."
+        )
+
+
+class _Schema(msgspec.Struct):
+    type: str | list[str] | None = None
+
+
+def _check_schema(spec: ToolSpecification, path: str) -> None:
+    if not _is_object(spec.input_schema.json):
+        raise _no_object(path)
+    try:
+        schema = msgspec.json.decode(spec.input_schema.json, type=_Schema)
+    except msgspec.ValidationError:
+        schema = _Schema()
+    if schema.type != "object":
+        raise ValidationException(f"The value at {path}.type must be one of the following: object.")
 
 
 def _check_tool_results(
@@ -140,48 +181,29 @@ def _check_system(blocks: Sequence[SystemContentBlock]) -> None:
             )
 
 
-def _check_supported(
-    request: ConverseRequest | ConverseStreamRequest, messages: Sequence[Message]
-) -> None:
+def _check_paths(paths: Sequence[str]) -> None:
+    """An empty or malformed pointer is refused, as Amazon's documentation of the member says."""
+    for index, path in enumerate(paths):
+        escapes = path.replace("~0", "").replace("~1", "")
+        if not path.startswith("/") or "~" in escapes:
+            raise ValidationException(
+                f"The value at additionalModelResponseFieldPaths.{index} is not a valid JSON"
+                " Pointer. Provide a JSON Pointer and try again."
+            )
+
+
+def _check_nothing_missing(request: ConverseRequest | ConverseStreamRequest) -> None:
     """Refused, so that nothing a caller sent is silently left out."""
-    if request.tool_config is not None:
-        streaming = " in streaming mode" if isinstance(request, ConverseStreamRequest) else ""
-        raise ValidationException(f"This model doesn't support tool use{streaming}.")
-    if request.guardrail_config is not None:
-        raise ValidationException(
-            "The guardrail identifier or version provided in the request does not exist."
-        )
     if request.prompt_variables is not None:
-        raise _unsupported("promptVariables")
-    if request.output_config is not None:
-        raise _unsupported("outputConfig")
-    for message in messages:
-        _check_content(message)
-    for block in request.system or ():
-        if block.guard_content is not None:
-            raise _unsupported("guardContent", "system messages")
+        raise unsupported("promptVariables")
 
 
-def _check_content(message: Message) -> None:
-    if message.role == "system":
-        raise _unsupported("system", "messages")
-    for block in message.content:
-        for member in _members(block):
-            if member not in _UNDERSTOOD:
-                raise _unsupported(member, f"{message.role} messages")
+def _is_object(document: Raw) -> bool:
+    return bytes(document).lstrip().startswith(b"{")
 
 
-def _members(block: ContentBlock) -> Iterator[str]:
-    """By their names on the wire."""
-    for name, wire_name in zip(
-        block.__struct_fields__, block.__struct_encode_fields__, strict=True
-    ):
-        if getattr(block, name) is not None:
-            yield wire_name
-
-
-def _unsupported(member: str, where: str | None = None) -> ValidationException:
-    place = "" if where is None else f" for {where}"
+def _no_object(path: str) -> ValidationException:
     return ValidationException(
-        f"This model doesn't support the {member} field{place}. Remove {member} and try again."
+        f"The format of the value at {path} is invalid. Provide a json object for the field and"
+        " try again."
     )

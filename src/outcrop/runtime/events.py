@@ -7,7 +7,13 @@ from contextlib import AsyncExitStack
 from typing import Self
 
 from outcrop.fleet.failures import FailureKind, ServerFailureError
-from outcrop.runtime.dialects.dialect import ComplaintError, Dialect, ModelEvent
+from outcrop.runtime.dialects.dialect import (
+    Asked,
+    ComplaintError,
+    Dialect,
+    ModelEvent,
+    StopDetail,
+)
 from outcrop.runtime.failures import in_stream, of_complaint, of_silence
 from outcrop.wire.errors import AwsError
 from outcrop.wire.shapes.bedrock_runtime import (
@@ -30,17 +36,19 @@ class Events:
         held: AsyncExitStack,
         chunks: AsyncIterator[bytes],
         dialect: Dialect,
+        asked: Asked,
         *,
         served_by: str,
-        model_id: str,
         metadata: Metadata,
     ) -> None:
         self.served_by = served_by
+        self.head: None = None
+        """ConverseStream says nothing in its headers."""
         self._held = held
         self._chunks = chunks
         self._dialect = dialect
-        self._reader = dialect.reader()
-        self._model_id = model_id
+        self._reader = dialect.reader(asked)
+        self._model_id = asked.model_id
         self._metadata = metadata
         self._waiting: deque[ModelEvent] = deque()
         self._failure: AwsError | None = None
@@ -56,6 +64,13 @@ class Events:
         return self
 
     async def __anext__(self) -> ConverseStreamOutput:
+        event = await self.next_event()
+        while isinstance(event, StopDetail):
+            event = await self.next_event()
+        return event
+
+    async def next_event(self) -> ConverseStreamOutput | StopDetail:
+        """For native bodies: some tell the stop sequence, Converse does not."""
         if not self._waiting:
             await self._fill()
         if not self._waiting:
@@ -89,14 +104,18 @@ class Events:
     def _as_aws_error(self, error: ComplaintError | ServerFailureError) -> AwsError:
         _log.warning("model server failed while it answered: %s: %s", self.served_by, error)
         failure = as_aws_error(error, self._dialect, self._model_id)
-        return in_stream(failure) if self._begun or self._waiting else failure
+        amazons_own = isinstance(error, ComplaintError) and failure is error.complaint.error
+        begun = self._begun or self._waiting
+        return in_stream(failure) if begun and not amazons_own else failure
 
 
 def as_aws_error(
     error: ComplaintError | ServerFailureError, dialect: Dialect, model_id: str
 ) -> AwsError:
     if isinstance(error, ComplaintError):
-        return of_complaint(error.complaint, model_id)
-    if error.kind is FailureKind.STATUS and error.status is not None:
-        return of_complaint(dialect.complaint(error.status, error.body), model_id)
-    return of_silence(error)
+        complaint = error.complaint
+    elif error.kind is FailureKind.STATUS and error.status is not None:
+        complaint = dialect.complaint(error.status, error.body)
+    else:
+        return of_silence(error)
+    return complaint.error or of_complaint(complaint, model_id)

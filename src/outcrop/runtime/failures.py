@@ -32,6 +32,10 @@ def of_silence(failure: ServerFailureError) -> AwsError:
                 "The model is not ready to serve inference requests. Wait and try your request"
                 " again."
             )
+        case FailureKind.BUSY:
+            return ServiceUnavailableException(
+                "Too many connections, please wait before trying again."
+            )
         case FailureKind.REFUSED | FailureKind.BROKE_OFF | FailureKind.STATUS:
             return _unavailable()
 

@@ -1,39 +1,139 @@
 """One message out of its events: what Converse answers is what ConverseStream would have told."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
+
+import msgspec
+from msgspec import Raw
 
 from outcrop.wire.shapes.bedrock_runtime import (
+    Citation,
+    CitationGeneratedContent,
+    CitationsContentBlock,
+    CitationsDelta,
+    CitationSourceContent,
     ContentBlock,
+    ContentBlockDelta,
     ContentBlockDeltaEvent,
+    ContentBlockStart,
+    ContentBlockStartEvent,
     ConverseMetrics,
     ConverseOutput,
     ConverseResponse,
     ConverseStreamMetadataEvent,
     ConverseStreamOutput,
+    ConverseStreamTrace,
+    ConverseTrace,
     Message,
     MessageStopEvent,
-    StopReason,
+    ReasoningContentBlock,
+    ReasoningContentBlockDelta,
+    ReasoningTextBlock,
+    ToolUseBlock,
+    ToolUseBlockStart,
 )
 
 
+class MessageParts:
+    """Blocks by their index, in whatever order their events come."""
+
+    def __init__(self) -> None:
+        self._starts: dict[int, ContentBlockStart] = {}
+        self._deltas: dict[int, list[ContentBlockDelta]] = {}
+
+    def add(self, event: ContentBlockStartEvent | ContentBlockDeltaEvent) -> None:
+        deltas = self._deltas.setdefault(event.content_block_index, [])
+        if isinstance(event, ContentBlockStartEvent):
+            self._starts[event.content_block_index] = event.start
+        else:
+            deltas.append(event.delta)
+
+    def blocks(self) -> list[ContentBlock]:
+        blocks = sorted(self._deltas.items())
+        made = (_block(self._starts.get(index), deltas) for index, deltas in blocks)
+        return [block for block in made if block is not None]
+
+
 async def collected(events: AsyncIterator[ConverseStreamOutput]) -> ConverseResponse:
-    texts: dict[int, list[str]] = {}
-    stop_reason: StopReason = "end_turn"
+    parts = MessageParts()
+    stop = MessageStopEvent(stop_reason="end_turn")
     metadata: ConverseStreamMetadataEvent | None = None
     async for event in events:
-        if isinstance(event, ContentBlockDeltaEvent):
-            texts.setdefault(event.content_block_index, []).append(event.delta.text or "")
+        if isinstance(event, ContentBlockStartEvent | ContentBlockDeltaEvent):
+            parts.add(event)
         elif isinstance(event, MessageStopEvent):
-            stop_reason = event.stop_reason
+            stop = event
         elif isinstance(event, ConverseStreamMetadataEvent):
             metadata = event
     assert metadata is not None, "an answer that ends has its usage"
-    content = [ContentBlock(text="".join(parts)) for _, parts in sorted(texts.items())]
+    return _response(parts.blocks(), stop, metadata)
+
+
+def _response(
+    content: list[ContentBlock], stop: MessageStopEvent, metadata: ConverseStreamMetadataEvent
+) -> ConverseResponse:
+    trace = metadata.trace
     return ConverseResponse(
         output=ConverseOutput(message=Message(role="assistant", content=content)),
-        stop_reason=stop_reason,
+        stop_reason=stop.stop_reason,
         usage=metadata.usage,
         metrics=ConverseMetrics(latency_ms=metadata.metrics.latency_ms),
+        additional_model_response_fields=stop.additional_model_response_fields,
+        trace=None if trace is None else _trace(trace),
         performance_config=metadata.performance_config,
         service_tier=metadata.service_tier,
+    )
+
+
+def _trace(trace: ConverseStreamTrace) -> ConverseTrace:
+    return ConverseTrace(guardrail=trace.guardrail, prompt_router=trace.prompt_router)
+
+
+def _block(
+    start: ContentBlockStart | None, deltas: Sequence[ContentBlockDelta]
+) -> ContentBlock | None:
+    if start is not None and start.tool_use is not None:
+        fragments = [delta.tool_use.input for delta in deltas if delta.tool_use is not None]
+        return ContentBlock(tool_use=_tool_use(start.tool_use, "".join(fragments)))
+    reasoning = [delta.reasoning_content for delta in deltas if delta.reasoning_content is not None]
+    if reasoning:
+        return ContentBlock(reasoning_content=_reasoning(reasoning))
+    text = "".join(delta.text or "" for delta in deltas)
+    citations = [_citation(delta.citation) for delta in deltas if delta.citation is not None]
+    if citations:
+        cited = CitationsContentBlock(
+            content=[CitationGeneratedContent(text=text)], citations=citations
+        )
+        return ContentBlock(citations_content=cited)
+    return ContentBlock(text=text) if deltas else None
+
+
+def _tool_use(start: ToolUseBlockStart, text: str) -> ToolUseBlock:
+    """Input that is no JSON stays what the model wrote, in a string: nothing is made up."""
+    try:
+        tool_input = msgspec.json.decode(text or "{}", type=Raw)
+    except msgspec.DecodeError:
+        tool_input = Raw(msgspec.json.encode(text))
+    return ToolUseBlock(
+        tool_use_id=start.tool_use_id, name=start.name, input=tool_input, type=start.type
+    )
+
+
+def _reasoning(deltas: Sequence[ReasoningContentBlockDelta]) -> ReasoningContentBlock:
+    redacted = [delta.redacted_content for delta in deltas if delta.redacted_content is not None]
+    if redacted:
+        return ReasoningContentBlock(redacted_content=b"".join(redacted))
+    signature = "".join(delta.signature or "" for delta in deltas)
+    text = ReasoningTextBlock(
+        text="".join(delta.text or "" for delta in deltas), signature=signature or None
+    )
+    return ReasoningContentBlock(reasoning_text=text)
+
+
+def _citation(delta: CitationsDelta) -> Citation:
+    contents = [CitationSourceContent(text=part.text) for part in delta.source_content or ()]
+    return Citation(
+        title=delta.title,
+        source=delta.source,
+        source_content=contents or None,
+        location=delta.location,
     )

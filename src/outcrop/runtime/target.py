@@ -78,7 +78,16 @@ class Targets:
 
     async def resolve(self, caller: Caller, model_id: str) -> Target:
         """The target, or the exception that Amazon's runtime answers the identifier with."""
-        meant = await self._meant(caller, model_id)
+        return self._target(model_id, await self._meant(caller, model_id))
+
+    async def resolve_for_counting(self, caller: Caller, model_id: str) -> Target:
+        """CountTokens takes the ids of models that can only be invoked through a profile, too."""
+        model = self._catalogue.foundation_model(caller.region, model_id)
+        if model is None:
+            return await self.resolve(caller, model_id)
+        return self._target(model_id, _Meant(foundation_model=model, regions=(caller.region,)))
+
+    def _target(self, model_id: str, meant: _Meant) -> Target:
         candidates = tuple(self._fleet.candidates(meant.foundation_model.model_id, meant.regions))
         stand_in = None if candidates else self._fleet.stand_in(meant.foundation_model)
         return Target(

@@ -55,6 +55,11 @@ class AnsweredStream(Protocol[EventT_co]):
 
     @property
     def served_by(self) -> str: ...
+    @property
+    def head(self) -> Shape | None:
+        """What the answer says in its headers, where the operation has such members."""
+        ...
+
     def __aiter__(self) -> AsyncIterator[EventT_co]: ...
     async def aclose(self) -> None: ...
 
@@ -133,7 +138,7 @@ class App:
             caller: Caller, request: HttpRequest, labels: Mapping[str, str]
         ) -> HttpResponse:
             answered = await handler(caller, operation.decode(request, labels))
-            response = operation.encode(_Frames(operation, answered))
+            response = operation.encode(_Frames(operation, answered), answered.head)
             response.headers[SERVED_BY] = answered.served_by
             return response
 

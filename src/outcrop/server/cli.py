@@ -9,6 +9,7 @@ import shlex
 import sys
 from collections.abc import Callable, Sequence
 from contextlib import AbstractAsyncContextManager
+from functools import partial
 from pathlib import Path
 from typing import Any, NoReturn, TypeAlias
 
@@ -29,7 +30,7 @@ OVERRIDES = ("listen", "state", "workers", "allow_remote", "log_level")
 
 def main(arguments: Sequence[str] | None = None, *, assemble: Assemble | None = None) -> int:
     """`assemble` opens what answers, if not the product: the server's own tests bring theirs."""
-    options = _parser().parse_args(arguments, argparse.Namespace(assemble=assemble or _assembled))
+    options = _parser().parse_args(arguments, argparse.Namespace(assemble=assemble))
     try:
         code: int = options.run(options)
     except ConfigurationError as error:
@@ -106,7 +107,7 @@ def _add_check_config(commands: Any) -> None:
 def _add_models(commands: Any) -> None:
     models = commands.add_parser("models", help="the models that Outcrop ships")
     actions = models.add_subparsers(title="commands", required=True, metavar="COMMAND")
-    pull = actions.add_parser("pull", help="fetch the embedded model's weights ahead of time")
+    pull = actions.add_parser("pull", help="fetch the embedded models' weights ahead of time")
     _add_config(pull)
     pull.set_defaults(run=_pull_models)
 
@@ -143,13 +144,14 @@ def _serve(options: argparse.Namespace) -> int:
         write_endpoint(config.state, Endpoint(url=url, region=config.region))
         print(_banner(config, url), file=sys.stderr, flush=True)
 
-    return serve(config, assemble=options.assemble, announce=announce)
+    assemble = options.assemble or partial(_assembled, reread=partial(_config, options))
+    return serve(config, assemble=assemble, announce=announce)
 
 
-def _assembled(config: Config) -> AbstractAsyncContextManager[Any]:
+def _assembled(config: Config, reread: Callable[[], Config]) -> AbstractAsyncContextManager[Any]:
     from outcrop.server.wiring import assembled
 
-    return assembled(config, clock=utc_now)
+    return assembled(config, clock=utc_now, reread=reread)
 
 
 def _banner(config: Config, url: str) -> str:
@@ -204,7 +206,15 @@ def _doctor(options: argparse.Namespace) -> int:
 
 
 def _check_config(options: argparse.Namespace) -> int:
-    load_config(options.config, {})
+    from outcrop.fleet.config import InvalidFleetConfigError
+    from outcrop.fleet.fleet_keeper import check_servers
+    from outcrop.store.catalogue import Catalogue
+
+    config = load_config(options.config, {})
+    try:
+        check_servers(config.model_servers, Catalogue(custom_models=config.custom_models))
+    except InvalidFleetConfigError as error:
+        _fail(f"{options.config}: {error}")
     print(f"{options.config} can be used")
     return 0
 
@@ -212,13 +222,15 @@ def _check_config(options: argparse.Namespace) -> int:
 def _pull_models(options: argparse.Namespace) -> int:
     import asyncio
 
-    from outcrop.fleet.weights import SMOLLM2, WeightsUnavailableError, pull
+    from outcrop.fleet.weights import ALL, WeightsUnavailableError, pull
 
+    cache = _config(options).cache
     try:
-        asyncio.run(pull(SMOLLM2, _config(options).cache, print))
+        for weights in ALL:
+            asyncio.run(pull(weights, cache, print))
+            print(f"{weights.name} is there")
     except WeightsUnavailableError as error:
         _fail(str(error))
-    print(f"{SMOLLM2.name} is there")
     return 0
 
 

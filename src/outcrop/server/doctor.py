@@ -12,9 +12,6 @@ from importlib.metadata import version
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from msgspec import Struct
-
-from outcrop.fleet.config import InvalidFleetConfigError, ModelServerConfig, api_key
 from outcrop.fleet.embedded_folder import embedded_status
 from outcrop.fleet.weights import SMOLLM2
 from outcrop.iam.access_keys import (
@@ -25,6 +22,8 @@ from outcrop.iam.access_keys import (
 )
 from outcrop.server.config import Config, ConfigurationError, load_config
 from outcrop.server.endpoint import read_endpoint
+from outcrop.server.finding import Finding
+from outcrop.server.model_server_check import examine_model_server
 from outcrop.server.probe import ProbeFailedError, ask_inference_profiles, port_is_free
 from outcrop.store.database import Database
 from outcrop.store.errors import StoreError
@@ -34,15 +33,6 @@ from outcrop.store.sqlite import OLDEST, open_sqlite
 from outcrop.wire.timestamps import Clock
 
 CONNECT_S = 3.0
-
-
-class Finding(Struct, frozen=True):
-    what: str
-    mend: str = ""
-    """What to do about it; empty when all is well."""
-
-    def text(self) -> str:
-        return f"WRONG  {self.what}\n       {self.mend}" if self.mend else f"ok     {self.what}"
 
 
 def examine(
@@ -62,7 +52,7 @@ def examine(
     yield from _database(config)
     yield from _embedded(config)
     for server in config.model_servers:
-        yield _model_server(server)
+        yield from examine_model_server(server, os.environ)
     yield from _server(config, url, clock)
 
 
@@ -185,20 +175,6 @@ def _weights(config: Config) -> Finding:
     return Finding(
         f"weights of {SMOLLM2.name} are not here yet: first use fetches them,"
         " or `outcrop models pull` now"
-    )
-
-
-def _model_server(server: ModelServerConfig) -> Finding:
-    where = urlsplit(server.url)
-    port = where.port or (443 if where.scheme == "https" else 80)
-    try:
-        api_key(server, os.environ)
-    except InvalidFleetConfigError as error:
-        return Finding(str(error), "set it where `outcrop serve` starts")
-    free = port_is_free(where.hostname or "", port, CONNECT_S)
-    return Finding(
-        f"model server {server.name} at {server.url} " + ("does not answer" if free else "answers"),
-        "start it, or correct its url" if free else "",
     )
 
 

@@ -6,6 +6,7 @@ It stays small: everything that serves is imported in the workers only, secrets 
 import errno
 import logging
 import multiprocessing
+import os
 import signal
 import socket
 import sys
@@ -101,8 +102,15 @@ class Crew:
             return False
         numbers = self._signals.recv(64)
         if signal.SIGHUP in numbers:
-            _log.warning("SIGHUP is ignored: restart to read the configuration again")
+            self._pass_on_sighup()
         return any(number in numbers for number in _STOP)
+
+    def _pass_on_sighup(self) -> None:
+        """Each worker reads the configuration again by itself."""
+        _log.info("SIGHUP is passed on to the workers")
+        for worker in self._workers:
+            if worker.pid is not None and worker.is_alive():
+                os.kill(worker.pid, signal.SIGHUP)
 
 
 def _tell_of(lost: Sequence[BaseProcess]) -> None:

@@ -3,7 +3,7 @@
 import asyncio
 import logging
 import os
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
 
 from outcrop.control.foundation_models import FoundationModels
@@ -12,15 +12,21 @@ from outcrop.control.provisionable import ProvisionableModels
 from outcrop.control.provisioned_throughput import ProvisionedThroughput
 from outcrop.control.tags import Tags
 from outcrop.fleet.embedded import EmbeddedSettings
-from outcrop.fleet.fleet import Fleet, open_fleet
+from outcrop.fleet.fleet import Fleet
+from outcrop.fleet.fleet_keeper import FleetKeeper, open_fleet
 from outcrop.fleet.router import Router
 from outcrop.iam.access_keys import ensure_root_access_key
 from outcrop.iam.authenticator import Authenticator
 from outcrop.runtime.converse import Converse
+from outcrop.runtime.count_tokens import CountTokens
+from outcrop.runtime.embeddings import Embeddings
+from outcrop.runtime.inference import Inference
+from outcrop.runtime.invoke_model import InvokeModel
 from outcrop.runtime.target import Targets
 from outcrop.server.app import App
 from outcrop.server.config import Config
 from outcrop.server.logs import request_log
+from outcrop.server.reload import Reloader
 from outcrop.store.catalogue import Catalogue
 from outcrop.store.errors import StoreError
 from outcrop.store.store import Store, open_store
@@ -32,12 +38,15 @@ WATCH_EVERY_S = 0.5
 
 _log = logging.getLogger(__name__)
 
-_log = logging.getLogger(__name__)
-
 
 @asynccontextmanager
-async def assembled(config: Config, *, clock: Clock) -> AsyncGenerator[App]:
-    """The whole product, from configuration to an App that answers."""
+async def assembled(
+    config: Config, *, clock: Clock, reread: Callable[[], Config] | None = None
+) -> AsyncGenerator[App]:
+    """The whole product, from configuration to an App that answers.
+
+    With `reread`, the process's SIGHUP has the configuration read and followed again.
+    """
     location = config.database_url or config.sqlite_path
     embedded = EmbeddedSettings(config=config.embedded, state=config.state, cache=config.cache)
     async with (
@@ -50,20 +59,66 @@ async def assembled(config: Config, *, clock: Clock) -> AsyncGenerator[App]:
             environ=os.environ,
             tasks=tasks,
             clock=clock,
-        ) as fleet,
+        ) as keeper,
     ):
         await ensure_root_access_key(store.access_keys, config.state, clock)
         log = request_log(config.log_level)
         app = App(Authenticator(store.access_keys, clock), request_log=log, clock=clock)
-        catalogue = Catalogue(serves=fleet.serves, custom_models=config.custom_models)
-        units = await wire_control(app, store, catalogue, fleet, config=config, clock=clock)
-        wire_runtime(app, store, catalogue, fleet, clock=clock)
-        watching = tasks.create_task(watch(units))
+        product = Product(app, store, keeper, tasks=tasks, clock=clock)
+        await product.wire(config)
+        reloader = Reloader(config, reread, product.reload, tasks=tasks)
+        reloader.listen()
         try:
             yield app
         finally:
-            watching.cancel()
+            reloader.close()
+            product.close()
             log.flush()
+
+
+class Product:
+    """What answers, wired from one configuration and again from the next.
+
+    A request that has begun keeps the handlers it began with.
+    """
+
+    def __init__(
+        self,
+        app: App,
+        store: Store,
+        keeper: FleetKeeper,
+        *,
+        tasks: asyncio.TaskGroup,
+        clock: Clock,
+    ) -> None:
+        self._app = app
+        self._store = store
+        self._keeper = keeper
+        self._tasks = tasks
+        self._clock = clock
+        self._watching: asyncio.Task[None] | None = None
+
+    async def wire(self, config: Config) -> None:
+        app, store, fleet, clock = self._app, self._store, self._keeper.fleet, self._clock
+        catalogue = Catalogue(serves=fleet.serves, custom_models=config.custom_models)
+        units = await wire_control(app, store, catalogue, fleet, config=config, clock=clock)
+        wire_runtime(app, store, catalogue, fleet, clock=clock)
+        fleet.watch(catalogue.refresh)
+        self.close()
+        self._watching = self._tasks.create_task(watch(units))
+
+    async def reload(self, config: Config) -> None:
+        """Raises InvalidFleetConfigError, and then nothing has changed."""
+        await self._keeper.reload(
+            config.model_servers,
+            custom_models=config.custom_models,
+            stand_in=config.embedded.stand_in,
+        )
+        await self.wire(config)
+
+    def close(self) -> None:
+        if self._watching is not None:
+            self._watching.cancel()
 
 
 async def wire_control(
@@ -127,10 +182,20 @@ def wire_runtime(
     targets = Targets(
         catalogue, fleet, store.inference_profiles, store.provisioned_model_throughputs
     )
-    converse = Converse(targets, Router(), clock=clock)
+    router = Router()
+    inference = Inference(targets, router, clock=clock)
+    converse = Converse(inference)
+    invoke = InvokeModel(targets, inference, Embeddings(router), clock=clock)
 
     app.serve_model(bedrock_runtime.CONVERSE, converse.converse)
     app.serve_stream(bedrock_runtime.CONVERSE_STREAM, converse.converse_stream)
+
+    app.serve(bedrock_runtime.COUNT_TOKENS, CountTokens(targets, router).count_tokens)
+
+    app.serve_model(bedrock_runtime.INVOKE_MODEL, invoke.invoke_model)
+    app.serve_stream(
+        bedrock_runtime.INVOKE_MODEL_WITH_RESPONSE_STREAM, invoke.invoke_model_with_response_stream
+    )
 
 
 async def watch(units: ProvisionedThroughput) -> None:

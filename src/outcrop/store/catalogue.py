@@ -13,6 +13,7 @@ from msgspec import Meta, Struct
 from outcrop.wire.arn import Arn, partition_of
 
 EMBEDDED_MODEL_ID = "outcrop.smollm2-135m-instruct-v1:0"
+EMBEDDING_MODEL_ID = "outcrop.all-minilm-l6-v2-v1:0"
 
 CustomizationType = Literal["FINE_TUNING", "CONTINUED_PRE_TRAINING", "DISTILLATION"]
 InferenceTypeSupported = Literal["ON_DEMAND", "PROVISIONED", "INFERENCE_PROFILE"]
@@ -76,6 +77,11 @@ class FoundationModel(Struct, frozen=True, kw_only=True):
     def embeds(self) -> bool:
         return "EMBEDDING" in self.output_modalities
 
+    @property
+    def embeds_text(self) -> bool:
+        """Whether text is most of what it is for: sound and film are another matter."""
+        return self.embeds and {"TEXT"} <= set(self.input_modalities) <= {"TEXT", "IMAGE"}
+
 
 class SystemProfile(Struct, frozen=True, kw_only=True):
     """A system-defined inference profile as one source Region offers it."""
@@ -115,6 +121,10 @@ class Catalogue:
             for name in (model.custom_model_id, model.custom_model_name)
         }
         self._index = lru_cache(maxsize=_INDEXES_KEPT)(self._build_index)
+
+    def refresh(self) -> None:
+        """What is served has changed: asked again, `serves` may say something else."""
+        self._index.cache_clear()
 
     def foundation_models(self, region: str) -> Sequence[FoundationModel]:
         """What ListFoundationModels lists, ordered by id."""
@@ -208,7 +218,7 @@ class Catalogue:
         file = msgspec.json.decode(_data("foundation-models.json"), type=_ModelFile)
         # Models of the Mantle endpoint alone are unknown to bedrock and bedrock-runtime.
         rows = {row.id: row for row in file.models if row.bedrock_runtime}
-        rows[EMBEDDED_MODEL_ID] = _EMBEDDED
+        rows.update((row.id, row) for row in _EMBEDDED)
         for row in _unlisted_rows(file, self._profile_rows):
             rows.setdefault(row.id, row)
         return dict(sorted(rows.items()))
@@ -273,15 +283,28 @@ class _ProfileRow(Struct, frozen=True, kw_only=True):
 
 
 # Nobody shall take a small model for another: the name says what it is.
-_EMBEDDED = _ModelRow(
-    id=EMBEDDED_MODEL_ID,
-    name="SmolLM2 135M Instruct (135 million parameters, Apache-2.0)",
-    provider="Outcrop",
-    inference_types=("ON_DEMAND",),
-    lifecycle="ACTIVE",
-    mode="chat",
-    context_window=8192,
-    max_output_tokens=8192,
+_EMBEDDED = (
+    _ModelRow(
+        id=EMBEDDED_MODEL_ID,
+        name="SmolLM2 135M Instruct (135 million parameters, Apache-2.0)",
+        provider="Outcrop",
+        inference_types=("ON_DEMAND",),
+        lifecycle="ACTIVE",
+        mode="chat",
+        context_window=8192,
+        max_output_tokens=8192,
+    ),
+    _ModelRow(
+        id=EMBEDDING_MODEL_ID,
+        name="all-MiniLM-L6-v2 (22 million parameters, 384 dimensions, Apache-2.0)",
+        provider="Outcrop",
+        output_modalities=("EMBEDDING",),
+        streaming=False,
+        inference_types=("ON_DEMAND",),
+        lifecycle="ACTIVE",
+        mode="embedding",
+        context_window=512,
+    ),
 )
 
 

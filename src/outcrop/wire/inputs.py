@@ -3,6 +3,7 @@
 The reading is msgspec's, strict and in C. Only when it refuses does `violations` look for words.
 """
 
+from base64 import b64encode
 from collections.abc import Callable, Mapping
 from functools import cached_property
 from typing import Any, Generic, TypeVar, cast
@@ -43,6 +44,7 @@ class InputReader(Generic[InputT]):
     """Reads the input of one operation. Made at start; its decoders wait for the first request.
 
     `labels`, `query` and `headers` say what travels there: the name there → the member's name.
+    `payload` is the member that the whole body is, as it came.
     """
 
     def __init__(
@@ -52,12 +54,14 @@ class InputReader(Generic[InputT]):
         labels: Mapping[str, str] | None,
         query: Mapping[str, str] | None,
         headers: Mapping[str, str] | None,
+        payload: str | None = None,
         hide_body: bool,
     ) -> None:
         self._input_type = input_type
         self._query = query or _NOTHING
         self._headers = headers or _NOTHING
         self._bound: Mapping[str, str] = {**(labels or _NOTHING), **self._query, **self._headers}
+        self._payload = payload
         self._hide_body = hide_body
 
     def read(self, request: HttpRequest, labels: Mapping[str, str]) -> InputT:
@@ -101,6 +105,8 @@ class InputReader(Generic[InputT]):
 
     @cached_property
     def _decode(self) -> Decode[InputT]:
+        if self._payload is not None:
+            return _decode_around(self._input_type, self._payload)
         return _decode_of(self._input_type, self._bound)
 
     @cached_property
@@ -113,7 +119,9 @@ class InputReader(Generic[InputT]):
 
     def _refusal(self, bound: Values, body: bytes) -> AwsError:
         members: dict[str, Any] = {}
-        if len(self._bound) < len(structs.fields(self._input_type)):
+        if self._payload is not None:
+            members[self._payload] = b64encode(body).decode()
+        elif len(self._bound) < len(structs.fields(self._input_type)):
             try:
                 members = _object(body)
             except (DecodeError, UnicodeDecodeError, RecursionError):
@@ -133,6 +141,13 @@ def _decoded(text: str) -> str:
 
 def _parser_of(annotation: Any) -> scalars.Parser:
     return _PARSERS.get(type(nodes.plain(inspect.type_info(annotation))), str)
+
+
+def _decode_around(input_type: type[InputT], payload: str) -> Decode[InputT]:
+    def decode(values: Values, body: bytes) -> InputT:
+        return convert({**values, payload: body} if body else values, input_type)
+
+    return decode
 
 
 def _decode_of(input_type: type[InputT], bound: Mapping[str, str]) -> Decode[InputT]:

@@ -1,6 +1,9 @@
 """What every generated wire type is: a frozen record that spells its members in camelCase."""
 
-from msgspec import Struct
+from msgspec import Raw, Struct
+
+ABSENT = Raw()
+"""A document that is not there. Always this one: msgspec leaves out what is the very default."""
 
 
 class Shape(Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=True):

@@ -32,7 +32,7 @@ def _check(info: inspect.Type) -> Check | None:  # noqa: PLR0911 - one return fo
         case inspect.DictType(value_type=item):
             return _check_items(_check(item), dict[Any, Any].values)
         case inspect.RawType():
-            return _is_document
+            return is_document
         case _:
             return None
 
@@ -77,7 +77,7 @@ def _settle_document(value: Any, name: str, *, required: bool) -> bool:
     """Sound, or absent and allowed to be: then absent in one way only."""
     document: Raw = getattr(value, name)
     if not _is_absent(document):
-        return _is_document(document)
+        return is_document(document)
     structs.force_setattr(value, name, Raw())
     return not required
 
@@ -89,7 +89,7 @@ def _is_absent(value: object) -> bool:
     return value is None
 
 
-def _is_document(raw: Raw) -> bool:
+def is_document(raw: Raw) -> bool:
     try:
         document = json.decode(raw)
     except (DecodeError, RecursionError):

@@ -3,28 +3,93 @@
 from collections.abc import Iterator
 from typing import Protocol
 
-from msgspec import Struct
+from msgspec import Raw, Struct
 
+from outcrop.wire.errors import AwsError
 from outcrop.wire.shapes.bedrock_runtime import (
     ContentBlockDeltaEvent,
     ContentBlockStartEvent,
     ContentBlockStopEvent,
     ConverseRequest,
+    ConverseStreamMetadataEvent,
     ConverseStreamRequest,
+    InferenceConfiguration,
     MessageStartEvent,
     MessageStopEvent,
     TokenUsage,
 )
+
+
+class Prompt(Struct, frozen=True, kw_only=True):
+    """A prompt as the model shall read it, with the template already in it."""
+
+    model_id: str
+    prompt: str
+    inference_config: InferenceConfiguration | None = None
+    additional_model_request_fields: Raw = Raw()
+
+
+Asked = ConverseRequest | ConverseStreamRequest | Prompt
+"""What a model is asked, whatever the operation was called."""
+
+
+class StopDetail(Struct, frozen=True):
+    """Which stop sequence the model met: right before the end of the message, where it is known."""
+
+    stop_sequence: str | None = None
+
 
 ModelEvent = (
     MessageStartEvent
     | ContentBlockStartEvent
     | ContentBlockDeltaEvent
     | ContentBlockStopEvent
+    | StopDetail
     | MessageStopEvent
     | TokenUsage
+    | ConverseStreamMetadataEvent
 )
-"""Converse's events in their order; usage comes last and becomes `metadata` with the time taken."""
+"""Converse's events in their order; usage comes last and becomes `metadata` with the time taken.
+
+A server that speaks Converse itself sends `metadata` whole, and no usage besides.
+"""
+
+
+class Capabilities(Protocol):
+    """What a model server can do."""
+
+    @property
+    def tools(self) -> bool: ...
+
+    @property
+    def images(self) -> bool: ...
+
+    @property
+    def documents(self) -> bool:
+        """It reads files by itself: without it, a document's text is sent."""
+        ...
+
+    @property
+    def json_schema(self) -> bool: ...
+
+    @property
+    def reasoning(self) -> bool:
+        """It takes back the reasoning of earlier turns."""
+        ...
+
+    @property
+    def completions(self) -> bool:
+        """It continues a raw prompt."""
+        ...
+
+
+class Call(Struct, frozen=True):
+    """What is asked of a model server: always a POST, always answered as a stream."""
+
+    path: str
+    """Below the server's URL."""
+    body: bytes
+    headers: dict[str, str] = {}
 
 
 class Complaint(Struct, frozen=True):
@@ -33,6 +98,8 @@ class Complaint(Struct, frozen=True):
     status: int
     message: str
     input_too_long: bool = False
+    error: AwsError | None = None
+    """From a server whose errors are Amazon's: for the caller as it is."""
 
 
 class ComplaintError(Exception):
@@ -56,15 +123,12 @@ class Reader(Protocol):
 
 
 class Dialect(Protocol):
-    @property
-    def path(self) -> str:
-        """Below the server's URL."""
-        ...
-
-    def body(self, request: ConverseRequest | ConverseStreamRequest, served_as: str) -> bytes:
+    def call(self, asked: Asked, served_as: str, capabilities: Capabilities) -> Call:
         """Asks for a stream, always: only so can an answer be given up half way."""
         ...
 
-    def reader(self) -> Reader: ...
+    def reader(self, asked: Asked) -> Reader:
+        """For the answer to `asked`."""
+        ...
 
     def complaint(self, status: int, body: bytes) -> Complaint: ...

@@ -3,10 +3,10 @@
 
 from typing import Annotated, Literal
 
-from msgspec import Meta, Raw
+from msgspec import Meta, Raw, field
 
 from outcrop.wire.operation import Operation, StreamOperation
-from outcrop.wire.shape import Shape, UnionShape
+from outcrop.wire.shape import ABSENT, Shape, UnionShape
 
 ConversationalModelId = Annotated[
     str,
@@ -161,7 +161,7 @@ class SearchResultBlock(Shape, frozen=True, kw_only=True):
 
 
 class ToolResultContentBlock(UnionShape, frozen=True, kw_only=True):
-    json: Raw = Raw()
+    json: Raw = ABSENT
     text: str | None = None
     image: ImageBlock | None = None
     document: DocumentBlock | None = None
@@ -382,7 +382,7 @@ class InferenceConfiguration(Shape, frozen=True, kw_only=True):
 
 
 class ToolInputSchema(UnionShape, frozen=True, kw_only=True):
-    json: Raw = Raw()
+    json: Raw = ABSENT
 
 
 class ToolSpecification(Shape, frozen=True, kw_only=True):
@@ -520,7 +520,7 @@ class ConverseRequest(Shape, frozen=True, kw_only=True):
     inference_config: InferenceConfiguration | None = None
     tool_config: ToolConfiguration | None = None
     guardrail_config: GuardrailConfiguration | None = None
-    additional_model_request_fields: Raw = Raw()
+    additional_model_request_fields: Raw = ABSENT
     prompt_variables: PromptVariableMap | None = None
     additional_model_response_field_paths: (
         ConverseRequestAdditionalModelResponseFieldPathsList | None
@@ -873,7 +873,7 @@ class ConverseResponse(Shape, frozen=True, kw_only=True):
     stop_reason: StopReason
     usage: TokenUsage
     metrics: ConverseMetrics
-    additional_model_response_fields: Raw = Raw()
+    additional_model_response_fields: Raw = ABSENT
     trace: ConverseTrace | None = None
     performance_config: PerformanceConfiguration | None = None
     service_tier: ServiceTier | None = None
@@ -906,7 +906,7 @@ class ConverseStreamRequest(Shape, frozen=True, kw_only=True):
     inference_config: InferenceConfiguration | None = None
     tool_config: ToolConfiguration | None = None
     guardrail_config: GuardrailStreamConfiguration | None = None
-    additional_model_request_fields: Raw = Raw()
+    additional_model_request_fields: Raw = ABSENT
     prompt_variables: PromptVariableMap | None = None
     additional_model_response_field_paths: (
         ConverseStreamRequestAdditionalModelResponseFieldPathsList | None
@@ -954,7 +954,7 @@ class ToolUseBlockDelta(Shape, frozen=True, kw_only=True):
 
 class ToolResultBlockDelta(UnionShape, frozen=True, kw_only=True):
     text: str | None = None
-    json: Raw = Raw()
+    json: Raw = ABSENT
 
 
 class ReasoningContentBlockDelta(UnionShape, frozen=True, kw_only=True):
@@ -999,7 +999,7 @@ class ContentBlockStopEvent(Shape, frozen=True, kw_only=True):
 
 class MessageStopEvent(Shape, frozen=True, kw_only=True):
     stop_reason: StopReason
-    additional_model_response_fields: Raw = Raw()
+    additional_model_response_fields: Raw = ABSENT
 
 
 class ConverseStreamMetrics(Shape, frozen=True, kw_only=True):
@@ -1027,6 +1027,127 @@ ConverseStreamOutput = (
     | MessageStopEvent
     | ConverseStreamMetadataEvent
 )
+
+Body = Annotated[Blob, Meta(min_length=0, max_length=25000000, extra={"sensitive": True})]
+
+InvokeModelIdentifier = Annotated[
+    str,
+    Meta(
+        min_length=1,
+        max_length=2048,
+        pattern=r"\A(?a:(arn:aws(-[^:]+)?:bedrock:[a-z0-9-]{1,20}:(([0-9]{12}:custom-model/[a-z0-9-]{1,63}[.]{1}[a-z0-9-]{1,63}/[a-z0-9]{12})|(:foundation-model/[a-z0-9-]{1,63}[.]{1}[a-z0-9-]{1,63}([.:]?[a-z0-9-]{1,63}))|([0-9]{12}:imported-model/[a-z0-9]{12})|([0-9]{12}:provisioned-model/[a-z0-9]{12})|([0-9]{12}:custom-model-deployment/[a-z0-9]{12})|([0-9]{12}:(inference-profile|application-inference-profile)/[a-zA-Z0-9-:.]+)))|([a-z0-9-]{1,63}[.]{1}[a-z0-9-]{1,63}([.:]?[a-z0-9-]{1,63}))|(([0-9a-zA-Z][_-]?)+)|([a-zA-Z0-9-:.]+)$|(^(arn:aws(-[^:]+)?:bedrock:[a-z0-9-]{1,20}:[0-9]{12}:prompt/[0-9a-zA-Z]{10}(?::[0-9]{1,5})?))$|(^arn:aws:sagemaker:[a-z0-9-]+:[0-9]{12}:endpoint/[a-zA-Z0-9-]+$)|(^arn:aws(-[^:]+)?:bedrock:([0-9a-z-]{1,20}):([0-9]{12}):(default-)?prompt-router/[a-zA-Z0-9-:.]+$))\Z",
+    ),
+]
+
+Trace = Literal["ENABLED", "DISABLED", "ENABLED_FULL"]
+
+RequestMetadataJson = Annotated[str, Meta(min_length=0, max_length=8500, extra={"sensitive": True})]
+
+
+class InvokeModelRequest(Shape, frozen=True, kw_only=True):
+    body: Body | None = None
+    content_type: str | None = field(default=None, name="Content-Type")
+    accept: str | None = field(default=None, name="Accept")
+    model_id: InvokeModelIdentifier
+    trace: Trace | None = field(default=None, name="X-Amzn-Bedrock-Trace")
+    guardrail_identifier: GuardrailIdentifier | None = field(
+        default=None, name="X-Amzn-Bedrock-GuardrailIdentifier"
+    )
+    guardrail_version: GuardrailVersion | None = field(
+        default=None, name="X-Amzn-Bedrock-GuardrailVersion"
+    )
+    performance_config_latency: PerformanceConfigLatency | None = field(
+        default=None, name="X-Amzn-Bedrock-PerformanceConfig-Latency"
+    )
+    service_tier: str | None = field(default=None, name="X-Amzn-Bedrock-Service-Tier")
+    request_metadata: RequestMetadataJson | None = field(
+        default=None, name="X-Amzn-Bedrock-Request-Metadata"
+    )
+
+
+class InvokeModelResponse(Shape, frozen=True, kw_only=True):
+    body: Body
+    content_type: str = field(name="Content-Type")
+    performance_config_latency: PerformanceConfigLatency | None = field(
+        default=None, name="X-Amzn-Bedrock-PerformanceConfig-Latency"
+    )
+    service_tier: str | None = field(default=None, name="X-Amzn-Bedrock-Service-Tier")
+    invocation_latency: int | None = field(default=None, name="x-amzn-bedrock-invocation-latency")
+    input_token_count: int | None = field(default=None, name="x-amzn-bedrock-input-token-count")
+    output_token_count: int | None = field(default=None, name="x-amzn-bedrock-output-token-count")
+    cache_read_input_token_count: int | None = field(
+        default=None, name="x-amzn-bedrock-cache-read-input-token-count"
+    )
+    cache_write_input_token_count: int | None = field(
+        default=None, name="x-amzn-bedrock-cache-write-input-token-count"
+    )
+
+
+class InvokeModelWithResponseStreamRequest(Shape, frozen=True, kw_only=True):
+    body: Body | None = None
+    content_type: str | None = field(default=None, name="Content-Type")
+    accept: str | None = field(default=None, name="X-Amzn-Bedrock-Accept")
+    model_id: InvokeModelIdentifier
+    trace: Trace | None = field(default=None, name="X-Amzn-Bedrock-Trace")
+    guardrail_identifier: GuardrailIdentifier | None = field(
+        default=None, name="X-Amzn-Bedrock-GuardrailIdentifier"
+    )
+    guardrail_version: GuardrailVersion | None = field(
+        default=None, name="X-Amzn-Bedrock-GuardrailVersion"
+    )
+    performance_config_latency: PerformanceConfigLatency | None = field(
+        default=None, name="X-Amzn-Bedrock-PerformanceConfig-Latency"
+    )
+    service_tier: str | None = field(default=None, name="X-Amzn-Bedrock-Service-Tier")
+    request_metadata: RequestMetadataJson | None = field(
+        default=None, name="X-Amzn-Bedrock-Request-Metadata"
+    )
+
+
+class PayloadPart(Shape, frozen=True, kw_only=True):
+    bytes: Blob | None = None
+
+
+ResponseStream = PayloadPart
+
+
+class InvokeModelWithResponseStreamResponse(Shape, frozen=True, kw_only=True):
+    content_type: str = field(name="X-Amzn-Bedrock-Content-Type")
+    performance_config_latency: PerformanceConfigLatency | None = field(
+        default=None, name="X-Amzn-Bedrock-PerformanceConfig-Latency"
+    )
+    service_tier: str | None = field(default=None, name="X-Amzn-Bedrock-Service-Tier")
+
+
+FoundationModelVersionIdentifier = Annotated[
+    str, Meta(min_length=1, max_length=256, pattern=r"\A(?a:[a-zA-Z_\.\-/0-9:]+)\Z")
+]
+
+
+class InvokeModelTokensRequest(Shape, frozen=True, kw_only=True):
+    body: Body
+
+
+class ConverseTokensRequest(Shape, frozen=True, kw_only=True):
+    messages: list[Message] | None = None
+    system: list[SystemContentBlock] | None = None
+    tool_config: ToolConfiguration | None = None
+    additional_model_request_fields: Raw = ABSENT
+
+
+class CountTokensInput(UnionShape, frozen=True, kw_only=True):
+    invoke_model: InvokeModelTokensRequest | None = None
+    converse: ConverseTokensRequest | None = None
+
+
+class CountTokensRequest(Shape, frozen=True, kw_only=True):
+    model_id: FoundationModelVersionIdentifier
+    input: CountTokensInput
+
+
+class CountTokensResponse(Shape, frozen=True, kw_only=True):
+    input_tokens: int
+
 
 CONVERSE: Operation[ConverseRequest, ConverseResponse] = Operation(
     "Converse",
@@ -1063,6 +1184,89 @@ CONVERSE_STREAM: StreamOperation[ConverseStreamRequest, ConverseStreamOutput] = 
             "ServiceUnavailableException",
         ]
     ),
+)
+
+INVOKE_MODEL: Operation[InvokeModelRequest, InvokeModelResponse] = Operation(
+    "InvokeModel",
+    service="bedrock-runtime",
+    method="POST",
+    uri="/model/{modelId}/invoke",
+    input_type=InvokeModelRequest,
+    headers={
+        "Content-Type": "contentType",
+        "Accept": "accept",
+        "X-Amzn-Bedrock-Trace": "trace",
+        "X-Amzn-Bedrock-GuardrailIdentifier": "guardrailIdentifier",
+        "X-Amzn-Bedrock-GuardrailVersion": "guardrailVersion",
+        "X-Amzn-Bedrock-PerformanceConfig-Latency": "performanceConfigLatency",
+        "X-Amzn-Bedrock-Service-Tier": "serviceTier",
+        "X-Amzn-Bedrock-Request-Metadata": "requestMetadata",
+    },
+    labels={"modelId": "modelId"},
+    payload="body",
+    output_type=InvokeModelResponse,
+    status=200,
+    output_payload="body",
+    output_headers=(
+        "Content-Type",
+        "X-Amzn-Bedrock-PerformanceConfig-Latency",
+        "X-Amzn-Bedrock-Service-Tier",
+        "x-amzn-bedrock-invocation-latency",
+        "x-amzn-bedrock-input-token-count",
+        "x-amzn-bedrock-output-token-count",
+        "x-amzn-bedrock-cache-read-input-token-count",
+        "x-amzn-bedrock-cache-write-input-token-count",
+    ),
+)
+
+INVOKE_MODEL_WITH_RESPONSE_STREAM: StreamOperation[
+    InvokeModelWithResponseStreamRequest, ResponseStream
+] = StreamOperation(
+    "InvokeModelWithResponseStream",
+    service="bedrock-runtime",
+    method="POST",
+    uri="/model/{modelId}/invoke-with-response-stream",
+    input_type=InvokeModelWithResponseStreamRequest,
+    headers={
+        "Content-Type": "contentType",
+        "X-Amzn-Bedrock-Accept": "accept",
+        "X-Amzn-Bedrock-Trace": "trace",
+        "X-Amzn-Bedrock-GuardrailIdentifier": "guardrailIdentifier",
+        "X-Amzn-Bedrock-GuardrailVersion": "guardrailVersion",
+        "X-Amzn-Bedrock-PerformanceConfig-Latency": "performanceConfigLatency",
+        "X-Amzn-Bedrock-Service-Tier": "serviceTier",
+        "X-Amzn-Bedrock-Request-Metadata": "requestMetadata",
+    },
+    labels={"modelId": "modelId"},
+    payload="body",
+    events={PayloadPart: "chunk"},
+    errors=frozenset(
+        [
+            "InternalServerException",
+            "ModelStreamErrorException",
+            "ValidationException",
+            "ThrottlingException",
+            "ModelTimeoutException",
+            "ServiceUnavailableException",
+        ]
+    ),
+    head_type=InvokeModelWithResponseStreamResponse,
+    output_headers=(
+        "X-Amzn-Bedrock-Content-Type",
+        "X-Amzn-Bedrock-PerformanceConfig-Latency",
+        "X-Amzn-Bedrock-Service-Tier",
+    ),
+)
+
+COUNT_TOKENS: Operation[CountTokensRequest, CountTokensResponse] = Operation(
+    "CountTokens",
+    service="bedrock-runtime",
+    method="POST",
+    uri="/model/{modelId}/count-tokens",
+    input_type=CountTokensRequest,
+    labels={"modelId": "modelId"},
+    output_type=CountTokensResponse,
+    status=200,
 )
 
 OPERATIONS: tuple[tuple[str, str, str], ...] = (

@@ -1,0 +1,111 @@
+"""CountTokens: how many tokens an input is to the model that would read it."""
+
+import logging
+from collections.abc import Mapping
+
+from outcrop.fleet.failures import FailureKind, ServerFailureError
+from outcrop.fleet.model_server import Call
+from outcrop.fleet.router import Candidate, Router
+from outcrop.iam.caller import Caller
+from outcrop.runtime.conversation import check
+from outcrop.runtime.dialects.anthropic_messages import AnthropicMessages
+from outcrop.runtime.dialects.bedrock_converse import BedrockConverse
+from outcrop.runtime.dialects.dialect import Asked
+from outcrop.runtime.dialects.token_counts import (
+    EmbeddedCounter,
+    OpenAiCounter,
+    OwnCounter,
+    TokenCounter,
+    Way,
+)
+from outcrop.runtime.documents import formats_read, with_texts
+from outcrop.runtime.families.table import family_of
+from outcrop.runtime.inference import DIALECTS
+from outcrop.runtime.suited import suited
+from outcrop.runtime.target import Target, Targets
+from outcrop.wire.errors import ServiceUnavailableException, ValidationException
+from outcrop.wire.shapes.bedrock_runtime import (
+    ConverseRequest,
+    ConverseTokensRequest,
+    CountTokensRequest,
+    CountTokensResponse,
+)
+
+_log = logging.getLogger(__name__)
+
+COUNTERS: Mapping[str, TokenCounter] = {
+    "anthropic": OwnCounter(AnthropicMessages(), member="input_tokens"),
+    "bedrock": OwnCounter(BedrockConverse(), member="inputTokens"),
+    "embedded": EmbeddedCounter(DIALECTS["embedded"]),
+    "openai": OpenAiCounter(),
+}
+
+
+class CountTokens:
+    def __init__(self, targets: Targets, router: Router) -> None:
+        self._targets = targets
+        self._router = router
+
+    async def count_tokens(
+        self, caller: Caller, request: CountTokensRequest
+    ) -> CountTokensResponse:
+        """A count of the model's own tokenizer or a refusal, never an estimate."""
+        target = await self._targets.resolve_for_counting(caller, request.model_id)
+        asked = _asked(request, target)
+        for candidate in suited(asked, target.candidates) if target.candidates else ():
+            count = await self._counted_by(candidate, asked)
+            if count is not None:
+                return CountTokensResponse(input_tokens=count)
+        if not target.candidates:
+            raise target.served_by_nobody
+        # The text is Amazon's for every model but some of Anthropic's.
+        raise ValidationException("The provided model doesn't support counting tokens.")
+
+    async def _counted_by(self, candidate: Candidate, asked: Asked) -> int | None:
+        counter = COUNTERS.get(candidate.dialect)
+        if counter is None:
+            return None
+        readable = await with_texts(asked, but_for=formats_read(candidate))
+        for way in counter.ways(readable, candidate.served_as, candidate.capabilities):
+            count = await self._counted(candidate, way)
+            if count is not None:
+                return count
+        return None
+
+    async def _counted(self, candidate: Candidate, way: Way) -> int | None:
+        def call_for(_: Candidate) -> Call:
+            return Call(way.call.path, way.call.body, way.call.headers)
+
+        try:
+            answered = await self._router.ask([candidate], call_for)
+        except ServerFailureError as failure:
+            _log.info("no count of tokens: %s", failure)
+            # Any status: servers refuse what they do not know in many ways.
+            if failure.kind is FailureKind.STATUS:
+                return None
+            raise ServiceUnavailableException(
+                "Bedrock is unable to process your request."
+            ) from failure
+        return way.counted(answered.body)
+
+
+def _asked(request: CountTokensRequest, target: Target) -> Asked:
+    if request.input.converse is not None:
+        conversation = _conversation(request.model_id, request.input.converse)
+        check(conversation)
+        return conversation
+    assert request.input.invoke_model is not None, "a union has one member"
+    family = family_of(target.foundation_model.model_id)
+    if family is None:
+        raise ValidationException("The provided model doesn't support counting tokens.")
+    return family.asked(request.input.invoke_model.body, request.model_id, streaming=False)
+
+
+def _conversation(model_id: str, counted: ConverseTokensRequest) -> ConverseRequest:
+    return ConverseRequest(
+        model_id=model_id,
+        messages=counted.messages,
+        system=counted.system,
+        tool_config=counted.tool_config,
+        additional_model_request_fields=counted.additional_model_request_fields,
+    )

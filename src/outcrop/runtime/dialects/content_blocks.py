@@ -1,0 +1,192 @@
+"""Fragments of an answer to Converse's blocks: one open at a time, whatever order they come in."""
+
+import re
+from collections import deque
+from collections.abc import Iterator
+from typing import TypeVar
+
+import msgspec
+
+from outcrop.wire.shapes.bedrock_runtime import (
+    ContentBlockDelta,
+    ContentBlockDeltaEvent,
+    ContentBlockStart,
+    ContentBlockStartEvent,
+    ContentBlockStopEvent,
+    ReasoningContentBlockDelta,
+    ToolUseBlockDelta,
+    ToolUseBlockStart,
+)
+
+BlockEvent = ContentBlockStartEvent | ContentBlockDeltaEvent | ContentBlockStopEvent
+
+_TOOL_USE_ID = re.compile(r"[a-zA-Z0-9_.:-]{1,64}")
+_NOT_IN_AN_ID = re.compile(r"[^a-zA-Z0-9_.:-]+")
+
+
+class ContentBlocks:
+    """Clients put blocks together by their order: a block ends before the next one begins.
+
+    Only the first block that is not at its end goes out as it comes; what belongs to later ones
+    waits. A tool's input is at its end when it is a whole JSON value.
+    """
+
+    def __init__(self) -> None:
+        self.answer_id = ""
+        """Goes into the ids of tool uses that the server gives none."""
+        self._open: deque[_Block] = deque()
+        self._index = 0
+        self._tools: dict[int, _ToolUse] = {}
+        self.used_tools = False
+        self.malformed_tool_use = False
+        """Whether the input of a tool that has ended is no JSON object."""
+
+    def text(self, text: str) -> Iterator[BlockEvent]:
+        block = self._open[-1] if self._open else None
+        if not isinstance(block, _Text):
+            block = self._add(_Text())
+        yield from self._more(block, ContentBlockDelta(text=text))
+
+    def reasoning(self, delta: ReasoningContentBlockDelta) -> Iterator[BlockEvent]:
+        block = self._open[-1] if self._open else None
+        if not isinstance(block, _Reasoning):
+            block = self._add(_Reasoning())
+        yield from self._more(block, ContentBlockDelta(reasoning_content=delta))
+
+    def tool_use(
+        self, position: int, *, tool_use_id: str, name: str, fragment: str
+    ) -> Iterator[BlockEvent]:
+        """`position` tells calls apart; id and name come with the first fragment of each."""
+        block = self._tools.get(position)
+        # Some servers give every call the same position: a new id with a name is a new call.
+        if block is None or (name and tool_use_id not in {"", block.given_id}):
+            self.used_tools = True
+            block = self._tools[position] = self._add(
+                _ToolUse(tool_use_id, self.own_tool_use_id(self._index + len(self._open)))
+            )
+        block.name = block.name or name
+        if fragment:
+            block.fragments.append(fragment)
+            delta = ContentBlockDelta(tool_use=ToolUseBlockDelta(input=fragment))
+            yield from self._more(block, delta)
+        else:
+            yield from self._advance()
+
+    def end(self) -> Iterator[BlockEvent]:
+        """The answer is over: whatever waits goes out."""
+        alone = self._index == 0 and len(self._open) == 1
+        while self._open:
+            yield from self._told(self._open[0], whatever=alone)
+            yield from self._close()
+
+    def own_tool_use_id(self, number: int) -> str:
+        return f"tooluse_{_NOT_IN_AN_ID.sub('_', self.answer_id)[-40:]}_{number}"
+
+    def _add(self, block: "_BlockT") -> "_BlockT":
+        self._open.append(block)
+        return block
+
+    def _more(self, block: "_Block", delta: ContentBlockDelta) -> Iterator[BlockEvent]:
+        block.waiting.append(delta)
+        if len(self._open) == 1:
+            yield from self._told(block)
+        else:
+            yield from self._advance()
+
+    def _advance(self) -> Iterator[BlockEvent]:
+        while len(self._open) > 1 and self._open[0].ended:
+            yield from self._told(self._open[0])
+            yield from self._close()
+        if self._open:
+            yield from self._told(self._open[0])
+
+    def _told(self, block: "_Block", *, whatever: bool = False) -> Iterator[BlockEvent]:
+        """What waits in the first block, unless it is too early to tell."""
+        if not (block.ready or (whatever and isinstance(block, _Text))):
+            return
+        if isinstance(block, _ToolUse) and not block.told:
+            start = ToolUseBlockStart(tool_use_id=block.tool_use_id, name=block.name)
+            yield ContentBlockStartEvent(
+                start=ContentBlockStart(tool_use=start), content_block_index=self._index
+            )
+        block.told = True
+        for delta in block.waiting:
+            yield ContentBlockDeltaEvent(delta=delta, content_block_index=self._index)
+        block.waiting.clear()
+
+    def _close(self) -> Iterator[BlockEvent]:
+        block = self._open.popleft()
+        if isinstance(block, _ToolUse):
+            yield from self._close_tool(block)
+        if block.told:
+            yield ContentBlockStopEvent(content_block_index=self._index)
+            self._index += 1
+
+    def _close_tool(self, block: "_ToolUse") -> Iterator[BlockEvent]:
+        text = "".join(block.fragments)
+        if block.told and not text.strip():
+            # A tool without parameters: clients decode what they were sent.
+            text = "{}"
+            delta = ContentBlockDelta(tool_use=ToolUseBlockDelta(input=text))
+            yield ContentBlockDeltaEvent(delta=delta, content_block_index=self._index)
+        self.malformed_tool_use |= not (block.told and is_json_object(text))
+
+
+def is_json_object(text: str) -> bool:
+    return text.lstrip().startswith("{") and _is_json(text)
+
+
+class _Text:
+    def __init__(self) -> None:
+        self.waiting: list[ContentBlockDelta] = []
+        self.told = False
+
+    @property
+    def ready(self) -> bool:
+        """White space alone is no text to Converse, which would refuse it in the next request."""
+        return self.told or any(delta.text and not delta.text.isspace() for delta in self.waiting)
+
+    @property
+    def ended(self) -> bool:
+        return True
+
+
+class _Reasoning:
+    ready = True
+    ended = True
+
+    def __init__(self) -> None:
+        self.waiting: list[ContentBlockDelta] = []
+        self.told = False
+
+
+class _ToolUse:
+    def __init__(self, given_id: str, own_id: str) -> None:
+        self.given_id = given_id
+        # The server's where Converse allows it: some give none, some use other characters.
+        self.tool_use_id = given_id if _TOOL_USE_ID.fullmatch(given_id) else own_id
+        self.name = ""
+        self.fragments: list[str] = []
+        self.waiting: list[ContentBlockDelta] = []
+        self.told = False
+
+    @property
+    def ready(self) -> bool:
+        return bool(self.name)
+
+    @property
+    def ended(self) -> bool:
+        closing = bool(self.fragments) and self.fragments[-1].rstrip().endswith("}")
+        return closing and _is_json("".join(self.fragments))
+
+
+_Block = _Text | _Reasoning | _ToolUse
+_BlockT = TypeVar("_BlockT", _Text, _Reasoning, _ToolUse)
+
+
+def _is_json(text: str) -> bool:
+    try:
+        msgspec.json.decode(text)
+    except msgspec.DecodeError:
+        return False
+    return True

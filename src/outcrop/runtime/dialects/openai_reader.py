@@ -1,0 +1,286 @@
+"""Answers of OpenAI's chat completions, and of its completions, to Converse's events."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, Final
+
+import msgspec
+from msgspec import UNSET, Raw, Struct, UnsetType, field
+
+from outcrop.runtime.dialects.additional_fields import picked
+from outcrop.runtime.dialects.content_blocks import ContentBlocks
+from outcrop.runtime.dialects.dialect import Complaint, ComplaintError, ModelEvent, StopDetail
+from outcrop.runtime.dialects.openai_complaint import complaint
+from outcrop.runtime.dialects.sse import EndlessLineError, EventReader
+from outcrop.wire.shape import ABSENT
+from outcrop.wire.shapes.bedrock_runtime import (
+    MessageStartEvent,
+    MessageStopEvent,
+    ReasoningContentBlockDelta,
+    StopReason,
+    TokenUsage,
+)
+
+STOP_REASONS: Mapping[str, StopReason] = {
+    "stop": "end_turn",
+    "length": "max_tokens",
+    "content_filter": "content_filtered",
+    "tool_calls": "tool_use",
+    "function_call": "tool_use",
+}
+
+# The engine gave up: vLLM and SGLang say so in the place of a reason.
+_GAVE_UP: Final = {"abort", "error"}
+
+
+class Function(Struct, frozen=True):
+    name: str | None = None
+    arguments: str | None = None
+
+
+class ToolCall(Struct, frozen=True):
+    index: int | None = None
+    id: str | None = None
+    function: Function = Function()
+
+
+class ThinkingBlock(Struct, frozen=True):
+    """LiteLLM's: Anthropic's thinking, of which the text comes as reasoning_content too."""
+
+    signature: str | None = None
+
+
+class Delta(Struct, frozen=True):
+    content: str | None = None
+    refusal: str | None = None
+    reasoning_content: str | None = None
+    """SGLang, llama.cpp, DeepSeek, gateways."""
+    reasoning: str | None = None
+    """vLLM, Ollama, OpenRouter."""
+    thinking_blocks: tuple[ThinkingBlock, ...] | None = None
+    tool_calls: tuple[ToolCall, ...] | None = None
+
+
+class Choice(Struct, frozen=True):
+    delta: Delta | None = None
+    text: str | None = None
+    """Of a completion, which has no delta."""
+    finish_reason: str | None = None
+    stop_reason: str | int | None = None
+    """vLLM: the stop string it met."""
+    matched_stop: str | int | None = None
+    """SGLang: likewise."""
+
+
+class PromptTokensDetails(Struct, frozen=True):
+    cached_tokens: int | None = None
+
+
+class Usage(Struct, frozen=True):
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+    prompt_tokens_details: PromptTokensDetails | None = None
+
+
+class Verbose(Struct, frozen=True):
+    stop_type: str | None = None
+    stopping_word: str | None = None
+
+
+class Chunk(Struct, frozen=True):
+    id: str | None = None
+    choices: tuple[Choice, ...] = ()
+    usage: Usage | None = None
+    error: Raw | UnsetType = UNSET
+    verbose: Verbose | None = field(default=None, name="__verbose")
+
+
+_CHUNKS = msgspec.json.Decoder(Chunk)
+
+
+class ChatReader:
+    """Server-sent events of one answer, however they were chunked, to Converse's events."""
+
+    def __init__(self, *, max_tokens: int | None = None, paths: Sequence[str] = ()) -> None:
+        """`max_tokens` as the caller set it; `paths` of the fields to give back."""
+        self._max_tokens = max_tokens
+        self._paths = paths
+        self._native = _NativeAnswer() if paths else None
+        self._events = EventReader()
+        self._blocks = ContentBlocks()
+        self._started = False
+        self._finish_reason: str | None = None
+        self._stop_sequence: str | None = None
+        self._met_a_sequence = False
+        self._refused = False
+        self._usage = TokenUsage(input_tokens=0, output_tokens=0, total_tokens=0)
+
+    def feed(self, chunk: bytes) -> Iterator[ModelEvent]:
+        try:
+            for data in self._events.feed(chunk):
+                yield from self._read(data)
+        except EndlessLineError as error:
+            raise ComplaintError(Complaint(502, "an endless line")) from error
+
+    def end(self) -> Iterator[ModelEvent]:
+        for data in self._events.end():
+            yield from self._read(data)
+        if self._finish_reason is None:
+            raise ComplaintError(Complaint(502, "the answer ended before the model was done"))
+        yield from self._blocks.end()
+        if self._stop_sequence is not None:
+            yield StopDetail(stop_sequence=self._stop_sequence)
+        yield MessageStopEvent(
+            stop_reason=self._stop_reason(self._finish_reason),
+            additional_model_response_fields=self._fields(),
+        )
+        yield self._usage
+
+    def own_tool_use_id(self, number: int) -> str:
+        """For a call that the server did not mark as one."""
+        return self._blocks.own_tool_use_id(number)
+
+    def _read(self, data: bytes) -> Iterator[ModelEvent]:
+        if data == b"[DONE]":
+            return
+        chunk = _decoded(data)
+        if chunk.error is not UNSET:
+            raise ComplaintError(complaint(502, data))
+        if self._native is not None:
+            self._native.feed(data)
+        if chunk.usage is not None:
+            self._usage = _token_usage(chunk.usage)
+        for choice in chunk.choices:
+            yield from self._choice(choice, chunk.id or "")
+        if chunk.verbose is not None and chunk.verbose.stop_type == "word":
+            self._met_a_sequence = True
+            self._stop_sequence = chunk.verbose.stopping_word
+
+    def _choice(self, choice: Choice, answer_id: str) -> Iterator[ModelEvent]:
+        if not self._started:
+            self._started = True
+            self._blocks.answer_id = answer_id
+            yield MessageStartEvent(role="assistant")
+        text = choice.text if choice.delta is None else choice.delta.content
+        if choice.delta is not None:
+            yield from self._reasoning(choice.delta)
+        if text:
+            yield from self._blocks.text(text)
+        if choice.delta is not None:
+            yield from self._rest(choice.delta)
+        if choice.finish_reason is not None:
+            self._finish(choice, choice.finish_reason)
+
+    def _reasoning(self, delta: Delta) -> Iterator[ModelEvent]:
+        text = delta.reasoning_content or delta.reasoning
+        if text:
+            yield from self._blocks.reasoning(ReasoningContentBlockDelta(text=text))
+        for block in delta.thinking_blocks or ():
+            if block.signature:
+                signed = ReasoningContentBlockDelta(signature=block.signature)
+                yield from self._blocks.reasoning(signed)
+
+    def _rest(self, delta: Delta) -> Iterator[ModelEvent]:
+        if delta.refusal:
+            self._refused = True
+            yield from self._blocks.text(delta.refusal)
+        for number, call in enumerate(delta.tool_calls or ()):
+            yield from self._blocks.tool_use(
+                number if call.index is None else call.index,
+                tool_use_id=call.id or "",
+                name=call.function.name or "",
+                fragment=call.function.arguments or "",
+            )
+
+    def _finish(self, choice: Choice, finish_reason: str) -> None:
+        if finish_reason in _GAVE_UP:
+            raise ComplaintError(Complaint(500, f"the engine gave up: {finish_reason}"))
+        self._finish_reason = finish_reason
+        sequence = choice.stop_reason or choice.matched_stop
+        if finish_reason == "stop" and isinstance(sequence, str):
+            self._met_a_sequence = True
+            self._stop_sequence = sequence
+
+    def _stop_reason(self, finish_reason: str) -> StopReason:
+        stop_reason = STOP_REASONS.get(finish_reason, "end_turn")
+        if self._refused:
+            return "content_filtered"
+        if stop_reason == "max_tokens":
+            return "model_context_window_exceeded" if self._ended_early else "max_tokens"
+        if stop_reason == "content_filtered":
+            return stop_reason
+        if self._blocks.used_tools:
+            # Some servers say `stop` after a call.
+            return "malformed_tool_use" if self._blocks.malformed_tool_use else "tool_use"
+        return "stop_sequence" if self._met_a_sequence else stop_reason
+
+    def _fields(self) -> Raw:
+        if self._native is None:
+            return ABSENT
+        return self._native.picked(self._paths, self._stop_sequence)
+
+    @property
+    def _ended_early(self) -> bool:
+        """It stopped for its length before the caller's limit: then the limit was the model's."""
+        written = self._usage.output_tokens
+        return self._max_tokens is not None and 0 < written < self._max_tokens
+
+
+class _NativeAnswer:
+    """The server's own answer without what it said: for the fields a caller wants to see."""
+
+    def __init__(self) -> None:
+        self._members: dict[str, Any] = {}
+        self._choice: dict[str, Any] = {}
+
+    def feed(self, data: bytes) -> None:
+        members = msgspec.json.decode(data, type=dict[str, Any])
+        for choice in members.pop("choices", None) or ():
+            self._feed_choice(choice)
+        self._members |= {name: value for name, value in members.items() if value is not None}
+
+    def picked(self, paths: Sequence[str], stop_sequence: str | None) -> Raw:
+        # The last two are Anthropic's names for it, not streamed and streamed: what most ask for.
+        answer = {
+            **self._members,
+            "choices": [self._choice],
+            "stop_sequence": stop_sequence,
+            "delta": {"stop_sequence": stop_sequence},
+        }
+        return picked(answer, paths)
+
+    def _feed_choice(self, choice: dict[str, Any]) -> None:
+        before = self._choice.get("logprobs")
+        said = {"delta", "text"}
+        told = {name: value for name, value in choice.items() if value is not None}
+        self._choice |= {name: value for name, value in told.items() if name not in said}
+        content = _token_logprobs(before) + _token_logprobs(told.get("logprobs"))
+        if content:
+            self._choice["logprobs"] = {**self._choice["logprobs"], "content": content}
+
+
+def _token_logprobs(logprobs: Any) -> list[Any]:
+    match logprobs:
+        case {"content": [*content]}:
+            return content
+        case _:
+            return []
+
+
+def _decoded(data: bytes) -> Chunk:
+    try:
+        return _CHUNKS.decode(data)
+    except msgspec.DecodeError as error:
+        raise ComplaintError(Complaint(502, f"not a chat completion: {error}")) from error
+
+
+def _token_usage(usage: Usage) -> TokenUsage:
+    """Amazon counts what came from the cache apart from the rest of the input."""
+    details = usage.prompt_tokens_details
+    cached = None if details is None else details.cached_tokens
+    return TokenUsage(
+        input_tokens=usage.prompt_tokens - (cached or 0),
+        output_tokens=usage.completion_tokens,
+        total_tokens=usage.prompt_tokens + usage.completion_tokens,
+        cache_read_input_tokens=cached,
+        cache_write_input_tokens=None if cached is None else 0,
+    )

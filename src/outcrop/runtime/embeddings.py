@@ -1,0 +1,233 @@
+"""Embeddings: the texts of one call to whoever serves the model, its vectors as wanted."""
+
+import logging
+import math
+from collections.abc import Mapping, Sequence
+from itertools import groupby
+
+from msgspec import Struct
+
+from outcrop.fleet.embedded_engine import EMBEDDING_TOKENS
+from outcrop.fleet.failures import FailureKind, ServerFailureError
+from outcrop.fleet.router import Candidate, Router
+from outcrop.runtime.dialects.bedrock_events import complaint as bedrock_complaint
+from outcrop.runtime.dialects.bedrock_invoke import input_tokens, relayed
+from outcrop.runtime.dialects.dialect import Call, Complaint, ComplaintError
+from outcrop.runtime.dialects.openai_embeddings import (
+    EmbeddedEmbeddings,
+    EmbeddingsDialect,
+    OpenAiEmbeddings,
+    Passage,
+    Vectors,
+)
+from outcrop.runtime.failures import of_complaint, of_silence
+from outcrop.runtime.families.embedding import EmbeddingFamily, Wanted
+from outcrop.runtime.families.family import Invocation
+from outcrop.runtime.inference import served_by
+from outcrop.runtime.passages import TooLongError, cut, surely_fit
+from outcrop.runtime.target import Target
+from outcrop.wire.errors import AwsError, ValidationException
+
+_log = logging.getLogger(__name__)
+
+DIALECTS: Mapping[str, EmbeddingsDialect] = {
+    "openai": OpenAiEmbeddings(),
+    "embedded": EmbeddedEmbeddings(most_tokens=EMBEDDING_TOKENS),
+}
+
+# Its bodies are the caller's already.
+_RELAYED = "bedrock"
+
+
+class Embedded(Struct, frozen=True):
+    """The family's answer."""
+
+    body: bytes
+    input_tokens: int | None
+    served_by: str
+
+
+class _Question(Struct, frozen=True):
+    target: Target
+    family: EmbeddingFamily
+    wanted: Wanted
+    invocation: Invocation
+
+
+class _Answered(Struct, frozen=True):
+    candidate: Candidate
+    vectors: Vectors
+    shortened: bool
+    """Whether it was asked for fewer dimensions than its model has."""
+
+
+class Embeddings:
+    def __init__(self, router: Router) -> None:
+        self._router = router
+        self._sizes: dict[tuple[str, str], int] = {}
+        """Dimensions that a server's model has when nobody asks for fewer, once seen."""
+
+    async def invoke(
+        self, target: Target, family: EmbeddingFamily, invocation: Invocation
+    ) -> Embedded:
+        """The answer to a native body, or the exception that says why not."""
+        question = _Question(target, family, family.wanted(invocation.body), invocation)
+        try:
+            return await self._first_answer(question)
+        except TooLongError as error:
+            raise family.too_long(error.most_tokens, error.tokens) from error
+        except (ServerFailureError, ComplaintError) as error:
+            _log.warning("no model server gave embeddings: %s", error)
+            raise _as_aws_error(error, target) from error
+
+    async def _first_answer(self, question: "_Question") -> Embedded:
+        *others, last = _alike(question.target)
+        for candidates in others:
+            try:
+                return await self._embedded(candidates, question)
+            except ServerFailureError as failure:
+                if not failure.another_may_answer:
+                    raise
+                _log.warning("model server failed, trying the next: %s", failure)
+        return await self._embedded(last, question)
+
+    async def _embedded(self, candidates: Sequence[Candidate], question: "_Question") -> Embedded:
+        if candidates[0].dialect == _RELAYED:
+            return await self._relayed(candidates, question)
+        wanted, family = question.wanted, question.family
+        answered = await self._answered(candidates, wanted)
+        vectors = Vectors(
+            [_as_wanted(vector, wanted) for vector in answered.vectors.vectors],
+            answered.vectors.input_tokens,
+        )
+        return Embedded(
+            family.response(vectors, question.invocation),
+            vectors.input_tokens,
+            served_by(answered.candidate, question.target),
+        )
+
+    async def _relayed(self, candidates: Sequence[Candidate], question: "_Question") -> Embedded:
+        """Amazon takes the body as it is, and answers as the family does."""
+        answered = await self._router.ask(
+            candidates,
+            lambda candidate: relayed(question.invocation.body, candidate.served_as),
+        )
+        origin = served_by(answered.candidate, question.target)
+        return Embedded(answered.body, input_tokens(answered.body), origin)
+
+    async def _answered(self, candidates: Sequence[Candidate], wanted: Wanted) -> _Answered:
+        passages: Sequence[Passage] = wanted.texts
+        if wanted.max_tokens is not None and not surely_fit(wanted.texts, wanted.max_tokens):
+            # Tokens are the model's own: once they are counted, no other can be asked.
+            candidates = candidates[:1]
+            passages = await self._cut(candidates[0], wanted)
+        try:
+            answered = await self._ask(candidates, passages, wanted)
+        except ServerFailureError as failure:
+            candidate = _asked(candidates, failure)
+            countable = DIALECTS[candidate.dialect].tokenizer is not None
+            if not (countable and _says_too_long(failure, candidate)):
+                raise
+            passages = await self._cut(candidate, wanted)
+            answered = await self._ask([candidate], passages, wanted)
+        return await self._shortened(answered, passages, wanted)
+
+    async def _cut(self, candidate: Candidate, wanted: Wanted) -> Sequence[Passage]:
+        async def ask(call: Call) -> bytes:
+            return (await self._router.ask([candidate], lambda _: call)).body
+
+        return await cut(wanted, DIALECTS[candidate.dialect].tokenizer, ask)
+
+    async def _shortened(
+        self, answered: _Answered, passages: Sequence[Passage], wanted: Wanted
+    ) -> _Answered:
+        """Not longer than wanted: the model knows how to leave dimensions out, we do not."""
+        size = len(answered.vectors.vectors[0])
+        if size <= wanted.dimensions:
+            return answered
+        candidate = answered.candidate
+        if answered.shortened or not DIALECTS[candidate.dialect].shortens:
+            raise _too_many_dimensions(candidate, size, wanted)
+        self._sizes[_key(candidate)] = size
+        return await self._shortened(
+            await self._ask([candidate], passages, wanted), passages, wanted
+        )
+
+    async def _ask(
+        self, candidates: Sequence[Candidate], passages: Sequence[Passage], wanted: Wanted
+    ) -> _Answered:
+        # Another request may learn more meanwhile; what counts is what this one asks.
+        longer = {key for key, size in self._sizes.items() if size > wanted.dimensions}
+
+        def call_for(candidate: Candidate) -> Call:
+            return DIALECTS[candidate.dialect].call(
+                passages,
+                candidate.served_as,
+                dimensions=wanted.dimensions if _key(candidate) in longer else None,
+                normalize=wanted.normalize,
+            )
+
+        answered = await self._router.ask(candidates, call_for)
+        candidate = answered.candidate
+        vectors = DIALECTS[candidate.dialect].vectors(answered.body, len(passages))
+        return _Answered(candidate, vectors, shortened=_key(candidate) in longer)
+
+
+def _alike(target: Target) -> Sequence[Sequence[Candidate]]:
+    """Who can embed at all, in order; neighbours that are asked in the same way together."""
+    able = [found for found in target.candidates if found.dialect in {_RELAYED, *DIALECTS}]
+    if not able:
+        raise target.served_by_nobody
+    grouped = groupby(able, key=lambda candidate: candidate.dialect == _RELAYED)
+    return [list(candidates) for _, candidates in grouped]
+
+
+def _asked(candidates: Sequence[Candidate], failure: ServerFailureError) -> Candidate:
+    return next(found for found in candidates if found.server.name == failure.server)
+
+
+def _says_too_long(failure: ServerFailureError, candidate: Candidate) -> bool:
+    if failure.kind is not FailureKind.STATUS or failure.status is None:
+        return False
+    complaint = DIALECTS[candidate.dialect].complaint(failure.status, failure.body)
+    return complaint.input_too_long
+
+
+def _key(candidate: Candidate) -> tuple[str, str]:
+    return candidate.server.name, candidate.served_as
+
+
+def _as_wanted(vector: list[float], wanted: Wanted) -> list[float]:
+    """Zeros after the last dimension change no length, no distance and no cosine."""
+    if wanted.normalize:
+        vector = _normalized(vector)
+    return [*vector, *[0.0] * (wanted.dimensions - len(vector))]
+
+
+def _normalized(vector: list[float]) -> list[float]:
+    length = math.hypot(*vector)
+    # What a server has normalised stays as it is, to the last digit.
+    if length == 0 or math.isclose(length, 1, abs_tol=1e-6):
+        return vector
+    return [component / length for component in vector]
+
+
+def _too_many_dimensions(candidate: Candidate, size: int, wanted: Wanted) -> ValidationException:
+    return ValidationException(
+        f"The model returned the following errors: {candidate.served_as} answers with {size}"
+        f" dimensions and cannot be asked for {wanted.dimensions}"
+    )
+
+
+def _as_aws_error(error: ServerFailureError | ComplaintError, target: Target) -> AwsError:
+    if isinstance(error, ComplaintError):
+        return _of_complaint(error.complaint, target)
+    if error.kind is FailureKind.STATUS and error.status is not None:
+        dialect = _asked(target.candidates, error).dialect
+        complaint = bedrock_complaint if dialect == _RELAYED else DIALECTS[dialect].complaint
+        return _of_complaint(complaint(error.status, error.body), target)
+    return of_silence(error)
+
+
+def _of_complaint(complaint: Complaint, target: Target) -> AwsError:
+    return complaint.error or of_complaint(complaint, target.model_id)

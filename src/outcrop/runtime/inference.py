@@ -1,0 +1,142 @@
+"""One question to whoever serves the model, whatever the operation was called, and its events."""
+
+import logging
+from collections.abc import Mapping, Sequence
+from contextlib import AsyncExitStack
+from datetime import datetime
+
+from outcrop.fleet.failures import ServerFailureError
+from outcrop.fleet.model_server import Call
+from outcrop.fleet.router import Candidate, Opened, Router
+from outcrop.iam.caller import Caller
+from outcrop.runtime.conversation import asks_for_cache
+from outcrop.runtime.dialects.anthropic_messages import AnthropicMessages
+from outcrop.runtime.dialects.bedrock_converse import BedrockConverse
+from outcrop.runtime.dialects.dialect import Asked, Dialect, Prompt
+from outcrop.runtime.dialects.embedded_chat import EmbeddedChat
+from outcrop.runtime.dialects.openai_chat import OpenAiChat
+from outcrop.runtime.documents import formats_read, with_texts
+from outcrop.runtime.events import Events, Metadata, as_aws_error
+from outcrop.runtime.suited import suited
+from outcrop.runtime.target import Target, Targets
+from outcrop.wire.errors import ValidationException
+from outcrop.wire.shapes.bedrock_runtime import (
+    ConverseStreamMetadataEvent,
+    ConverseStreamMetrics,
+    TokenUsage,
+)
+from outcrop.wire.timestamps import Clock, to_micros
+
+_log = logging.getLogger(__name__)
+
+DIALECTS: Mapping[str, Dialect] = {
+    "openai": OpenAiChat(),
+    "anthropic": AnthropicMessages(),
+    "bedrock": BedrockConverse(),
+    # Small models do not find an end by themselves: 512 tokens unless the caller says otherwise.
+    "embedded": EmbeddedChat(system_prompt="You are a helpful assistant.", max_tokens=512),
+}
+
+
+class Inference:
+    def __init__(self, targets: Targets, router: Router, *, clock: Clock) -> None:
+        self._targets = targets
+        self._router = router
+        self._clock = clock
+
+    async def target(self, caller: Caller, model_id: str) -> Target:
+        """Somebody who answers in text, or the exception that says why not."""
+        target = await self._targets.resolve(caller, model_id)
+        _check_target(target)
+        return target
+
+    async def events(
+        self, caller: Caller, model_id: str, asked: Asked, *, target: Target | None = None
+    ) -> Events:
+        """Returns when the first event is here. Whoever gets the events closes them."""
+        since = self._clock()
+        target = target or await self.target(caller, model_id)
+        held = AsyncExitStack()
+        try:
+            candidates = suited(asked, target.candidates)
+            opened = await self._opened(held, target, candidates, asked)
+            events = Events(
+                held,
+                opened.chunks,
+                DIALECTS[opened.candidate.dialect],
+                asked,
+                served_by=served_by(opened.candidate, target),
+                metadata=self._metadata(asked, since),
+            )
+            await events.begin()
+        except BaseException:
+            await held.aclose()
+            raise
+        return events
+
+    async def _opened(
+        self, held: AsyncExitStack, target: Target, candidates: Sequence[Candidate], asked: Asked
+    ) -> Opened:
+        formats = set(map(formats_read, candidates))
+        readable = {one: await with_texts(asked, but_for=one) for one in formats}
+
+        def call_for(candidate: Candidate) -> Call:
+            dialect = DIALECTS[candidate.dialect]
+            question = readable[formats_read(candidate)]
+            call = dialect.call(question, candidate.served_as, candidate.capabilities)
+            return Call(call.path, call.body, call.headers)
+
+        try:
+            return await held.enter_async_context(self._router.open(candidates, call_for))
+        except ServerFailureError as failure:
+            _log.warning("no model server answered: %s", failure)
+            raise as_aws_error(failure, _dialect_of(failure, target), target.model_id) from failure
+
+    def _metadata(self, asked: Asked, since: datetime) -> Metadata:
+        conversation = None if isinstance(asked, Prompt) else asked
+        caches = conversation is not None and asks_for_cache(conversation)
+
+        def metadata(usage: TokenUsage) -> ConverseStreamMetadataEvent:
+            latency_ms = (to_micros(self._clock()) - to_micros(since)) // 1000
+            return ConverseStreamMetadataEvent(
+                usage=usage if caches else _all_input(usage),
+                metrics=ConverseStreamMetrics(latency_ms=latency_ms),
+                performance_config=conversation.performance_config if conversation else None,
+                service_tier=conversation.service_tier if conversation else None,
+            )
+
+        return metadata
+
+
+def served_by(candidate: Candidate, target: Target) -> str:
+    """`embedded; model="outcrop.smollm2-…"; stands-in-for="amazon.nova-lite-v1:0"`."""
+    text = f'{candidate.server.name}; model="{candidate.served_as}"'
+    if target.stands_in:
+        text += f'; stands-in-for="{target.foundation_model.model_id}"'
+    # A header is ASCII, a file's name need not be.
+    return text.encode("ascii", "replace").decode()
+
+
+def _check_target(target: Target) -> None:
+    if not target.foundation_model.converses:
+        raise ValidationException(
+            "This action doesn't support the model that you provided. Try again with a supported"
+            " text or chat model."
+        )
+    if not target.candidates:
+        raise target.served_by_nobody
+
+
+def _dialect_of(failure: ServerFailureError, target: Target) -> Dialect:
+    names = {candidate.server.name: candidate.dialect for candidate in target.candidates}
+    return DIALECTS[names[failure.server]]
+
+
+def _all_input(usage: TokenUsage) -> TokenUsage:
+    """Servers cache by themselves; Amazon tells cached input apart for those who asked for it."""
+    read, written = usage.cache_read_input_tokens or 0, usage.cache_write_input_tokens or 0
+    return TokenUsage(
+        input_tokens=usage.input_tokens + read + written,
+        output_tokens=usage.output_tokens,
+        total_tokens=usage.total_tokens,
+    )

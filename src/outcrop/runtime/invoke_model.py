@@ -1,0 +1,253 @@
+"""InvokeModel and its stream: a vendor's own body in, that vendor's own answer out."""
+
+from collections import deque
+from datetime import datetime
+from typing import Self
+from uuid import uuid4
+
+from msgspec import Struct
+
+from outcrop.iam.caller import Caller
+from outcrop.runtime.dialects.dialect import ModelEvent, StopDetail
+from outcrop.runtime.embeddings import Embedded, Embeddings
+from outcrop.runtime.events import Events
+from outcrop.runtime.families.embedding_table import embedding_family_of
+from outcrop.runtime.families.family import Answer, Family, Invocation, Metrics, Writer
+from outcrop.runtime.families.table import family_of
+from outcrop.runtime.inference import Inference
+from outcrop.runtime.message import collected
+from outcrop.runtime.native_request import JSON, Request, check
+from outcrop.runtime.target import Target, Targets
+from outcrop.wire.errors import (
+    ModelStreamErrorException,
+    ModelTimeoutException,
+    ValidationException,
+)
+from outcrop.wire.shapes.bedrock_runtime import (
+    ConverseStreamMetadataEvent,
+    ConverseStreamOutput,
+    InvokeModelRequest,
+    InvokeModelResponse,
+    InvokeModelWithResponseStreamRequest,
+    InvokeModelWithResponseStreamResponse,
+    PayloadPart,
+    TokenUsage,
+)
+from outcrop.wire.timestamps import Clock, to_micros
+
+
+class InvokeModelAnswer(Struct, frozen=True):
+    output: InvokeModelResponse
+    served_by: str
+
+
+class InvokeModel:
+    def __init__(
+        self, targets: Targets, inference: Inference, embeddings: Embeddings, *, clock: Clock
+    ) -> None:
+        self._targets = targets
+        self._inference = inference
+        self._embeddings = embeddings
+        self._clock = clock
+
+    async def invoke_model(self, caller: Caller, request: InvokeModelRequest) -> InvokeModelAnswer:
+        timer = _Timer(self._clock)
+        check(request)
+        target = await self._targets.resolve(caller, request.model_id)
+        invocation = _invocation(request, target, timer)
+        embedding = embedding_family_of(target.foundation_model.model_id)
+        if embedding is not None:
+            embedded = await self._embeddings.invoke(target, embedding, invocation)
+            return _embedded(embedded, request, timer)
+        return await self._answered(caller, request, target, invocation, timer)
+
+    async def invoke_model_with_response_stream(
+        self, caller: Caller, request: InvokeModelWithResponseStreamRequest
+    ) -> "Chunks":
+        """Returns when the first event is here. Whoever gets the chunks closes them."""
+        timer = _Timer(self._clock)
+        check(request)
+        target = await self._targets.resolve(caller, request.model_id)
+        invocation = _invocation(request, target, timer)
+        family = _streaming_family(target)
+        asked = family.asked(invocation.body, request.model_id, streaming=True)
+        events = await self._inference.events(caller, request.model_id, asked, target=target)
+        head = InvokeModelWithResponseStreamResponse(
+            content_type=JSON,
+            performance_config_latency=request.performance_config_latency,
+            service_tier=request.service_tier,
+        )
+        return Chunks(events, family.writer(invocation), head=head, timer=timer)
+
+    async def _answered(
+        self,
+        caller: Caller,
+        request: InvokeModelRequest,
+        target: Target,
+        invocation: Invocation,
+        timer: "_Timer",
+    ) -> InvokeModelAnswer:
+        family = _family(target)
+        asked = family.asked(invocation.body, request.model_id, streaming=False)
+        events = await self._inference.events(caller, request.model_id, asked, target=target)
+        try:
+            answer = await _answer(events)
+        finally:
+            await events.aclose()
+        usage = answer.usage
+        output = InvokeModelResponse(
+            body=family.response(answer, invocation),
+            content_type=JSON,
+            performance_config_latency=request.performance_config_latency,
+            service_tier=request.service_tier,
+            invocation_latency=timer.elapsed_ms(),
+            input_token_count=usage.input_tokens,
+            output_token_count=usage.output_tokens,
+            cache_read_input_token_count=usage.cache_read_input_tokens,
+            cache_write_input_token_count=usage.cache_write_input_tokens,
+        )
+        return InvokeModelAnswer(output, events.served_by)
+
+
+class Chunks:
+    """A native stream that has begun. An iterator, so that closing it works unread, too."""
+
+    def __init__(
+        self,
+        events: Events,
+        writer: Writer,
+        *,
+        head: InvokeModelWithResponseStreamResponse,
+        timer: "_Timer",
+    ) -> None:
+        self.head = head
+        self.served_by = events.served_by
+        self._events = events
+        self._writer = writer
+        self._timer = timer
+        self._first_byte_ms = timer.elapsed_ms()
+        self._waiting: deque[bytes] = deque()
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> PayloadPart:
+        while not self._waiting:
+            self._write(await self._next_event())
+        return PayloadPart(bytes=self._waiting.popleft())
+
+    async def aclose(self) -> None:
+        await self._events.aclose()
+
+    async def _next_event(self) -> ModelEvent:
+        try:
+            return await self._events.next_event()
+        except ModelStreamErrorException as error:
+            # Unlike Converse's, this stream has an exception for it.
+            if error.members.get("originalStatusCode") == ModelTimeoutException.status:
+                message = str(error.members["originalMessage"])
+                raise ModelTimeoutException(message) from error
+            raise
+
+    def _write(self, event: ModelEvent) -> None:
+        if isinstance(event, ConverseStreamMetadataEvent):
+            self._waiting.extend(self._writer.feed(event.usage))
+            self._waiting.extend(self._writer.end(self._metrics(event.usage)))
+        else:
+            self._waiting.extend(self._writer.feed(event))
+
+    def _metrics(self, usage: TokenUsage) -> Metrics:
+        return Metrics(
+            input_token_count=usage.input_tokens,
+            output_token_count=usage.output_tokens,
+            invocation_latency=self._timer.elapsed_ms(),
+            first_byte_latency=self._first_byte_ms,
+            cache_read_input_token_count=usage.cache_read_input_tokens,
+            cache_write_input_token_count=usage.cache_write_input_tokens,
+        )
+
+
+class _Timer:
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self.since: datetime = clock()
+
+    def elapsed_ms(self) -> int:
+        return (to_micros(self._clock()) - to_micros(self.since)) // 1000
+
+
+class _Told:
+    """Converse's events of an answer; the stop sequence that the model met is kept aside."""
+
+    def __init__(self, events: Events) -> None:
+        self._events = events
+        self.stop_sequence: str | None = None
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> ConverseStreamOutput:
+        event = await self._events.next_event()
+        while isinstance(event, StopDetail):
+            self.stop_sequence = event.stop_sequence
+            event = await self._events.next_event()
+        return event
+
+
+async def _answer(events: Events) -> Answer:
+    told = _Told(events)
+    response = await collected(told)
+    message = response.output.message
+    return Answer(
+        content=[] if message is None else message.content,
+        stop_reason=response.stop_reason,
+        stop_sequence=told.stop_sequence,
+        usage=response.usage,
+    )
+
+
+def _invocation(request: Request, target: Target, timer: _Timer) -> Invocation:
+    return Invocation(
+        model_id=request.model_id,
+        foundation_model_id=target.foundation_model.model_id,
+        body=request.body or b"",
+        invocation_id=uuid4().hex,
+        created=to_micros(timer.since) // 1_000_000,
+    )
+
+
+def _family(target: Target) -> Family:
+    model = target.foundation_model
+    family = family_of(model.model_id)
+    if family is None and model.converses:
+        raise ValidationException(
+            f"Outcrop does not know the request body of {model.model_id}. Use Converse for it."
+        )
+    if family is None or not model.converses:
+        raise ValidationException(
+            "This action doesn't support the model that you provided. Try again with a supported"
+            " text or chat model."
+        )
+    if not target.candidates:
+        raise target.served_by_nobody
+    return family
+
+
+def _streaming_family(target: Target) -> Family:
+    embeds = embedding_family_of(target.foundation_model.model_id) is not None
+    if embeds or not target.foundation_model.response_streaming_supported:
+        # Amazon's sentence (GH:aws-samples/amazon-bedrock-client-for-mac#112).
+        raise ValidationException("The model is unsupported for streaming.")
+    return _family(target)
+
+
+def _embedded(embedded: Embedded, request: InvokeModelRequest, timer: _Timer) -> InvokeModelAnswer:
+    output = InvokeModelResponse(
+        body=embedded.body,
+        content_type=JSON,
+        performance_config_latency=request.performance_config_latency,
+        service_tier=request.service_tier,
+        invocation_latency=timer.elapsed_ms(),
+        input_token_count=embedded.input_tokens,
+    )
+    return InvokeModelAnswer(output, embedded.served_by)

@@ -1,0 +1,97 @@
+"""SIGHUP: the configuration is read again and followed, as far as a running process can."""
+
+import asyncio
+import logging
+import signal
+from collections.abc import Awaitable, Callable, Iterator
+
+from msgspec import Struct
+from msgspec.structs import asdict
+
+from outcrop.fleet.config import InvalidFleetConfigError
+from outcrop.server.config import Config, ConfigurationError
+from outcrop.store.errors import StoreError
+
+# What follows the file while the process runs; anything else is read when it starts.
+FOLLOWED = frozenset(
+    {
+        "model_servers",
+        "custom_models",
+        "embedded.stand_in",
+        "inference_profiles",
+        "provisioned_throughput",
+    }
+)
+
+_log = logging.getLogger(__name__)
+
+
+class Reloader:
+    def __init__(
+        self,
+        config: Config,
+        reread: Callable[[], Config] | None,
+        follow: Callable[[Config], Awaitable[None]],
+        *,
+        tasks: asyncio.TaskGroup,
+    ) -> None:
+        """`follow` makes all of the new configuration true, or raises and changes nothing."""
+        self._started_with = config
+        self._reread = reread
+        self._follow = follow
+        self._tasks = tasks
+        self._asked = asyncio.Event()
+        self._reloading: asyncio.Task[None] | None = None
+
+    def listen(self) -> None:
+        """From here on a SIGHUP is answered; several at once are answered by one reading."""
+        if self._reread is None:
+            return
+        self._reloading = self._tasks.create_task(self._reload_when_asked(self._reread))
+        asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, self._asked.set)
+
+    def close(self) -> None:
+        if self._reloading is not None:
+            asyncio.get_running_loop().remove_signal_handler(signal.SIGHUP)
+            # Without a handler the signal would end the process, which is about to end well.
+            signal.signal(signal.SIGHUP, signal.SIG_IGN)
+            self._reloading.cancel()
+
+    async def _reload_when_asked(self, reread: Callable[[], Config]) -> None:
+        while True:
+            await self._asked.wait()
+            self._asked.clear()
+            await self._reload(reread)
+
+    async def _reload(self, reread: Callable[[], Config]) -> None:
+        try:
+            config = reread()
+            await self._follow(config)
+        except (ConfigurationError, InvalidFleetConfigError) as error:
+            _log.error("SIGHUP: the configuration stays as it was: %s", error)
+        except StoreError:
+            _log.exception("SIGHUP: the store failed; send it again")
+        except Exception:  # noqa: BLE001 - a mistake of ours ends no server that answers
+            _log.exception("SIGHUP: the configuration could not be followed")
+        else:
+            unfollowed = sorted(changed_keys(self._started_with, config))
+            if unfollowed:
+                _log.warning("SIGHUP: only a restart follows: %s", ", ".join(unfollowed))
+            _log.info("SIGHUP: the configuration was read again")
+
+
+def changed_keys(before: Config, after: Config) -> Iterator[str]:
+    """The dotted names of what only a restart follows, where it differs."""
+    old, new = dict(_leaves(before, "")), dict(_leaves(after, ""))
+    return (name for name, value in new.items() if value != old[name])
+
+
+def _leaves(record: Struct, prefix: str) -> Iterator[tuple[str, object]]:
+    for name, value in asdict(record).items():
+        key = f"{prefix}{name}"
+        if key in FOLLOWED:
+            continue
+        if isinstance(value, Struct):
+            yield from _leaves(value, f"{key}.")
+        else:
+            yield key, value

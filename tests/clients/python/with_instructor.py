@@ -1,0 +1,46 @@
+"""instructor over a boto3 client: a record out of a conversation."""
+
+from typing import Any
+
+import boto3
+import instructor
+from instructor.core.exceptions import InstructorRetryException
+from pydantic import BaseModel
+
+from tests.clients.python.walk import REGION, SCRIPTED, URL, walk
+
+
+class City(BaseModel):
+    """A city."""
+
+    name: str
+    inhabitants: int
+
+
+def client(mode: instructor.Mode) -> Any:
+    runtime = boto3.client("bedrock-runtime", region_name=REGION, endpoint_url=URL)
+    return instructor.from_bedrock(runtime, mode=mode)
+
+
+def created(mode: instructor.Mode, text: str) -> Any:
+    return client(mode).create(
+        model=SCRIPTED,
+        messages=[{"role": "user", "content": text}],
+        response_model=City,
+        max_retries=1,
+    )
+
+
+def by_tool() -> Any:
+    return created(instructor.Mode.TOOLS, "Which city?").model_dump()
+
+
+def throttled() -> Any:
+    try:
+        return created(instructor.Mode.TOOLS, "Answer 429.")
+    except InstructorRetryException as error:
+        return {"raised": type(error).__name__, "message": str(error)}
+
+
+if __name__ == "__main__":
+    walk(by_tool, throttled)

@@ -1,0 +1,174 @@
+import asyncio
+import contextlib
+import io
+import zipfile
+from typing import Any
+
+import pytest
+from docx import Document
+from hypothesis import given, strategies as st
+from openpyxl import Workbook
+from pypdf import PdfWriter
+from pypdf.generic import DecodedStreamObject, DictionaryObject, NameObject
+
+from outcrop.runtime.document_texts import NoTextError, text_of
+from outcrop.runtime.documents import with_texts
+from outcrop.wire.errors import ValidationException
+from outcrop.wire.shapes.bedrock_runtime import (
+    ContentBlock,
+    ConverseRequest,
+    DocumentBlock,
+    DocumentSource,
+    Message,
+    ToolResultBlock,
+    ToolResultContentBlock,
+)
+
+
+def pdf(text: str, *, password: str | None = None) -> bytes:
+    writer = PdfWriter()
+    page = writer.add_blank_page(200, 200)
+    font = DictionaryObject(
+        {
+            NameObject("/Type"): NameObject("/Font"),
+            NameObject("/Subtype"): NameObject("/Type1"),
+            NameObject("/BaseFont"): NameObject("/Helvetica"),
+        }
+    )
+    fonts = DictionaryObject({NameObject("/F1"): font})
+    page[NameObject("/Resources")] = DictionaryObject({NameObject("/Font"): fonts})
+    drawn = DecodedStreamObject()
+    drawn.set_data(f"BT /F1 12 Tf 10 100 Td ({text}) Tj ET".encode())
+    page[NameObject("/Contents")] = drawn
+    if password is not None:
+        writer.encrypt(password, algorithm="RC4-128")
+    return saved(writer.write)
+
+
+def saved(write: Any) -> bytes:
+    file = io.BytesIO()
+    write(file)
+    return file.getvalue()
+
+
+def docx() -> bytes:
+    document = Document()
+    document.add_paragraph("Hello Würzburg")
+    table = document.add_table(rows=1, cols=2)
+    table.cell(0, 0).text, table.cell(0, 1).text = "left", "right"
+    return saved(document.save)
+
+
+def xlsx() -> bytes:
+    workbook = Workbook()
+    sheet: Any = workbook.active
+    sheet.title = "Prices"
+    sheet.append(["model", "price, USD"])
+    sheet.append([None, None])
+    sheet.append(["nova", 1.5])
+    return saved(workbook.save)
+
+
+HTML = b"<html><head><style>p {}</style><script>x()</script></head><body><h1>Head</h1>"
+HTML += "<p>One&nbsp;<b>bold</b> é</p><table><tr><td>a</td><td>b</td></tr></table>".encode()
+
+
+@pytest.mark.parametrize(
+    ("kind", "content", "text"),
+    [
+        ("txt", "grüezi".encode(), "grüezi"),
+        ("txt", b"\xef\xbb\xbfmarked", "marked"),
+        ("csv", "é".encode("utf-16"), "é"),
+        ("md", b"# Head", "# Head"),
+        ("html", HTML, "Head\nOne\xa0bold é\na\tb"),
+        ("pdf", pdf("Hello PDF"), "Hello PDF"),
+        ("docx", docx(), "Hello Würzburg\nleft | right"),
+        ("xlsx", xlsx(), '# Prices\nmodel,"price, USD"\nnova,1.5'),
+    ],
+    ids=["txt", "bom", "utf-16", "md", "html", "pdf", "docx", "xlsx"],
+)
+def test_text_comes_out_of_every_kind(kind: str, content: bytes, text: str) -> None:
+    assert text_of(kind, content) == text
+
+
+@pytest.mark.parametrize(
+    ("kind", "content", "why"),
+    [
+        ("pdf", b"%PDF-1.7 and then nothing", "The PDF specified was not valid"),
+        ("pdf", pdf("secret", password="x"), "The PDF specified is password protected"),
+        ("pdf", pdf(""), "The PDF specified has no text"),
+        ("docx", b"PK rubbish", "The DOCX specified was not valid"),
+        ("docx", xlsx(), "The DOCX specified was not valid"),
+        ("xlsx", docx(), "The XLSX specified was not valid"),
+        ("txt", b"\xff\xfe\xff", "The TXT specified was not valid"),
+        ("html", b"<p> </p>", "The HTML specified has no text"),
+        ("doc", b"x", "Files of the format doc are not read here"),
+    ],
+    ids=["broken", "locked", "empty", "rubbish", "other", "other", "bytes", "blank", "unknown"],
+)
+def test_a_file_without_text_is_refused_with_the_reason(
+    kind: str, content: bytes, why: str
+) -> None:
+    with pytest.raises(NoTextError, match=why):
+        text_of(kind, content)
+
+
+@given(st.sampled_from(["pdf", "docx", "xlsx", "html", "csv"]), st.binary(max_size=200))
+def test_rubbish_is_refused_or_read_and_nothing_else(kind: str, content: bytes) -> None:
+    with contextlib.suppress(NoTextError):
+        assert text_of(kind, content).strip()
+
+
+@pytest.mark.slow
+def test_a_file_that_unpacks_without_end_is_refused() -> None:
+    file = io.BytesIO()
+    with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:
+        for number in range(3):
+            archive.writestr(f"{number}", b"\0" * 70_000_000)
+
+    with pytest.raises(NoTextError, match="too large once unpacked"):
+        text_of("docx", file.getvalue())
+
+
+def test_a_sheet_that_lies_about_its_size_is_read_as_it_is() -> None:
+    source = zipfile.ZipFile(io.BytesIO(xlsx()))
+    file = io.BytesIO()
+    with zipfile.ZipFile(file, "w") as archive:
+        for entry in source.infolist():
+            content = source.read(entry)
+            archive.writestr(entry, content.replace(b'ref="A1:B3"', b'ref="A1:XFD1048576"'))
+
+    assert text_of("xlsx", file.getvalue()).endswith("nova,1.5")
+
+
+def asking(document: DocumentBlock) -> ConverseRequest:
+    part = ToolResultContentBlock(document=document)
+    result = ToolResultBlock(tool_use_id="a", content=[part])
+    content = [ContentBlock(text="?"), ContentBlock(document=document)]
+    content.append(ContentBlock(tool_result=result))
+    return ConverseRequest(model_id="m", messages=[Message(role="user", content=content)])
+
+
+def test_every_file_of_a_conversation_becomes_text() -> None:
+    document = DocumentBlock(format="md", name="d", source=DocumentSource(bytes=b"# Head"))
+
+    asked = asyncio.run(with_texts(asking(document)))
+
+    expected = DocumentBlock(format="md", name="d", source=DocumentSource(text="# Head"))
+    assert asked == asking(expected)
+
+
+def test_a_conversation_without_files_stays_as_it_is() -> None:
+    asked = asking(DocumentBlock(name="d", source=DocumentSource(text="x")))
+
+    assert asyncio.run(with_texts(asked)) is asked
+
+
+def test_a_broken_file_is_refused_in_amazons_words() -> None:
+    broken = DocumentBlock(format="pdf", name="d", source=DocumentSource(bytes=b"no"))
+
+    with pytest.raises(ValidationException) as caught:
+        asyncio.run(with_texts(asking(broken)))
+
+    expected = "The model returned the following errors: The PDF specified was not valid."
+    assert caught.value.message == expected

@@ -1,0 +1,235 @@
+"""SIGHUP: what follows the file at once, what does not, and what is refused."""
+
+import asyncio
+import signal
+import time
+from collections.abc import AsyncGenerator, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import boto3
+import pytest
+from botocore.config import Config as BotoConfig
+
+from outcrop.server.config import Config, load_config
+from outcrop.server.reload import FOLLOWED, changed_keys
+from tests.fakes.model_server import (
+    Answers,
+    AnswersInTwo,
+    AnswersStatus,
+    FakeModelServer,
+    delta,
+    sse,
+    usage,
+)
+from tests.outcrop_process import OutcropProcess, outcrop_process
+
+MODEL_ID = "amazon.nova-lite-v1:0"
+HELLO: list[Any] = [{"role": "user", "content": [{"text": "hello"}]}]
+ANSWER = sse(delta(""), delta("Hello"), delta(finish_reason="stop"), usage(9, 2))
+BEGUN = b"data: " + sse(delta("Hel")).split(b"data: ")[1]
+REST = sse(delta("lo"), delta(finish_reason="stop"), usage(9, 2))
+READ_AGAIN = "SIGHUP: the configuration was read again"
+
+
+def settings(*servers: tuple[str, str], more: str = "") -> str:
+    tables = "".join(
+        f'[[model_servers]]\nname = "{name}"\nurl = "{url}"\nmodels = {{"{MODEL_ID}" = "nova"}}\n'
+        for name, url in servers
+    )
+    return f"{more}\n[embedded]\nenabled = false\n{tables}"
+
+
+def client(server: OutcropProcess, service: str = "bedrock-runtime") -> Any:
+    key = server.credentials
+    return boto3.client(
+        service,
+        endpoint_url=server.url,
+        region_name="us-east-1",
+        aws_access_key_id=key.access_key_id,
+        aws_secret_access_key=key.secret_access_key,
+        config=BotoConfig(retries={"total_max_attempts": 1}),
+    )
+
+
+def served_by(runtime: Any) -> str:
+    answer = runtime.converse(modelId=MODEL_ID, messages=HELLO)
+    header: str = answer["ResponseMetadata"]["HTTPHeaders"]["x-outcrop-served-by"]
+    return header.partition(";")[0]
+
+
+def reload(server: OutcropProcess, text: str, *, until: str, times: int = 1) -> None:
+    """Returns when the log says so, so many times more."""
+    expected = server.log.read_text().count(until) + times
+    (server.state / "config.toml").write_text(text)
+    server.process.send_signal(signal.SIGHUP)
+    deadline = time.monotonic() + 10
+    while server.log.read_text().count(until) < expected:
+        assert time.monotonic() < deadline, server.log.read_text()
+        time.sleep(0.01)
+
+
+def rest_of(stream: Any) -> str:
+    events = [
+        event["contentBlockDelta"]["delta"]["text"]
+        for event in stream
+        if "contentBlockDelta" in event
+    ]
+    return "".join(events)
+
+
+async def in_thread(function: Callable[..., Any], *arguments: Any, **named: Any) -> Any:
+    return await asyncio.to_thread(function, *arguments, **named)
+
+
+@asynccontextmanager
+async def running(state: Path, config: str) -> AsyncGenerator[OutcropProcess]:
+    """Beside the model servers of this process, which it asks while it starts."""
+    process = outcrop_process(state, config=config)
+    server = await in_thread(process.__enter__)
+    try:
+        yield server
+    finally:
+        await in_thread(process.__exit__, None, None, None)
+
+
+@pytest.mark.slow
+def test_a_new_file_is_followed_and_no_request_dropped(tmp_path: Path) -> None:
+    async def main() -> None:
+        async with (
+            FakeModelServer(AnswersInTwo(BEGUN, REST)) as old,
+            FakeModelServer(Answers([ANSWER])) as new,
+            running(tmp_path, settings(("old", old.url))) as server,
+        ):
+            runtime = await in_thread(client, server)
+            answer = await in_thread(runtime.converse_stream, modelId=MODEL_ID, messages=HELLO)
+            text = settings(("new", new.url))
+            await in_thread(reload, server, text, until=READ_AGAIN)
+
+            assert await in_thread(served_by, runtime) == "new"
+            old.go.set()
+            assert await in_thread(rest_of, answer["stream"]) == "Hello"
+            assert len(old.requests) == 1
+
+    asyncio.run(main())
+
+
+@pytest.mark.slow
+def test_requests_go_on_being_answered_through_many_reloads(tmp_path: Path) -> None:
+    async def main() -> set[str]:
+        seen: set[str] = set()
+        async with (
+            FakeModelServer(Answers([ANSWER])) as one,
+            FakeModelServer(Answers([ANSWER])) as two,
+            running(tmp_path, settings(("one", one.url))) as server,
+        ):
+            runtime = await in_thread(client, server)
+            over = asyncio.Event()
+
+            async def ask() -> None:
+                while not over.is_set():
+                    seen.add(await in_thread(served_by, runtime))
+
+            async with asyncio.TaskGroup() as tasks:
+                for _ in range(4):
+                    tasks.create_task(ask())
+                for name, url in [("two", two.url), ("one", one.url)] * 5:
+                    await in_thread(reload, server, settings((name, url)), until=READ_AGAIN)
+                over.set()
+        return seen
+
+    assert asyncio.run(main()) == {"one", "two"}
+
+
+@pytest.mark.slow
+def test_quotas_follow_the_file(tmp_path: Path) -> None:
+    with outcrop_process(tmp_path, config=settings()) as server:
+        bedrock = client(server, "bedrock")
+        (source, *_) = bedrock.list_inference_profiles()["inferenceProfileSummaries"]
+        copied = {"copyFrom": source["inferenceProfileArn"]}
+        bedrock.create_inference_profile(inferenceProfileName="one", modelSource=copied)
+
+        reload(server, settings(more="inference_profiles.quota = 1"), until=READ_AGAIN)
+
+        with pytest.raises(bedrock.exceptions.ServiceQuotaExceededException):
+            bedrock.create_inference_profile(inferenceProfileName="two", modelSource=copied)
+
+
+@pytest.mark.slow
+def test_a_model_that_a_server_was_found_to_have_is_served(tmp_path: Path) -> None:
+    listing = AnswersStatus(200, b'{"data":[{"id":"%b"}]}' % MODEL_ID.encode())
+
+    async def main() -> str:
+        async with FakeModelServer(listing) as fake:
+            found = f'[[model_servers]]\nname = "found"\nurl = "{fake.url}"\ndiscover = true\n'
+            async with running(tmp_path, settings(more=found)) as server:
+                fake.script = Answers([ANSWER])
+                runtime = await in_thread(client, server)
+                name: str = await in_thread(served_by, runtime)
+                return name
+
+    assert asyncio.run(main()) == "found"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("bad", "said"),
+    [
+        ("wrokers = 1", "unknown key `wrokers`"),
+        ("[limits", "Expected ']'"),
+        ('[[custom_models]]\ncustom_model_id = "x"', "`custom_models[0].custom_model_id`"),
+    ],
+)
+def test_a_bad_file_is_refused_by_name_and_everything_stays(
+    tmp_path: Path, bad: str, said: str
+) -> None:
+    async def main() -> None:
+        async with (
+            FakeModelServer(Answers([ANSWER])) as fake,
+            running(tmp_path, settings(("gpu", fake.url))) as server,
+        ):
+            runtime = await in_thread(client, server)
+            await in_thread(reload, server, bad, until="stays as it was")
+
+            assert said in server.log.read_text().replace('\\"', '"')
+            assert await in_thread(served_by, runtime) == "gpu"
+
+    asyncio.run(main())
+
+
+@pytest.mark.slow
+def test_every_worker_reads_the_file_and_names_what_needs_a_restart(tmp_path: Path) -> None:
+    with outcrop_process(tmp_path, config=settings(), arguments=("--workers", "2")) as server:
+        changed = settings(more='region = "eu-west-1"\nlimits.drain_timeout_s = 1')
+        reload(server, changed, until=READ_AGAIN, times=2)
+        log = server.log.read_text()
+
+    assert log.count("only a restart follows: limits.drain_timeout_s, region") == 2
+
+
+def config(text: str, tmp_path: Path) -> Config:
+    path = tmp_path / "outcrop.toml"
+    path.write_text(text)
+    return load_config(path, {"state": tmp_path})
+
+
+@pytest.mark.parametrize(
+    ("text", "keys"),
+    [
+        ("", []),
+        ("workers = 2", ["workers"]),
+        ("[embedded]\nslots = 2\nstand_in = true", ["embedded.slots"]),
+        ("[inference_profiles]\nquota = 1", []),
+        ('database_url = "postgresql://x"', ["database_url"]),
+    ],
+)
+def test_what_only_a_restart_follows_is_named(tmp_path: Path, text: str, keys: list[str]) -> None:
+    assert list(changed_keys(config("", tmp_path), config(text, tmp_path))) == keys
+
+
+def test_the_page_says_what_follows_the_file() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "configuration.md").read_text()
+    promise = page.partition("After SIGHUP")[2].partition("; keys and")[0]
+
+    assert {key for key in FOLLOWED if f"`{key}`" in promise} == FOLLOWED
