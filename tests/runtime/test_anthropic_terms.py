@@ -4,12 +4,12 @@ from typing import Any
 import msgspec
 import pytest
 from msgspec import Raw
-from tests.runtime.requests import converse_request
 
 from outcrop.runtime.dialects.anthropic_terms import in_common_terms
 from outcrop.runtime.dialects.dialect import Prompt
 from outcrop.wire.errors import ValidationException
 from outcrop.wire.shapes.bedrock_runtime import ConverseRequest
+from tests.runtime.requests import converse_request
 
 TOOLS = [{"toolSpec": {"name": "weather", "inputSchema": {"json": {"type": "object"}}}}]
 

@@ -2,10 +2,10 @@ from base64 import b64encode
 from typing import Any
 
 import pytest
-from tests.runtime.requests import HELLO, converse_request
 
 from outcrop.runtime.conversation import check
 from outcrop.wire.errors import ValidationException
+from tests.runtime.requests import HELLO, converse_request
 
 TOOLS = {"tools": [{"toolSpec": {"name": "t", "inputSchema": {"json": {"type": "object"}}}}]}
 TOOL_USE: dict[str, Any] = {"toolUse": {"toolUseId": "one", "name": "t", "input": {}}}

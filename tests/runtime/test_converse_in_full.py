@@ -8,16 +8,6 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pytest
-from tests.fakes.model_server import (
-    Answers,
-    FakeModelServer,
-    StallsAfter,
-    delta,
-    sse,
-    usage,
-)
-from tests.fakes.records import FakeInferenceProfiles, FakeProvisionedModelThroughputs
-from tests.runtime.requests import caller, converse_request, stream_request
 
 from outcrop.fleet.capabilities import Capabilities
 from outcrop.fleet.config import TimeoutsConfig
@@ -31,6 +21,16 @@ from outcrop.runtime.target import Targets
 from outcrop.store.catalogue import Catalogue
 from outcrop.wire.errors import ValidationException
 from outcrop.wire.shapes.bedrock_runtime import ContentBlockStartEvent
+from tests.fakes.model_server import (
+    Answers,
+    FakeModelServer,
+    StallsAfter,
+    delta,
+    sse,
+    usage,
+)
+from tests.fakes.records import FakeInferenceProfiles, FakeProvisionedModelThroughputs
+from tests.runtime.requests import caller, converse_request, stream_request
 
 MODEL_ID = "amazon.nova-lite-v1:0"
 ANSWER = sse(delta("Hi"), delta(finish_reason="stop"), usage(9, 2))

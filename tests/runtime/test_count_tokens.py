@@ -4,16 +4,6 @@ import json
 from typing import Any
 
 import pytest
-from tests.fakes.model_server import (
-    Answers,
-    AnswersStatus,
-    FakeModelServer,
-    Request,
-    Script,
-    url_that_refuses,
-)
-from tests.fakes.records import FakeInferenceProfiles, FakeProvisionedModelThroughputs
-from tests.runtime.requests import HELLO, caller
 
 from outcrop.fleet.config import TimeoutsConfig
 from outcrop.fleet.fleet import Fleet, Served
@@ -26,6 +16,16 @@ from outcrop.store.catalogue import Catalogue
 from outcrop.wire.errors import AwsError
 from outcrop.wire.http import HttpRequest
 from outcrop.wire.shapes.bedrock_runtime import COUNT_TOKENS, CountTokensRequest
+from tests.fakes.model_server import (
+    Answers,
+    AnswersStatus,
+    FakeModelServer,
+    Request,
+    Script,
+    url_that_refuses,
+)
+from tests.fakes.records import FakeInferenceProfiles, FakeProvisionedModelThroughputs
+from tests.runtime.requests import HELLO, caller
 
 MODEL_ID = "anthropic.claude-sonnet-4-5-20250929-v1:0"
 LLAMA = "meta.llama3-8b-instruct-v1:0"

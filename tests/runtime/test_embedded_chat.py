@@ -2,8 +2,6 @@ import json
 from typing import Any
 
 import pytest
-from tests.fakes.model_server import delta, sse, usage
-from tests.runtime.requests import converse_request
 
 from outcrop.fleet.capabilities import Capabilities
 from outcrop.runtime.dialects.dialect import ModelEvent, Prompt
@@ -15,6 +13,8 @@ from outcrop.wire.shapes.bedrock_runtime import (
     ContentBlockStartEvent,
     MessageStopEvent,
 )
+from tests.fakes.model_server import delta, sse, usage
+from tests.runtime.requests import converse_request
 
 EMBEDDED = EmbeddedChat(system_prompt="Be brief.", max_tokens=64)
 REF = {"type": "object", "properties": {"at": {"$ref": "#/$defs/place"}}}

@@ -7,6 +7,22 @@ from typing import Any
 
 import pytest
 from hypothesis import given, settings, strategies as st
+
+from outcrop.fleet.config import TimeoutsConfig
+from outcrop.fleet.fleet import Fleet, Served
+from outcrop.fleet.http_client import Address
+from outcrop.fleet.model_server import ModelServer
+from outcrop.fleet.router import Candidate, Router
+from outcrop.runtime.embeddings import Embeddings
+from outcrop.runtime.inference import Inference
+from outcrop.runtime.invoke_model import InvokeModel, InvokeModelAnswer
+from outcrop.runtime.target import Targets
+from outcrop.store.catalogue import Catalogue
+from outcrop.wire.errors import AwsError
+from outcrop.wire.shapes.bedrock_runtime import (
+    InvokeModelRequest,
+    InvokeModelWithResponseStreamRequest,
+)
 from tests.fakes.model_server import (
     Answers,
     AnswersStatus,
@@ -24,22 +40,6 @@ from tests.fakes.model_server import (
 from tests.fakes.records import FakeInferenceProfiles, FakeProvisionedModelThroughputs
 from tests.runtime.requests import caller
 from tests.runtime.test_converse import TickingClock
-
-from outcrop.fleet.config import TimeoutsConfig
-from outcrop.fleet.fleet import Fleet, Served
-from outcrop.fleet.http_client import Address
-from outcrop.fleet.model_server import ModelServer
-from outcrop.fleet.router import Candidate, Router
-from outcrop.runtime.embeddings import Embeddings
-from outcrop.runtime.inference import Inference
-from outcrop.runtime.invoke_model import InvokeModel, InvokeModelAnswer
-from outcrop.runtime.target import Targets
-from outcrop.store.catalogue import Catalogue
-from outcrop.wire.errors import AwsError
-from outcrop.wire.shapes.bedrock_runtime import (
-    InvokeModelRequest,
-    InvokeModelWithResponseStreamRequest,
-)
 
 CLAUDE = "anthropic.claude-haiku-4-5-20251001-v1:0"
 PROFILE = f"us.{CLAUDE}"

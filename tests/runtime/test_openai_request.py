@@ -3,13 +3,13 @@ from base64 import b64encode
 from typing import Any
 
 import pytest
-from tests.runtime.requests import converse_request
 
 from outcrop.fleet.capabilities import Capabilities
 from outcrop.runtime.dialects.dialect import Prompt
 from outcrop.runtime.dialects.openai_chat import OpenAiChat
 from outcrop.wire.errors import ValidationException
 from outcrop.wire.shapes.bedrock_runtime import InferenceConfiguration
+from tests.runtime.requests import converse_request
 
 SCHEMA = {"type": "object", "properties": {"city": {"type": "string"}}}
 WEATHER = {"toolSpec": {"name": "weather", "description": "Tells", "inputSchema": {"json": SCHEMA}}}

@@ -6,7 +6,6 @@ from typing import Any
 
 import pytest
 from hypothesis import given, strategies as st
-from tests.fakes.model_server import delta, sse, usage
 
 from outcrop.runtime.dialects.dialect import ComplaintError, ModelEvent, StopDetail
 from outcrop.runtime.dialects.openai_reader import ChatReader
@@ -18,6 +17,7 @@ from outcrop.wire.shapes.bedrock_runtime import (
     MessageStopEvent,
     TokenUsage,
 )
+from tests.fakes.model_server import delta, sse, usage
 
 VLLM = (
     b'data: {"id":"chatcmpl-8a","object":"chat.completion.chunk","created":1760000000,"model":"m",'

@@ -1,13 +1,13 @@
 from typing import Any
 
 import pytest
-from tests.runtime.requests import converse_request, stream_request
 
 from outcrop.fleet.capabilities import Capabilities
 from outcrop.runtime.dialects.embedded_chat import EmbeddedChat
 from outcrop.runtime.dialects.openai_chat import OpenAiChat
 from outcrop.runtime.dialects.refusals import refusal
 from outcrop.wire.errors import ValidationException
+from tests.runtime.requests import converse_request, stream_request
 
 NOTHING = Capabilities(
     tools=False, images=False, json_schema=False, reasoning=False, completions=False

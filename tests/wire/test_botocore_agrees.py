@@ -13,17 +13,6 @@ from botocore.model import Shape
 from botocore.parsers import EventStreamJSONParser, create_parser
 from botocore.serialize import create_serializer
 from msgspec import Raw, json
-from tests.wire.model import (
-    MODELS,
-    MODULES,
-    MOST_ARMS,
-    AnyOperation,
-    fullest,
-    modelled,
-    name_of,
-    served,
-    smallest,
-)
 
 from outcrop.wire.errors import ModelStreamErrorException
 from outcrop.wire.http import HttpRequest
@@ -35,6 +24,17 @@ from outcrop.wire.shapes.bedrock_runtime import (
     INVOKE_MODEL,
     INVOKE_MODEL_WITH_RESPONSE_STREAM,
     InvokeModelResponse,
+)
+from tests.wire.model import (
+    MODELS,
+    MODULES,
+    MOST_ARMS,
+    AnyOperation,
+    fullest,
+    modelled,
+    name_of,
+    served,
+    smallest,
 )
 
 ROUTES = Routes([*bedrock.OPERATIONS, *bedrock_runtime.OPERATIONS])

@@ -5,6 +5,22 @@ from typing import Any
 
 import pytest
 from hypothesis import given, settings, strategies as st
+
+from outcrop.fleet.capabilities import Capabilities
+from outcrop.runtime.dialects.anthropic_messages import AnthropicMessages
+from outcrop.runtime.dialects.dialect import StopDetail
+from outcrop.runtime.families.anthropic import Anthropic
+from outcrop.wire.errors import ValidationException
+from outcrop.wire.shapes.bedrock_runtime import (
+    ContentBlock,
+    ContentBlockDelta,
+    ContentBlockDeltaEvent,
+    ContentBlockStopEvent,
+    ConverseStreamRequest,
+    MessageStopEvent,
+    ReasoningContentBlock,
+    ReasoningContentBlockDelta,
+)
 from tests.runtime.families.native import (
     FRAGMENTS,
     METRICS,
@@ -24,22 +40,6 @@ from tests.runtime.families.native import (
     tool_block,
     tool_use,
     whole,
-)
-
-from outcrop.fleet.capabilities import Capabilities
-from outcrop.runtime.dialects.anthropic_messages import AnthropicMessages
-from outcrop.runtime.dialects.dialect import StopDetail
-from outcrop.runtime.families.anthropic import Anthropic
-from outcrop.wire.errors import ValidationException
-from outcrop.wire.shapes.bedrock_runtime import (
-    ContentBlock,
-    ContentBlockDelta,
-    ContentBlockDeltaEvent,
-    ContentBlockStopEvent,
-    ConverseStreamRequest,
-    MessageStopEvent,
-    ReasoningContentBlock,
-    ReasoningContentBlockDelta,
 )
 
 CLAUDE = Anthropic()

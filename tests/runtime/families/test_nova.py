@@ -3,6 +3,10 @@ from typing import Any
 
 import pytest
 from hypothesis import given, settings
+
+from outcrop.runtime.families.nova import Nova
+from outcrop.wire.errors import ValidationException
+from outcrop.wire.shapes.bedrock_runtime import ConverseStreamRequest
 from tests.runtime.families.native import (
     FRAGMENTS,
     MODEL_ID,
@@ -19,10 +23,6 @@ from tests.runtime.families.native import (
     tool_use,
     whole,
 )
-
-from outcrop.runtime.families.nova import Nova
-from outcrop.wire.errors import ValidationException
-from outcrop.wire.shapes.bedrock_runtime import ConverseStreamRequest
 
 NOVA = Nova()
 BODY: dict[str, Any] = {"messages": [{"role": "user", "content": [{"text": "hello"}]}]}
