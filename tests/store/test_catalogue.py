@@ -210,7 +210,7 @@ def test_a_custom_model_is_found_where_its_base_is_on_offer(identifier: str) -> 
 def test_what_is_served_is_asked_again_when_it_may_have_changed() -> None:
     serving = False
     catalogue = Catalogue(serves=lambda _model, _region: serving)
-    model_id = "amazon.nova-micro-v1:0"
+    model_id = EMBEDDED_MODEL_ID
     before = catalogue.provisioned_model("us-east-1", model_id)
 
     serving = True
