@@ -14,6 +14,11 @@ def saw(walks: Walks) -> Any:
     return walks("with_instructor")
 
 
+def test_the_embedded_model_is_held_to_the_records_schema(saw: Any) -> None:
+    assert isinstance(saw["embedded"]["name"], str)
+    assert isinstance(saw["embedded"]["inhabitants"], int)
+
+
 def test_a_forced_tool_becomes_a_record(saw: Any) -> None:
     assert saw["by_tool"] == {"name": "Zürich", "inhabitants": 7}
 

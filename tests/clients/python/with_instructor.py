@@ -7,7 +7,7 @@ import instructor
 from instructor.core.exceptions import InstructorRetryException
 from pydantic import BaseModel
 
-from tests.clients.python.walk import REGION, SCRIPTED, URL, walk
+from tests.clients.python.walk import EMBEDDED, REGION, SCRIPTED, URL, walk
 
 
 class City(BaseModel):
@@ -22,13 +22,19 @@ def client(mode: instructor.Mode) -> Any:
     return instructor.from_bedrock(runtime, mode=mode)
 
 
-def created(mode: instructor.Mode, text: str) -> Any:
+def created(mode: instructor.Mode, text: str, model: str = SCRIPTED) -> Any:
     return client(mode).create(
-        model=SCRIPTED,
+        model=model,
         messages=[{"role": "user", "content": text}],
         response_model=City,
         max_retries=1,
+        inferenceConfig={"maxTokens": 256, "temperature": 0},
     )
+
+
+def embedded() -> Any:
+    text = "Paris has 2 million inhabitants."
+    return created(instructor.Mode.TOOLS, text, EMBEDDED).model_dump()
 
 
 def by_tool() -> Any:
@@ -43,4 +49,4 @@ def throttled() -> Any:
 
 
 if __name__ == "__main__":
-    walk(by_tool, throttled)
+    walk(embedded, by_tool, throttled)
