@@ -21,6 +21,8 @@ class Load(Struct, frozen=True, kw_only=True):
     refusals: int
     """Of the answers, those with another status than 200."""
     seconds: float
+    median_ms: float
+    """From a request to the whole of its answer."""
 
     @property
     def per_second(self) -> float:
@@ -36,10 +38,11 @@ class Asker(asyncio.Protocol):
         self._expected = 0
         self.answers = 0
         self.refusals = 0
+        self.took_s: list[float] = []
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = cast("asyncio.Transport", transport)  # uvloop's is no subclass
-        self.transport.write(next(self._requests))
+        self._ask()
 
     def data_received(self, data: bytes) -> None:
         received = self._received
@@ -49,7 +52,7 @@ class Asker(asyncio.Protocol):
             if not blank:
                 return
             self._expected = len(head) + 4 + _content_length(head)
-        if len(received) >= self._expected:
+        if len(received) >= self._expected and received.endswith(self._end):
             self._count(received.startswith(b"HTTP/1.1 200"))
 
     def _count(self, ok: bool) -> None:  # noqa: FBT001 - what is counted
@@ -57,6 +60,11 @@ class Asker(asyncio.Protocol):
         self.refusals += not ok
         self._received.clear()
         self._expected = 0
+        self.took_s.append(time.perf_counter() - self._asked_s)
+        self._ask()
+
+    def _ask(self) -> None:
+        self._asked_s = time.perf_counter()
         self.transport.write(next(self._requests))
 
 

@@ -49,7 +49,11 @@ def test_botocore_signs_the_same(path: str, credentials: AwsCredentials) -> None
     assert signed(path, body, credentials) == signed_by_botocore(path, body, credentials)
 
 
-@given(st.text(min_size=1, max_size=60), st.binary(max_size=60))
+# A path loses a segment of dots alone; no model has such a name.
+MODELS = st.text(min_size=1, max_size=60).filter(lambda model: model not in {".", ".."})
+
+
+@given(MODELS, st.binary(max_size=60))
 def test_botocore_signs_the_same_for_any_model_and_body(model: str, body: bytes) -> None:
     path = f"/model/{quote(model, safe='-_.~')}/converse-stream"
 
