@@ -104,6 +104,21 @@ def test_deep_documents_are_refused_or_passed_on_but_never_crash(signer: Signer)
 
 
 @pytest.mark.parametrize(
+    "body",
+    [
+        b'{"tags":[' + b"{}," * 200_000 + b"{}]}",
+        b'{"inferenceProfileName":"' + b"a" * 5_000_000 + b'"}',
+    ],
+    ids=["many violations", "a long value"],
+)
+def test_a_refusal_is_no_longer_than_anybody_reads(signer: Signer, body: bytes) -> None:
+    answer = signer.ask("POST", "/inference-profiles", body)
+
+    assert answer.error == "ValidationException"
+    assert len(answer.body) < 200_000
+
+
+@pytest.mark.parametrize(
     "query",
     [
         "maxResults=1&maxResults=2",

@@ -131,6 +131,28 @@ def test_a_commitment_holds_renews_and_can_be_declined_for_a_day(tmp_path: Path)
     assert "2026-12-22T12:00:00" in message
 
 
+def test_nothing_but_the_status_changes_by_itself(tmp_path: Path) -> None:
+    clock = FakeClock()
+
+    async def main() -> tuple[
+        GetProvisionedModelThroughputResponse, GetProvisionedModelThroughputResponse
+    ]:
+        async with world(tmp_path, clock, terms=Terms(creating_s=0)) as opened:
+            await buy(opened, "first")
+            clock.advance(days=-1)
+            arn = await buy(opened, "second", commitment_duration="OneMonth")
+            before = await get(opened, arn)
+            clock.advance(days=2)
+            return before, await get(opened, arn)
+
+    before, after = asyncio.run(main())
+
+    assert before.status == after.status == "InService"
+    assert before == after
+    assert before.last_modified_time >= before.creation_time
+    assert before.commitment_expiration_time
+
+
 def test_quotas_of_provisioned_models_and_of_model_units(tmp_path: Path) -> None:
     async def main() -> None:
         async with world(

@@ -67,6 +67,8 @@ def _settled(
     record: ProvisionedModelThroughputRecord, refusal: Refusal
 ) -> ProvisionedModelThroughputRecord:
     assert record.due_at is not None
+    # The store may have set the creation a little later than the clock said.
+    settled_at = max(record.due_at, record.creation_time)
     failure_message = refusal(record)
     if failure_message is None:
         return replace(
@@ -74,11 +76,11 @@ def _settled(
             status="InService",
             model_arn=record.desired_model_arn,
             model_units=record.desired_model_units,
-            last_modified_time=record.due_at,
+            last_modified_time=settled_at,
         )
     return replace(
         record,
         status="Failed",
         failure_message=failure_message,
-        last_modified_time=record.due_at,
+        last_modified_time=settled_at,
     )

@@ -99,38 +99,54 @@ class Product:
         self._watching: asyncio.Task[None] | None = None
 
     async def wire(self, config: Config) -> None:
+        self._follow(config, await self._page_token_key())
+
+    def _follow(self, config: Config, page_token_key: bytes) -> None:
         app, store, fleet, clock = self._app, self._store, self._keeper.fleet, self._clock
         catalogue = Catalogue(serves=fleet.serves, custom_models=config.custom_models)
-        units = await wire_control(app, store, catalogue, fleet, config=config, clock=clock)
+        units = wire_control(
+            app,
+            store,
+            catalogue,
+            fleet,
+            config=config,
+            page_token_key=page_token_key,
+            clock=clock,
+        )
         wire_runtime(app, store, catalogue, fleet, clock=clock)
         fleet.watch(catalogue.refresh)
         self.close()
         self._watching = self._tasks.create_task(watch(units))
 
     async def reload(self, config: Config) -> None:
-        """Raises InvalidFleetConfigError, and then nothing has changed."""
+        """Raises InvalidFleetConfigError or StoreError, and then nothing has changed."""
+        # First of all: the store may be out of reach.
+        page_token_key = await self._page_token_key()
         await self._keeper.reload(
             config.model_servers,
             custom_models=config.custom_models,
             stand_in=config.embedded.stand_in,
         )
-        await self.wire(config)
+        self._follow(config, page_token_key)
+
+    async def _page_token_key(self) -> bytes:
+        return await self._store.secrets.get("page_token_key")
 
     def close(self) -> None:
         if self._watching is not None:
             self._watching.cancel()
 
 
-async def wire_control(
+def wire_control(  # noqa: PLR0913 - each by its name
     app: App,
     store: Store,
     catalogue: Catalogue,
     fleet: Fleet,
     *,
     config: Config,
+    page_token_key: bytes,
     clock: Clock,
 ) -> ProvisionedThroughput:
-    page_token_key = await store.secrets.get("page_token_key")
     profiles = InferenceProfiles(
         store.inference_profiles,
         catalogue,
@@ -205,3 +221,5 @@ async def watch(units: ProvisionedThroughput) -> None:
             await units.watch()
         except StoreError as error:
             _log.warning("the store could not be watched: %s", error)
+        except Exception:  # noqa: BLE001 - the next round may do better; requests go on meanwhile
+            _log.exception("provisioned throughput could not be brought up to date")

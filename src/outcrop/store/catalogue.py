@@ -63,6 +63,13 @@ class FoundationModel(Struct, frozen=True, kw_only=True):
     provisioned_variants: tuple[ProvisionedVariant, ...] = ()
     listed: bool = True
     """False: a profile or a provisioned id still names the model, Amazon's list no longer does."""
+    base_model_id: str | None = None
+    """What a custom model was made of."""
+
+    @property
+    def native_model_id(self) -> str:
+        """Whose native bodies it takes: a custom model's are those of its base model."""
+        return self.base_model_id or self.model_id
 
     @property
     def converses(self) -> bool:
@@ -167,7 +174,9 @@ class Catalogue:
         base = self.foundation_model(region, custom_model.base_model_id)
         if base is None:
             return None
-        return msgspec.structs.replace(base, model_id=custom_model.custom_model_name)
+        return msgspec.structs.replace(
+            base, model_id=custom_model.custom_model_name, base_model_id=base.model_id
+        )
 
     def system_profiles(self, region: str) -> Sequence[SystemProfile]:
         """Those callable from `region`, in Amazon's order: ascending `updated_at`, then id."""

@@ -79,7 +79,7 @@ class ProvisionedModelThroughputs:
             await _require_free(transaction, scope, new.provisioned_model_name)
             row_id, micros = scope.create(now)
             moment = from_micros(micros)
-            record = replace(new, creation_time=moment, last_modified_time=moment, version=1)
+            record = _created(new, moment)
             row = row_of(row_id, scope.scope_id, record)
             await transaction.execute(INSERT, *row)
             await add_tags(transaction, record.provisioned_model_arn, tags)
@@ -183,3 +183,17 @@ class ProvisionedModelThroughputs:
 async def _require_free(transaction: Transaction, scope: Scope, name: str) -> None:
     if await transaction.fetch(_BY_NAME, scope.scope_id, name):
         raise NameTakenError
+
+
+def _created(
+    new: ProvisionedModelThroughputRecord, moment: datetime
+) -> ProvisionedModelThroughputRecord:
+    """As created at `moment`: a term that was counted from the clock's moment moves along."""
+    end = new.commitment_expiration_time
+    return replace(
+        new,
+        creation_time=moment,
+        last_modified_time=moment,
+        commitment_expiration_time=end and end + (moment - new.creation_time),
+        version=1,
+    )

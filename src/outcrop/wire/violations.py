@@ -11,6 +11,8 @@ from outcrop.wire.nodes import Node, TypeFaultError, node_of
 
 # Enough for any honest mistake; a body of a million bad tags shall not become a million sentences.
 _MOST_LISTED = 1000
+# Longer than any member's limit; and what the list may come to in all.
+_LONGEST_PRINTED, _LONGEST_MESSAGE = 4096, 64 * 1024
 
 
 class Violation(Struct, frozen=True):
@@ -55,7 +57,7 @@ class Inspector:
 
     def refusal(self, members: Mapping[str, Any]) -> AwsError:
         try:
-            found = list(islice(self._violations(members), _MOST_LISTED))
+            found = list(_bounded(self._violations(members)))
         except TypeFaultError as fault:
             return SerializationException(str(fault))
         except RecursionError:  # a value to be printed, nested as deep as JSON may
@@ -134,8 +136,21 @@ def _elements(
         yield place.violates(whole, f"{word} must satisfy constraint: [{listed}]")
 
 
+def _bounded(violations: Iterator[Violation]) -> Iterator[Violation]:
+    """As many as a message holds; the first, in any case."""
+    length = 0
+    for violation in islice(violations, _MOST_LISTED):
+        yield violation
+        length += len(violation.text)
+        if length > _LONGEST_MESSAGE:
+            return
+
+
 def _printed(value: Any) -> str:
-    return _java(value) if value is None else f"'{_java(value)}'"
+    if value is None:
+        return _java(value)
+    text = _java(value)
+    return f"'{text}'" if len(text) <= _LONGEST_PRINTED else f"'{text[:_LONGEST_PRINTED]}…'"
 
 
 def _java(value: Any) -> str:
