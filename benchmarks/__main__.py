@@ -2,12 +2,14 @@
 
 import argparse
 
-from benchmarks import in_process, requests_per_second, start, store_pages
+from benchmarks import converse, in_process, requests_per_second, start, store_pages, streams
 
 BENCHMARKS = {
     "start": start.main,
     "in_process": in_process.main,
     "requests_per_second": requests_per_second.main,
+    "converse": converse.main,
+    "streams": streams.main,
     "store_pages": store_pages.main,
 }
 

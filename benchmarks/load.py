@@ -6,6 +6,7 @@ go out on the wire, are a JSON list of base64 strings; prints a `Load` as JSON.
 
 import asyncio
 import itertools
+import statistics
 import sys
 import time
 from collections.abc import Iterator, Sequence
@@ -14,6 +15,8 @@ from typing import cast
 import msgspec
 import uvloop
 from msgspec import Struct
+
+END_OF_CHUNKS = b"\r\n0\r\n\r\n"
 
 
 class Load(Struct, frozen=True, kw_only=True):
@@ -36,6 +39,7 @@ class Asker(asyncio.Protocol):
         self._requests = requests
         self._received = bytearray()
         self._expected = 0
+        self._end = b""
         self.answers = 0
         self.refusals = 0
         self.took_s: list[float] = []
@@ -51,7 +55,9 @@ class Asker(asyncio.Protocol):
             head, blank, _ = received.partition(b"\r\n\r\n")
             if not blank:
                 return
-            self._expected = len(head) + 4 + _content_length(head)
+            lowered = head.lower()
+            self._end = END_OF_CHUNKS if b"\r\ntransfer-encoding: chunked" in lowered else b""
+            self._expected = len(head) + 4 + (0 if self._end else _content_length(lowered))
         if len(received) >= self._expected and received.endswith(self._end):
             self._count(received.startswith(b"HTTP/1.1 200"))
 
@@ -68,8 +74,7 @@ class Asker(asyncio.Protocol):
         self.transport.write(next(self._requests))
 
 
-def _content_length(head: bytes | bytearray) -> int:
-    lowered = head.lower()
+def _content_length(lowered: bytes | bytearray) -> int:
     start = lowered.index(b"content-length:") + 15
     end = lowered.find(b"\r\n", start)
     return int(lowered[start : end if end > 0 else None])
@@ -89,10 +94,15 @@ async def ask(
         answers=sum(asker.answers for asker in askers),
         refusals=sum(asker.refusals for asker in askers),
         seconds=time.perf_counter() - started,
+        median_ms=statistics.median(_times_s(askers)) * 1000,
     )
     for asker in askers:
         asker.transport.abort()
     return result
+
+
+def _times_s(askers: Sequence[Asker]) -> list[float]:
+    return [took for asker in askers for took in asker.took_s] or [0.0]
 
 
 def main() -> None:

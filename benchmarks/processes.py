@@ -2,6 +2,7 @@
 
 import os
 import socket
+import subprocess
 import time
 from collections.abc import Sequence
 from contextlib import suppress
@@ -46,10 +47,10 @@ def free_port() -> int:
     return port
 
 
-def await_port(port: int, *, patience_s: float = 10.0) -> None:
+def await_port(port: int, process: subprocess.Popen[bytes], *, patience_s: float) -> None:
     deadline = time.monotonic() + patience_s
-    while time.monotonic() < deadline:
+    while time.monotonic() < deadline and process.poll() is None:
         with suppress(ConnectionError), socket.create_connection(("127.0.0.1", port)):
             return
         time.sleep(0.02)
-    raise RuntimeError(f"nothing came to listen on port {port}")
+    raise RuntimeError(f"nothing came to listen on port {port}: {process.args!r}")

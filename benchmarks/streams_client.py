@@ -1,6 +1,6 @@
 """Reads many streams at once and notes when what arrives; prints what it saw.
 
-Reads a plan, a port and the bytes of a request from stdin.
+Reads a `Plan` and what to ask from stdin.
 """
 
 import asyncio
@@ -10,19 +10,21 @@ import time
 import msgspec
 import uvloop
 
-from benchmarks.streams import Plan, Seen
+from benchmarks.streams import Asking, Plan, Seen
 
-EVENT = b"contentBlockDelta"
 SENT = b" token @"
 # Every event would be too much to look at for one that must not be the bottleneck.
 LOOK_AT_ONE_IN = 50
+# How often the reader's own loop is asked whether it keeps up.
+TICK_S = 0.01
 
 
 class Reader(asyncio.Protocol):
     """One stream, read as bytes: frames are counted, not decoded."""
 
-    def __init__(self, request: bytes, ended: asyncio.Event) -> None:
+    def __init__(self, request: bytes, event: bytes, ended: asyncio.Event) -> None:
         self._request = request
+        self._event = event
         self._ended = ended
         self._status = b""
         self._last_s = 0.0
@@ -43,13 +45,13 @@ class Reader(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         now = time.monotonic()
         self._status = self._status or data[:16]
+        before = self.events
+        self.events += data.count(self._event)
         if self._last_s:
             self.gap_ms = max(self.gap_ms, (now - self._last_s) * 1000)
-        else:
+        if self.events and not before:
             self.first_ms = (now - self._asked_s) * 1000
         self._last_s = now
-        before = self.events
-        self.events += data.count(EVENT)
         if before // LOOK_AT_ONE_IN != self.events // LOOK_AT_ONE_IN:
             self._look(data, now)
         if data.endswith(b"0\r\n\r\n"):
@@ -64,12 +66,29 @@ class Reader(asyncio.Protocol):
             self.late_ms.append(now * 1000 - int(sent) / 1e6)
 
 
-async def read(plan: Plan, port: int, request: bytes) -> Seen:
+class Ticker:
+    """How late the reader itself is: what arrives meanwhile is noted that much too late."""
+
+    def __init__(self) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._due = self._loop.time()
+        self.late_ms: list[float] = []
+        self._tick()
+
+    def _tick(self) -> None:
+        now = self._loop.time()
+        self.late_ms.append((now - self._due) * 1000)
+        self._due = now + TICK_S
+        self._loop.call_at(self._due, self._tick)
+
+
+async def read(plan: Plan, asking: Asking) -> Seen:
     loop = asyncio.get_running_loop()
     ended = [asyncio.Event() for _ in range(plan.streams)]
-    readers = [Reader(request, event) for event in ended]
+    readers = [Reader(asking.request, asking.event, event) for event in ended]
+    ticker = Ticker()
     for reader in readers:
-        await loop.create_connection(lambda reader=reader: reader, "127.0.0.1", port)  # type: ignore[misc]  # mypy does not infer a lambda's default
+        await loop.create_connection(lambda reader=reader: reader, "127.0.0.1", asking.port)  # type: ignore[misc]  # mypy does not infer a lambda's default
         # Within a second, as clients come; not all in one moment.
         await asyncio.sleep(min(1.0, plan.seconds / 2) / plan.streams)
     try:
@@ -86,9 +105,10 @@ async def read(plan: Plan, port: int, request: bytes) -> Seen:
         first_ms=[reader.first_ms for reader in readers],
         gaps_ms=[reader.gap_ms for reader in readers],
         late_ms=[late for reader in readers for late in reader.late_ms],
+        own_late_ms=ticker.late_ms,
     )
 
 
 if __name__ == "__main__":
-    asked = msgspec.json.decode(sys.stdin.buffer.read(), type=tuple[Plan, int, bytes])
+    asked = msgspec.json.decode(sys.stdin.buffer.read(), type=tuple[Plan, Asking])
     sys.stdout.buffer.write(msgspec.json.encode(uvloop.run(read(*asked))))

@@ -130,6 +130,7 @@ class FakeModelServer:
             pass
         finally:
             writer.transport.abort()
+            self._conversations.discard(task)
 
     async def _play(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         match self.script:

@@ -14,7 +14,7 @@ import pytest
 from outcrop.fleet.config import EmbeddedConfig
 from outcrop.fleet.embedded import EmbeddedModel, EmbeddedSettings, Sleep, served_as
 from outcrop.fleet.embedded_engine import chat_engine
-from outcrop.fleet.embedded_folder import embedded_status
+from outcrop.fleet.embedded_folder import Board, EmbeddedFolder, Published, embedded_status
 from outcrop.fleet.failures import FailureKind, ServerFailureError
 from outcrop.fleet.model_server import Call
 from outcrop.runtime.dialects.openai_reader import ChatReader
@@ -149,6 +149,30 @@ def test_a_killed_child_is_replaced_and_the_next_request_answered(tmp_path: Path
     assert before != after
 
 
+def test_the_last_words_of_a_killed_owner_are_not_believed(tmp_path: Path) -> None:
+    folder = EmbeddedFolder(tmp_path)
+    folder.create()
+    Board(folder.board).write(Published(failure="no index; next attempt in 30 s at most"))
+
+    async def main() -> int:
+        async with embedded_model(tmp_path) as model:
+            return await ask(model)
+
+    assert asyncio.run(main()) > 0
+
+
+def test_a_state_folder_that_cannot_be_used_is_told(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+
+    async def main() -> None:
+        async with embedded_model(tmp_path / "file") as model:
+            with pytest.raises(ServerFailureError, match="cannot use the state folder") as caught:
+                await ask(model)
+            assert caught.value.kind is FailureKind.NOT_READY
+
+    asyncio.run(main())
+
+
 def test_a_child_that_cannot_start_is_tried_again_ever_later(tmp_path: Path) -> None:
     naps: list[float] = []
     rested = asyncio.Event()
@@ -226,6 +250,11 @@ def test_the_real_engine_answers_dies_and_answers_again(model_cache: Path, tmp_p
             engine = chat_engine(config.config)
             model = EmbeddedModel(config, engine, tasks=tasks, clock=standing_clock)
             before = await answer(model)
+            # As systemd does with every process of a unit: what is in progress still needs it.
+            pid = embedded_status(tmp_path).pid or 0
+            os.kill(pid, signal.SIGTERM)
+            await answer(model)
+            assert embedded_status(tmp_path).pid == pid
             os.kill(embedded_status(tmp_path).pid or 0, signal.SIGKILL)
             after = await answer(model)
             await model.aclose()

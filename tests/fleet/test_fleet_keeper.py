@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncGenerator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -157,7 +157,8 @@ def test_a_call_in_progress_ends_where_it_began_and_its_connection_then() -> Non
             keeper(server("gpu", fake.url)) as opened,
         ):
             before = candidates(opened, LLAMA)
-            async with Router().open(before, lambda _: CALL) as answering:
+            async with AsyncExitStack() as held:
+                answering = await Router().open(held, before, lambda _: CALL)
                 await opened.reload([], stand_in=None)
                 assert names(opened) == []
                 assert await anext(answering.chunks) == b"one"

@@ -55,6 +55,22 @@ def test_what_it_does_not_understand_beside_the_list_is_left_alone(models: Any) 
 
 
 @pytest.mark.parametrize(
+    "more", [{"meta": "x"}, {"max_model_len": "4k"}, {"architecture": []}, {"context_length": 0.5}]
+)
+def test_what_a_server_adds_in_a_shape_of_its_own_says_nothing(more: dict[str, Any]) -> None:
+    row = {"id": "qwen", "max_model_len": 4096}
+
+    assert listed({"id": "llama", **more}, row) == (
+        ListedModel(name="llama"),
+        ListedModel(name="qwen", context_tokens=4096),
+    )
+
+
+def test_ollama_without_a_model_lists_none() -> None:
+    assert listed_models(b'{"object":"list","data":null}') == ()
+
+
+@pytest.mark.parametrize(
     "body", [b"", b"<html>", b"[]", b"{}", b'{"data":1}', b'{"data":[{}]}', b"\xff", DEEP]
 )
 def test_anything_else_is_no_list(body: bytes) -> None:

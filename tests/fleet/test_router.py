@@ -76,9 +76,10 @@ def test_who_has_room_is_asked_before_who_has_none() -> None:
     async def main() -> list[str]:
         async with (
             candidates(StallsAfter([b"x"]), StallsAfter([b"x"])) as found,
-            Router().open(found, call_for) as first,
-            Router().open(found, call_for) as second,
+            AsyncExitStack() as held,
         ):
+            first = await Router().open(held, found, call_for)
+            second = await Router().open(held, found, call_for)
             return [first.candidate.server.name, second.candidate.server.name]
 
     assert asyncio.run(main()) == ["gpu-0", "gpu-1"]

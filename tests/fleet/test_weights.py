@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from msgspec.structs import replace
 
+from outcrop.fleet.embedded_folder import Lock
 from outcrop.fleet.weights import ALL, Conversion, Member, Weights, WeightsUnavailableError, pull
 
 CONTENT = b"GGUF and so on"
@@ -66,6 +67,23 @@ def test_weights_are_fetched_once_verified_and_nothing_else_is_left(
     assert first.read_bytes() == CONTENT
     assert leftovers(tmp_path / "cache") == ["tiny.gguf"]
     assert told[0].startswith("fetching Tiny")
+
+
+@pytest.mark.slow
+def test_what_a_killed_pull_left_is_removed_and_another_in_progress_is_not(
+    weights: Weights, tmp_path: Path
+) -> None:
+    folder = weights.path_in(tmp_path / "cache").parent
+    for name in (".pull-killed", ".pull-living"):
+        (folder / name).mkdir(parents=True)
+        (folder / name / "lock").touch()
+    living = Lock(folder / ".pull-living" / "lock")
+    assert living.take()
+
+    asyncio.run(pull(weights, tmp_path / "cache", silent))
+    living.release()
+
+    assert {path.name for path in folder.iterdir()} == {"tiny.gguf", ".pull-living"}
 
 
 @pytest.mark.slow

@@ -538,3 +538,12 @@ def test_the_reader_of_a_conversation_knows_which_fields_to_give_back() -> None:
 
     assert AnthropicMessages().reader(asked)._paths == ["/model"]
     assert AnthropicMessages().reader(Prompt(model_id="m", prompt="p"))._paths == ()
+
+
+def test_what_was_found_alone_goes_back_alone() -> None:
+    found = {"type": "web_fetch_result", "url": "https://example.com"}
+    result = {"toolUseId": "s1", "type": "web_fetch_tool_result", "status": "success"}
+
+    content = content_of({"toolResult": {**result, "content": [{"json": found}]}}, role="assistant")
+
+    assert content[0]["content"] == found

@@ -8,6 +8,7 @@ from msgspec import Raw
 
 from outcrop.runtime.dialects.anthropic_stream import MessageReader, complaint
 from outcrop.runtime.dialects.dialect import Complaint, ComplaintError, ModelEvent, StopDetail
+from outcrop.runtime.message import MessageParts
 from outcrop.wire.shapes.bedrock_runtime import (
     CacheDetail,
     CitationLocation,
@@ -444,3 +445,49 @@ def test_any_text_and_any_fragments_come_through_as_they_are(
     deltas = [event.delta for event in events if isinstance(event, ContentBlockDeltaEvent)]
     assert [d.text for d in deltas if d.text is not None] == texts
     assert [d.tool_use.input for d in deltas if d.tool_use is not None] == fragments
+
+
+def test_what_anthropics_own_tools_find_stays_in_an_answer_that_is_no_stream() -> None:
+    parts = MessageParts()
+    for event in read(recorded.SEARCHED):
+        if isinstance(event, ContentBlockStartEvent | ContentBlockDeltaEvent):
+            parts.add(event)
+
+    _, found, _ = parts.blocks()
+
+    assert found.text is None
+    assert found.tool_result is not None
+    assert found.tool_result.tool_use_id == "srvtoolu_01"
+    assert found.tool_result.status == "success"
+    assert b"web_search_result" in bytes(found.tool_result.content[0].json)
+
+
+@pytest.mark.parametrize(
+    ("content", "found"),
+    [
+        (
+            {"type": "web_fetch_result"},
+            ToolResultBlockDelta(json=Raw(b'{"type": "web_fetch_result"}')),
+        ),
+        ("sunny", ToolResultBlockDelta(text="sunny")),
+    ],
+)
+def test_what_a_tool_finds_need_not_be_a_list(content: Any, found: ToolResultBlockDelta) -> None:
+    block = {"type": "web_fetch_tool_result", "tool_use_id": "s", "content": content}
+
+    started, told, *_ = read(recorded.start(), recorded.block(0, block), recorded.stop("end_turn"))[
+        1:
+    ]
+
+    assert isinstance(started, ContentBlockStartEvent)
+    assert started.start.tool_result is not None
+    assert started.start.tool_result.status == "success"
+    assert told == delta(0, tool_result=[found])
+
+
+def test_what_servers_write_as_null_is_empty() -> None:
+    use = {"type": "tool_use", "id": "a", "name": "t", "text": None, "input": None}
+
+    events = read(recorded.start(), recorded.block(0, use), recorded.stop("tool_use"))
+
+    assert events[1] == begun(0, "a", "t")

@@ -156,3 +156,19 @@ def test_input_that_is_no_object_is_noticed(fragment: str, malformed: bool) -> N
 
     assert blocks.malformed_tool_use is malformed
     assert len(content(events)) == 1
+
+
+@pytest.mark.parametrize("late", ["\n", '{"x":1}'])
+def test_what_comes_behind_a_call_that_has_gone_out_changes_no_other(late: str) -> None:
+    events = fed(
+        (0, "a", "t", '{"x":1}'), (1, "b", "u", '{"y":'), (0, "", "", late), (1, "", "", "2}")
+    )
+
+    assert_one_block_at_a_time(events)
+    assert calls(events) == [("a", "t", {"x": 1}), ("b", "u", {"y": 2})]
+
+
+def test_calls_that_share_a_position_and_have_no_ids_are_told_apart_by_their_ends() -> None:
+    events = fed((0, "", "t", '{"x":'), (0, "", "t", "1}"), (0, "", "t", '{"x":2}'))
+
+    assert [value for _, _, value in calls(events)] == [{"x": 1}, {"x": 2}]

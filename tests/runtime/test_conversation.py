@@ -8,6 +8,11 @@ from outcrop.wire.errors import ValidationException
 from tests.runtime.requests import HELLO, converse_request
 
 TOOLS = {"tools": [{"toolSpec": {"name": "t", "inputSchema": {"json": {"type": "object"}}}}]}
+# What a tool of the model's own vendor was asked, and found: all in the model's turn.
+SEARCHED = (
+    {"toolUse": {"toolUseId": "s", "name": "search", "type": "server_tool_use", "input": {}}},
+    {"toolResult": {"toolUseId": "s", "type": "web_search_tool_result", "content": [{"json": {}}]}},
+)
 TOOL_USE: dict[str, Any] = {"toolUse": {"toolUseId": "one", "name": "t", "input": {}}}
 IMAGE = {"image": {"format": "png", "source": {"bytes": "aGk="}}}
 
@@ -173,6 +178,7 @@ def test_what_a_request_may_not_hold_is_refused_in_amazons_words(body: Any, word
         {"messages": [user(TEXT, *(document(f"d [{n}]") for n in range(5)))]},
         {"messages": [user(TEXT), assistant(TOOL_USE), user(tool_result())], "toolConfig": TOOLS},
         {"additionalModelResponseFieldPaths": ["/a/0/b~1c~0"], "toolConfig": TOOLS},
+        {"messages": [user(TEXT), assistant(*SEARCHED, TEXT), user(TEXT)]},
     ],
 )
 def test_what_any_text_model_can_do_passes(body: Any) -> None:

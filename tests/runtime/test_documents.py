@@ -1,6 +1,7 @@
 import asyncio
 import contextlib
 import io
+import time
 import zipfile
 from typing import Any
 
@@ -172,3 +173,52 @@ def test_a_broken_file_is_refused_in_amazons_words() -> None:
 
     expected = "The model returned the following errors: The PDF specified was not valid."
     assert caught.value.message == expected
+
+
+@pytest.mark.parametrize("opening", [b"<!--", b"<![CDATA[", b"<a b=", b"</", b"<!", b"<?", b"<td>"])
+def test_a_page_that_ends_nothing_is_read_at_once(opening: bytes) -> None:
+    since = time.process_time()
+
+    with contextlib.suppress(NoTextError):
+        text_of("html", b"seen" + opening * 50_000)
+
+    assert time.process_time() - since < 2
+
+
+def word(body: str) -> bytes:
+    source = zipfile.ZipFile(io.BytesIO(docx()))
+    file = io.BytesIO()
+    with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:
+        for entry in source.infolist():
+            content = source.read(entry)
+            archive.writestr(entry, content.replace(b"<w:body>", f"<w:body>{body}".encode()))
+    return file.getvalue()
+
+
+def test_a_table_in_a_table_is_read_once() -> None:
+    inner = "<w:tbl><w:tr><w:tc><w:p><w:r><w:t>inner</w:t></w:r></w:p></w:tc></w:tr></w:tbl>"
+
+    text = text_of("docx", word(f"<w:tbl><w:tr><w:tc>{inner}</w:tc></w:tr></w:tbl>"))
+
+    assert text.count("inner") == 1
+
+
+def test_tables_in_tables_are_read_at_once() -> None:
+    text = text_of("docx", word("<w:tr><w:tc>" * 60 + "<w:p/>" + "</w:tc></w:tr>" * 60))
+
+    assert text.endswith("left | right")
+
+
+def test_a_small_file_of_a_huge_tree_is_refused() -> None:
+    with pytest.raises(NoTextError, match="too large once unpacked"):
+        text_of("docx", word("<w:p/>" * 6_000_000))
+
+
+def test_half_a_character_is_replaced() -> None:
+    file = io.BytesIO()
+    source = zipfile.ZipFile(io.BytesIO(xlsx()))
+    with zipfile.ZipFile(file, "w") as archive:
+        for entry in source.infolist():
+            archive.writestr(entry, source.read(entry).replace(b">nova<", b">no_xD83D_va<"))
+
+    assert "va" in text_of("xlsx", file.getvalue()).encode().decode()

@@ -135,3 +135,10 @@ def test_a_raw_prompt_is_gone_on_from() -> None:
 
     assert call.path == "/completions"
     assert json.loads(call.body)["max_tokens"] == 64
+
+
+@pytest.mark.parametrize("definitions", [[], None, 1, "x"])
+def test_definitions_that_are_none_are_not_shared(definitions: Any) -> None:
+    made = body(toolConfig={**ANY, "tools": [tool("go", definitions=definitions)]})
+
+    assert "definitions" not in made["response_format"]["json_schema"]["schema"]

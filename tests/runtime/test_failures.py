@@ -1,7 +1,11 @@
+from typing import Any
+
+import msgspec
 import pytest
 
 from outcrop.fleet.failures import FailureKind, ServerFailureError
 from outcrop.runtime.dialects.dialect import Complaint
+from outcrop.runtime.dialects.openai_chat import OpenAiChat
 from outcrop.runtime.failures import in_stream, of_complaint, of_silence
 from outcrop.wire.errors import ModelErrorException, ThrottlingException
 
@@ -51,3 +55,13 @@ def test_in_a_stream_the_callers_errors_stay_and_the_rest_is_the_models() -> Non
     assert in_stream(throttled) is throttled
     assert failed.name == "ModelStreamErrorException"
     assert failed.members == {"originalStatusCode": 500, "originalMessage": "x"}
+
+
+@pytest.mark.parametrize(
+    ("code", "status"),
+    [(503, 503), ("401", 401), (20012, 400), ("1302", 400), (200, 400), ("bad", 400), (None, 400)],
+)
+def test_a_code_in_a_complaint_counts_where_it_is_a_status(code: Any, status: int) -> None:
+    body = msgspec.json.encode({"error": {"message": "no", "code": code}})
+
+    assert OpenAiChat().complaint(400, body).status == status

@@ -17,7 +17,7 @@ from outcrop.runtime.embeddings import Embeddings
 from outcrop.runtime.inference import Inference
 from outcrop.runtime.invoke_model import InvokeModel, InvokeModelAnswer
 from outcrop.runtime.target import Targets
-from outcrop.store.catalogue import Catalogue
+from outcrop.store.catalogue import Catalogue, CustomModel
 from outcrop.wire.errors import AwsError
 from outcrop.wire.shapes.bedrock_runtime import (
     InvokeModelRequest,
@@ -37,13 +37,24 @@ from tests.fakes.model_server import (
     url_that_refuses,
     usage,
 )
-from tests.fakes.records import FakeInferenceProfiles, FakeProvisionedModelThroughputs
-from tests.runtime.requests import caller
+from tests.fakes.records import (
+    FakeInferenceProfiles,
+    FakeProvisionedModelThroughputs,
+    provisioned_model,
+)
+from tests.runtime.requests import ACCOUNT, caller
 from tests.runtime.test_converse import TickingClock
 
 CLAUDE = "anthropic.claude-haiku-4-5-20251001-v1:0"
 PROFILE = f"us.{CLAUDE}"
 TITAN = "amazon.titan-embed-text-v2:0"
+CUSTOM = CustomModel(
+    custom_model_id="abcdefghijkl", custom_model_name="my-claude", base_model_id=CLAUDE
+)
+BOUGHT = provisioned_model(
+    f"arn:aws:bedrock:us-east-1:{ACCOUNT}:provisioned-model/mnopqrstuvwx",
+    CUSTOM.arn("aws", "us-east-1", ACCOUNT),
+)
 IMPATIENT = TimeoutsConfig(connect_s=1, first_byte_s=0.05, between_chunks_s=0.05)
 ANSWER = sse(delta(""), delta("Hel"), delta("lo"), delta(finish_reason="stop"), usage(9, 2))
 BEGUN = b"data: " + sse(delta("Hel")).split(b"data: ")[1]
@@ -64,13 +75,13 @@ async def invoking(*urls: str, timeouts: TimeoutsConfig = IMPATIENT) -> AsyncGen
     served = [
         Served(model_id, Candidate(server=server, dialect="openai", served_as="m", region=None))
         for server in servers
-        for model_id in (CLAUDE, TITAN)
+        for model_id in (CLAUDE, TITAN, CUSTOM.custom_model_name)
     ]
     targets = Targets(
-        Catalogue(),
+        Catalogue(custom_models=[CUSTOM]),
         Fleet(served, stand_in=None),
         FakeInferenceProfiles(),
-        FakeProvisionedModelThroughputs(),
+        FakeProvisionedModelThroughputs([BOUGHT]),
     )
     clock, router = TickingClock(), Router()
     inference = Inference(targets, router, clock=clock)
@@ -155,6 +166,17 @@ def test_an_answer_is_the_familys_own_with_counts_beside_it() -> None:
     assert answer.output.performance_config_latency == "standard"
     assert answer.output.service_tier == "flex"
     assert answer.served_by == 'gpu-0; model="m"'
+
+
+def test_a_custom_model_speaks_as_its_base_model_does() -> None:
+    model_id = BOUGHT.provisioned_model_arn
+
+    answer = json.loads(invoked(Answers([ANSWER]), model_id=model_id).output.body)
+    *_, last = streamed(Answers([ANSWER]), model_id=model_id)
+
+    assert answer["model"] == "claude-haiku-4-5-20251001"
+    assert answer["content"] == [{"type": "text", "text": "Hello"}]
+    assert "amazon-bedrock-invocationMetrics" in last
 
 
 def test_a_stream_ends_with_its_metrics() -> None:

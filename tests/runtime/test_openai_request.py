@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 
 from outcrop.fleet.capabilities import Capabilities
+from outcrop.runtime.dialects.anthropic_messages import AnthropicMessages
 from outcrop.runtime.dialects.dialect import Prompt
 from outcrop.runtime.dialects.openai_chat import OpenAiChat
 from outcrop.wire.errors import ValidationException
@@ -216,3 +217,15 @@ def test_a_raw_prompt_is_one_message_where_there_are_no_completions() -> None:
 
     assert call.path == "/chat/completions"
     assert json.loads(call.body)["messages"] == [{"role": "user", "content": "<s>hello"}]
+
+
+@pytest.mark.parametrize("dialect", [OpenAiChat(), AnthropicMessages()])
+def test_a_schema_nested_without_end_is_refused(dialect: Any) -> None:
+    schema = '{"a":' + "[" * 100_000 + "]" * 100_000 + "}"
+    structure = {"jsonSchema": {"schema": schema}}
+    asked = converse_request(
+        outputConfig={"textFormat": {"type": "json_schema", "structure": structure}}
+    )
+
+    with pytest.raises(ValidationException, match="schema is invalid"):
+        dialect.call(asked, "m", Capabilities())

@@ -258,3 +258,47 @@ def test_no_field_found_is_no_member() -> None:
     stream = sse(delta("a"), delta(finish_reason="stop"))
 
     assert not stop(read(stream, paths=["/nothing"])).additional_model_response_fields
+
+
+def test_what_servers_write_as_null_is_left_out() -> None:
+    call = {"index": 0, "id": "a", "function": None, "type": None}
+    stream = sse(
+        {"id": None, "choices": None, "error": None},
+        {"choices": [{"delta": {"content": "x", "tool_calls": [call]}, "finish_reason": None}]},
+        {"choices": [{"delta": None, "finish_reason": "length"}]},
+        {"choices": [], "usage": {"prompt_tokens": None, "completion_tokens": 2}},
+    )
+
+    events = read(stream)
+
+    assert blocks(events) == [ContentBlock(text="x")]
+    assert stop(events).stop_reason == "max_tokens"
+    assert events[-1] == TokenUsage(input_tokens=0, output_tokens=2, total_tokens=2)
+
+
+def test_mistrals_content_in_parts_is_reasoning_and_text() -> None:
+    thinking = {"type": "thinking", "thinking": [{"type": "text", "text": "hm"}]}
+    parts = [thinking, {"type": "text", "text": "Yes"}]
+    stream = sse(
+        {"choices": [{"delta": {"content": parts}}]},
+        {"choices": [{"delta": {}, "finish_reason": "stop"}]},
+    )
+
+    events = read(stream)
+
+    assert reasoning(events) == ["hm"]
+    assert blocks(events)[1].text == "Yes"
+
+
+def test_reasoning_under_both_its_names_is_read_once() -> None:
+    thought = {"reasoning": "hm", "reasoning_content": "hm"}
+    stream = sse({"choices": [{"delta": thought, "finish_reason": "stop"}]})
+
+    assert reasoning(read(stream)) == ["hm"]
+
+
+def test_more_from_the_cache_than_there_was_is_no_debt() -> None:
+    events = read(sse(delta("x"), delta(finish_reason="stop"), usage(3, 1, cached=5)))
+
+    assert isinstance(events[-1], TokenUsage)
+    assert events[-1].input_tokens == 0

@@ -18,6 +18,9 @@ TOOLS = {"tools": [{"toolSpec": {"name": "t", "inputSchema": {"json": {"type": "
 JSON_SCHEMA = {"type": "json_schema", "structure": {"jsonSchema": {"schema": "{}"}}}
 
 
+CLAUDES_SCHEMA = {"type": "json_schema", "schema": {"type": "object"}}
+
+
 def user(*content: Any) -> Any:
     return {"role": "user", "content": list(content)}
 
@@ -44,6 +47,10 @@ def in_s3(kind: str, file_format: str, **more: str) -> Any:
         ({"toolConfig": TOOLS}, "This model doesn't support tool use."),
         ({"outputConfig": {"textFormat": JSON_SCHEMA}}, "the outputConfig.textFormat field."),
         ({"outputConfig": {"effort": "low"}}, "the outputConfig.effort field."),
+        (
+            {"additionalModelRequestFields": {"output_config": {"format": CLAUDES_SCHEMA}}},
+            "the additionalModelRequestFields.output_config.format field.",
+        ),
     ],
 )
 def test_what_a_server_cannot_do_is_refused_in_amazons_words(body: Any, words: str) -> None:

@@ -31,3 +31,12 @@ def test_payloads_come_out_byte_by_byte() -> None:
 def test_a_line_without_end_is_refused() -> None:
     with pytest.raises(EndlessLineError):
         read([b"x" * 1024 * 1024] * 9)
+
+
+def test_lines_of_an_event_without_end_are_refused() -> None:
+    with pytest.raises(EndlessLineError):
+        read([b"data: " + b"x" * 1024 * 1024 + b"\n"] * 9)
+
+
+def test_many_events_are_no_endless_one() -> None:
+    assert len(read([b"data: " + b"x" * 1024 * 1024 + b"\n\n"] * 20)) == 20

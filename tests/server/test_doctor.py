@@ -12,6 +12,7 @@ from threading import Thread
 
 import pytest
 
+from outcrop.fleet.embedded_folder import Board, EmbeddedFolder, Lock, Published
 from outcrop.server import cli
 from outcrop.server.doctor import examine
 from outcrop.server.endpoint import Endpoint, write_endpoint
@@ -168,6 +169,47 @@ def test_a_model_file_that_is_not_there_is_found(state: Path) -> None:
     assert wrong(state, config) == {
         "embedded.model_path = /nowhere/model.gguf": "there is no such file: correct the path"
     }
+
+
+def findings(state: Path, cache: Path) -> list[str]:
+    path = state.parent / "outcrop.toml"
+    path.write_text(f'cache = "{cache}"')
+    return [
+        each.what for each in examine(config_path=path, state=state, url=None, clock=lambda: NOW)
+    ]
+
+
+def test_the_weights_of_both_embedded_models_are_looked_for(state: Path, tmp_path: Path) -> None:
+    said = " / ".join(findings(state, tmp_path / "empty"))
+
+    for name in ("SmolLM2-135M-Instruct", "all-MiniLM-L6-v2"):
+        assert f"weights of {name} are not here yet" in said
+
+
+@pytest.mark.parametrize("folder", ["embedded", "embeddings"])
+def test_an_embedded_model_that_fails_is_found(state: Path, tmp_path: Path, folder: str) -> None:
+    shared = EmbeddedFolder(state, folder)
+    shared.create()
+    lock = Lock(shared.lock)
+    assert lock.take()
+    Board(shared.board).write(Published(failure="no index"))
+
+    said = findings(state, tmp_path)
+    lock.release()
+
+    assert [what for what in said if what.endswith("model fails: no index")]
+
+
+def test_model_servers_that_the_server_would_refuse_are_found(state: Path) -> None:
+    port = free_port()
+    table = (
+        f'[[model_servers]]\nname = "gpu"\nurl = "http://127.0.0.1:{port}/v1"\n'
+        'models = { "no.such-model" = "b" }\n'
+    )
+
+    found = wrong(state, NO_ENGINE + table)
+
+    assert found["model server gpu: no.such-model is no model of the catalogue"]
 
 
 def test_model_servers_that_do_not_answer_or_lack_their_key_are_found(state: Path) -> None:

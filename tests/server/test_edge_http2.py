@@ -1,8 +1,9 @@
 """HTTP/2 with prior knowledge, on the same port: as the AWS SDK for JavaScript speaks it."""
 
 import socket
+import time
 from collections.abc import Generator, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 import h2.config
 import h2.connection
@@ -181,6 +182,25 @@ def test_a_reset_stream_is_closed(server: OutcropProcess) -> None:
         connection.flush()
 
         assert told_eventually(server, [*before, "closed"], within_s=0.4)
+
+
+@pytest.mark.slow
+def test_a_client_that_answers_nothing_any_more_is_let_go(server: OutcropProcess) -> None:
+    with socket.create_connection(("127.0.0.1", server.port), timeout=5) as silent:
+        silent.sendall(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes.fromhex("000000 04 00 00000000"))
+        while silent.recv(1_000):
+            pass
+
+
+@pytest.mark.slow
+def test_an_idle_client_that_is_there_is_kept(server: OutcropProcess) -> None:
+    with http2(server) as connection:
+        connection.socket.settimeout(0.1)
+        connection.answer(connection.ask("/"))
+        deadline = time.monotonic() + 2.5
+        while time.monotonic() < deadline:
+            with suppress(TimeoutError):
+                assert connection.receive()
 
 
 def test_a_lost_connection_closes_all_its_streams(server: OutcropProcess) -> None:

@@ -157,3 +157,31 @@ def test_a_client_that_waits_for_leave_is_told_to_go_on_unless_refused() -> None
     feed(LimitsConfig(max_body_bytes=10), lambda: told.append("never"))
 
     assert told == ["go on"]
+
+
+def test_what_follows_a_body_is_no_header_of_the_request() -> None:
+    data = CHUNKED.replace(b"Trailer: x", b"Authorization: other\r\nHost: other\r\nX: y")
+
+    asked, reader, _ = read([data])
+
+    (request,) = [each.request for each in asked]
+    assert isinstance(request, HttpRequest)
+    assert request.headers == {"host": "o", "transfer-encoding": "chunked"}
+    assert reader.idle
+
+
+def test_what_follows_a_body_without_end_is_refused() -> None:
+    lines = b"".join(b"x-%d: %b\r\n" % (number, b"y" * 100) for number in range(100))
+
+    asked, reader, edge = read([CHUNKED[:-2], lines, lines], max_header_bytes=4_096)
+
+    (refusal,) = [each.request for each in asked]
+    assert isinstance(refusal, AwsError)
+    assert refusal.name == "RequestHeaderFieldsTooLargeException"
+    assert (reader.arriving, edge.buffered_bytes) == (Arriving.NOTHING, 0)
+
+
+def test_a_packed_body_is_refused() -> None:
+    asked, _, _ = read([CHUNKED.replace(b": chunked", b": gzip, chunked")])
+
+    assert isinstance(asked[0].request, AwsError)

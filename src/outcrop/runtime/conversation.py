@@ -142,20 +142,26 @@ def _check_schema(spec: ToolSpecification, path: str) -> None:
 def _check_tool_results(
     request: ConverseRequest | ConverseStreamRequest, messages: Sequence[Message]
 ) -> None:
-    uses_tools = any(
-        block.tool_use is not None or block.tool_result is not None
-        for message in messages
-        for block in message.content
-    )
+    uses_tools = any(_calls(message) or _answers(message) for message in messages)
     if uses_tools and request.tool_config is None:
         raise ValidationException(
             "The toolConfig field must be defined when using toolUse and toolResult content blocks."
         )
     asked: list[str] = []
     for index, message in enumerate(messages):
-        answered = [block.tool_result.tool_use_id for block in message.content if block.tool_result]
-        _check_answers(asked, answered, f"messages.{index}.content")
-        asked = [block.tool_use.tool_use_id for block in message.content if block.tool_use]
+        _check_answers(asked, _answers(message), f"messages.{index}.content")
+        asked = _calls(message)
+
+
+def _calls(message: Message) -> list[str]:
+    """Those that the caller answers: a model's own tools are answered where they are called."""
+    uses = [block.tool_use for block in message.content if block.tool_use is not None]
+    return [use.tool_use_id for use in uses if use.type != "server_tool_use"]
+
+
+def _answers(message: Message) -> list[str]:
+    results = [block.tool_result for block in message.content if block.tool_result is not None]
+    return [result.tool_use_id for result in results if result.type in {None, "tool_result"}]
 
 
 def _check_answers(asked: Sequence[str], answered: Sequence[str], path: str) -> None:

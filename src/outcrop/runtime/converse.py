@@ -27,7 +27,7 @@ class Converse:
         check(request)
         events = await self._inference.events(caller, request.model_id, request)
         try:
-            return ConverseAnswer(await collected(events), events.served_by)
+            return ConverseAnswer(collected(await events.rest()), events.served_by)
         finally:
             await events.aclose()
 

@@ -95,7 +95,7 @@ def _asked(request: CountTokensRequest, target: Target) -> Asked:
         check(conversation)
         return conversation
     assert request.input.invoke_model is not None, "a union has one member"
-    family = family_of(target.foundation_model.model_id)
+    family = family_of(target.foundation_model.native_model_id)
     if family is None:
         raise ValidationException("The provided model doesn't support counting tokens.")
     return family.asked(request.input.invoke_model.body, request.model_id, streaming=False)

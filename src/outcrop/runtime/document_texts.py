@@ -4,7 +4,7 @@ import csv
 import io
 import zipfile
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from html.parser import HTMLParser
+from importlib import import_module
 from typing import Any
 
 # Longer than any model reads: hostile files that unfold without end stop here.
@@ -12,6 +12,8 @@ _CHARACTERS = 8_000_000
 _ROWS = 2_000_000
 # What a document of office formats, which are zip files, may unfold to.
 _UNZIPPED_BYTES = 200_000_000
+# Of these a tree is made, twenty times as large.
+_UNZIPPED_WORD_BYTES = 30_000_000
 
 _WORD = "{http://schemas.openxmlformats.org/wordprocessingml/2006/main}"
 
@@ -33,7 +35,12 @@ def text_of(kind: str, content: bytes) -> str:
         raise NoTextError(f"The {kind.upper()} specified was not valid") from error
     if not text.strip():
         raise NoTextError(f"The {kind.upper()} specified has no text")
-    return text
+    return _without_surrogates(text)
+
+
+def _without_surrogates(text: str) -> str:
+    """Broken files have halves of characters, which cannot be written as UTF-8."""
+    return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
 
 
 def _limited(pieces: Iterable[str]) -> Iterator[str]:
@@ -63,7 +70,7 @@ def _pdf(content: bytes) -> Iterator[str]:
 def _docx(content: bytes) -> Iterator[str]:
     from docx import Document  # noqa: PLC0415 - only when there is one
 
-    _check_size(content)
+    _check_size(content, _UNZIPPED_WORD_BYTES)
     document: Any = Document(io.BytesIO(content))
     yield from _word_lines(document.element.body)
 
@@ -74,9 +81,18 @@ def _word_lines(parent: Any) -> Iterator[str]:
         if child.tag == f"{_WORD}p":
             yield _word_text(child)
         elif child.tag == f"{_WORD}tr":
-            yield " | ".join(" ".join(_word_lines(cell)) for cell in child.iter(f"{_WORD}tc"))
+            yield " | ".join(" ".join(_word_lines(cell)) for cell in _word_cells(child))
         else:
             yield from _word_lines(child)
+
+
+def _word_cells(row: Any) -> Iterator[Any]:
+    """Those of this row: a table in one of them has its own."""
+    for child in row:
+        if child.tag == f"{_WORD}tc":
+            yield child
+        else:
+            yield from _word_cells(child)
 
 
 _WORD_SPACES = {f"{_WORD}tab": "\t", f"{_WORD}br": "\n", f"{_WORD}cr": "\n"}
@@ -93,7 +109,7 @@ def _word_text(paragraph: Any) -> str:
 def _xlsx(content: bytes) -> Iterator[str]:
     from openpyxl import load_workbook  # noqa: PLC0415 - only when there is one
 
-    _check_size(content)
+    _check_size(content, _UNZIPPED_BYTES)
     workbook: Any = load_workbook(io.BytesIO(content), read_only=True, data_only=True)
     left = _ROWS
     for sheet in workbook.worksheets:
@@ -115,47 +131,54 @@ def _csv_line(row: Iterable[Any]) -> str:
 
 
 def _html(content: bytes) -> Iterator[str]:
-    reader = _HtmlText()
-    reader.feed("".join(_plain(content)))
-    reader.close()
-    lines = "".join(reader.pieces).splitlines()
+    # Not Python's own parser: hostile pages keep it busy for hours (CVE-2025-6069).
+    etree: Any = import_module("lxml.etree")
+    pieces: list[str] = []
+    parser = etree.HTMLParser(target=_HtmlText(pieces), encoding="utf-8")
+    parser.feed("".join(_plain(content)).encode())
+    parser.close()
+    lines = "".join(pieces).splitlines()
     yield from (line.strip() for line in lines if line.strip())
 
 
-class _HtmlText(HTMLParser):
+class _HtmlText:
+    """What the parser tells of what it finds."""
+
     _CELLS = frozenset({"td", "th"})
     _UNSEEN = frozenset({"script", "style", "template", "noscript"})
     _INLINE = frozenset({"a", "abbr", "b", "code", "em", "i", "small", "span", "strong", "sub"})
 
-    def __init__(self) -> None:
-        super().__init__(convert_charrefs=True)
-        self.pieces: list[str] = []
+    def __init__(self, pieces: list[str]) -> None:
+        self._pieces = pieces
         self._unseen = 0
 
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:  # noqa: ARG002 - the parser calls it so
+    def start(self, tag: str, _attributes: object) -> None:
         self._unseen += tag in self._UNSEEN
         self._separate(tag)
 
-    def handle_endtag(self, tag: str) -> None:
+    def end(self, tag: str) -> None:
         if tag in self._UNSEEN:
             self._unseen = max(0, self._unseen - 1)
         if tag not in self._CELLS:
             self._separate(tag)
 
-    def handle_data(self, data: str) -> None:
+    def data(self, data: str) -> None:
         if not self._unseen:
-            self.pieces.append(data)
+            self._pieces.append(data)
+
+    def close(self) -> None:
+        pass
 
     def _separate(self, tag: str) -> None:
         if tag in self._CELLS:
-            self.pieces.append("\t")
+            self._pieces.append("\t")
         elif tag not in self._INLINE:
-            self.pieces.append("\n")
+            self._pieces.append("\n")
 
 
-def _check_size(content: bytes) -> None:
+def _check_size(content: bytes, most: int) -> None:
     with zipfile.ZipFile(io.BytesIO(content)) as archive:
-        if sum(entry.file_size for entry in archive.infolist()) > _UNZIPPED_BYTES:
+        if sum(entry.file_size for entry in archive.infolist()) > most:
             raise NoTextError("The document specified is too large once unpacked")
 
 

@@ -2,9 +2,9 @@
 
 import logging
 from collections import deque
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack
-from typing import Self
+from typing import Self, TypeVar
 
 from outcrop.fleet.failures import FailureKind, ServerFailureError
 from outcrop.runtime.dialects.dialect import (
@@ -21,6 +21,8 @@ from outcrop.wire.shapes.bedrock_runtime import (
     ConverseStreamOutput,
     TokenUsage,
 )
+
+EventT = TypeVar("EventT", bound=ConverseStreamOutput | StopDetail)
 
 _log = logging.getLogger(__name__)
 
@@ -64,24 +66,34 @@ class Events:
         return self
 
     async def __anext__(self) -> ConverseStreamOutput:
-        event = await self.next_event()
-        while isinstance(event, StopDetail):
-            event = await self.next_event()
-        return event
+        while self._waiting or await self._fill():
+            event = self._waiting.popleft()
+            if not isinstance(event, StopDetail):
+                return self._with_metadata(event)
+        raise StopAsyncIteration
+
+    async def rest(self) -> Sequence[ConverseStreamOutput | StopDetail]:
+        """All that are still to come, at once."""
+        events: list[ConverseStreamOutput | StopDetail] = []
+        while self._waiting or await self._fill():
+            events += [self._with_metadata(event) for event in self._waiting]
+            self._waiting.clear()
+        return events
 
     async def next_event(self) -> ConverseStreamOutput | StopDetail:
         """For native bodies: some tell the stop sequence, Converse does not."""
-        if not self._waiting:
-            await self._fill()
-        if not self._waiting:
+        if not (self._waiting or await self._fill()):
             raise StopAsyncIteration
         event = self._waiting.popleft()
-        return self._metadata(event) if isinstance(event, TokenUsage) else event
+        return self._with_metadata(event)
 
     async def aclose(self) -> None:
         await self._held.aclose()
 
-    async def _fill(self) -> None:
+    def _with_metadata(self, event: EventT | TokenUsage) -> EventT | ConverseStreamMetadataEvent:
+        return self._metadata(event) if isinstance(event, TokenUsage) else event
+
+    async def _fill(self) -> bool:
         """Waits for events; none are waiting afterwards only if the answer is over."""
         while not (self._waiting or self._over):
             if self._failure is not None:
@@ -91,6 +103,7 @@ class Events:
             except (ComplaintError, ServerFailureError) as error:
                 # Events that came before the failure go out before it.
                 self._failure = self._as_aws_error(error)
+        return bool(self._waiting)
 
     async def _read_chunk(self) -> None:
         chunk = await anext(self._chunks, None)

@@ -87,7 +87,7 @@ class Inference:
             return Call(call.path, call.body, call.headers)
 
         try:
-            return await held.enter_async_context(self._router.open(candidates, call_for))
+            return await self._router.open(held, candidates, call_for)
         except ServerFailureError as failure:
             _log.warning("no model server answered: %s", failure)
             raise as_aws_error(failure, _dialect_of(failure, target), target.model_id) from failure

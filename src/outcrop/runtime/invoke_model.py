@@ -25,7 +25,6 @@ from outcrop.wire.errors import (
 )
 from outcrop.wire.shapes.bedrock_runtime import (
     ConverseStreamMetadataEvent,
-    ConverseStreamOutput,
     InvokeModelRequest,
     InvokeModelResponse,
     InvokeModelWithResponseStreamRequest,
@@ -55,7 +54,7 @@ class InvokeModel:
         check(request)
         target = await self._targets.resolve(caller, request.model_id)
         invocation = _invocation(request, target, timer)
-        embedding = embedding_family_of(target.foundation_model.model_id)
+        embedding = embedding_family_of(target.foundation_model.native_model_id)
         if embedding is not None:
             embedded = await self._embeddings.invoke(target, embedding, invocation)
             return _embedded(embedded, request, timer)
@@ -176,32 +175,15 @@ class _Timer:
         return (to_micros(self._clock()) - to_micros(self.since)) // 1000
 
 
-class _Told:
-    """Converse's events of an answer; the stop sequence that the model met is kept aside."""
-
-    def __init__(self, events: Events) -> None:
-        self._events = events
-        self.stop_sequence: str | None = None
-
-    def __aiter__(self) -> Self:
-        return self
-
-    async def __anext__(self) -> ConverseStreamOutput:
-        event = await self._events.next_event()
-        while isinstance(event, StopDetail):
-            self.stop_sequence = event.stop_sequence
-            event = await self._events.next_event()
-        return event
-
-
 async def _answer(events: Events) -> Answer:
-    told = _Told(events)
-    response = await collected(told)
+    told = await events.rest()
+    response = collected(told)
+    details = [event.stop_sequence for event in told if isinstance(event, StopDetail)]
     message = response.output.message
     return Answer(
         content=[] if message is None else message.content,
         stop_reason=response.stop_reason,
-        stop_sequence=told.stop_sequence,
+        stop_sequence=details[-1] if details else None,
         usage=response.usage,
     )
 
@@ -209,7 +191,7 @@ async def _answer(events: Events) -> Answer:
 def _invocation(request: Request, target: Target, timer: _Timer) -> Invocation:
     return Invocation(
         model_id=request.model_id,
-        foundation_model_id=target.foundation_model.model_id,
+        foundation_model_id=target.foundation_model.native_model_id,
         body=request.body or b"",
         invocation_id=uuid4().hex,
         created=to_micros(timer.since) // 1_000_000,
@@ -218,7 +200,7 @@ def _invocation(request: Request, target: Target, timer: _Timer) -> Invocation:
 
 def _family(target: Target) -> Family:
     model = target.foundation_model
-    family = family_of(model.model_id)
+    family = family_of(model.native_model_id)
     if family is None and model.converses:
         raise ValidationException(
             f"Outcrop does not know the request body of {model.model_id}. Use Converse for it."
@@ -234,7 +216,7 @@ def _family(target: Target) -> Family:
 
 
 def _streaming_family(target: Target) -> Family:
-    embeds = embedding_family_of(target.foundation_model.model_id) is not None
+    embeds = embedding_family_of(target.foundation_model.native_model_id) is not None
     if embeds or not target.foundation_model.response_streaming_supported:
         # Amazon's sentence (GH:aws-samples/amazon-bedrock-client-for-mac#112).
         raise ValidationException("The model is unsupported for streaming.")

@@ -1,10 +1,12 @@
 """One message out of its events: what Converse answers is what ConverseStream would have told."""
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import Iterable, Sequence
 
 import msgspec
 from msgspec import Raw
 
+from outcrop.runtime.dialects.bad_json import BAD_JSON
+from outcrop.runtime.dialects.dialect import StopDetail
 from outcrop.wire.shapes.bedrock_runtime import (
     Citation,
     CitationGeneratedContent,
@@ -28,6 +30,10 @@ from outcrop.wire.shapes.bedrock_runtime import (
     ReasoningContentBlock,
     ReasoningContentBlockDelta,
     ReasoningTextBlock,
+    ToolResultBlock,
+    ToolResultBlockDelta,
+    ToolResultBlockStart,
+    ToolResultContentBlock,
     ToolUseBlock,
     ToolUseBlockStart,
 )
@@ -53,17 +59,20 @@ class MessageParts:
         return [block for block in made if block is not None]
 
 
-async def collected(events: AsyncIterator[ConverseStreamOutput]) -> ConverseResponse:
+def collected(events: Iterable[ConverseStreamOutput | StopDetail]) -> ConverseResponse:
     parts = MessageParts()
     stop = MessageStopEvent(stop_reason="end_turn")
     metadata: ConverseStreamMetadataEvent | None = None
-    async for event in events:
-        if isinstance(event, ContentBlockStartEvent | ContentBlockDeltaEvent):
-            parts.add(event)
-        elif isinstance(event, MessageStopEvent):
-            stop = event
-        elif isinstance(event, ConverseStreamMetadataEvent):
-            metadata = event
+    for event in events:
+        match event:
+            case ContentBlockDeltaEvent() | ContentBlockStartEvent():
+                parts.add(event)
+            case MessageStopEvent():
+                stop = event
+            case ConverseStreamMetadataEvent():
+                metadata = event
+            case _:
+                pass
     assert metadata is not None, "an answer that ends has its usage"
     return _response(parts.blocks(), stop, metadata)
 
@@ -97,6 +106,9 @@ def _block(
     reasoning = [delta.reasoning_content for delta in deltas if delta.reasoning_content is not None]
     if reasoning:
         return ContentBlock(reasoning_content=_reasoning(reasoning))
+    if start is not None and start.tool_result is not None:
+        found = [part for delta in deltas for part in delta.tool_result or ()]
+        return ContentBlock(tool_result=_tool_result(start.tool_result, found))
     text = "".join(delta.text or "" for delta in deltas)
     citations = [_citation(delta.citation) for delta in deltas if delta.citation is not None]
     if citations:
@@ -111,10 +123,21 @@ def _tool_use(start: ToolUseBlockStart, text: str) -> ToolUseBlock:
     """Input that is no JSON stays what the model wrote, in a string: nothing is made up."""
     try:
         tool_input = msgspec.json.decode(text or "{}", type=Raw)
-    except msgspec.DecodeError:
+    except BAD_JSON:
         tool_input = Raw(msgspec.json.encode(text))
     return ToolUseBlock(
         tool_use_id=start.tool_use_id, name=start.name, input=tool_input, type=start.type
+    )
+
+
+def _tool_result(
+    start: ToolResultBlockStart, found: Sequence[ToolResultBlockDelta]
+) -> ToolResultBlock:
+    return ToolResultBlock(
+        tool_use_id=start.tool_use_id,
+        content=[ToolResultContentBlock(text=part.text, json=part.json) for part in found],
+        status=start.status,
+        type=start.type,
     )
 
 

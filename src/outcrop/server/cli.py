@@ -229,7 +229,7 @@ def _pull_models(options: argparse.Namespace) -> int:
         for weights in ALL:
             asyncio.run(pull(weights, cache, print))
             print(f"{weights.name} is there")
-    except WeightsUnavailableError as error:
+    except (WeightsUnavailableError, OSError) as error:
         _fail(str(error))
     return 0
 

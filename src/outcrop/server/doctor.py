@@ -12,8 +12,10 @@ from importlib.metadata import version
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from outcrop.fleet.config import InvalidFleetConfigError
 from outcrop.fleet.embedded_folder import embedded_status
-from outcrop.fleet.weights import SMOLLM2
+from outcrop.fleet.fleet_keeper import check_servers
+from outcrop.fleet.weights import ALL, MINILM, Weights
 from outcrop.iam.access_keys import (
     RootAccessKey,
     RootAccessKeyError,
@@ -25,6 +27,7 @@ from outcrop.server.endpoint import read_endpoint
 from outcrop.server.finding import Finding
 from outcrop.server.model_server_check import examine_model_server
 from outcrop.server.probe import ProbeFailedError, ask_inference_profiles, port_is_free
+from outcrop.store.catalogue import Catalogue
 from outcrop.store.database import Database
 from outcrop.store.errors import StoreError
 from outcrop.store.migrations import MIGRATIONS
@@ -48,12 +51,30 @@ def examine(
         config = load_config(None, overrides)
     else:
         yield Finding(f"configuration {config_path or '(none: the defaults)'} can be used")
-    yield from _state(config)
-    yield from _database(config)
-    yield from _embedded(config)
+    for examined in (_state, _database, _embedded):
+        yield from _permitted(examined(config))
+    yield from _agreement(config)
     for server in config.model_servers:
         yield from examine_model_server(server, os.environ)
-    yield from _server(config, url, clock)
+    yield from _permitted(_server(config, url, clock))
+
+
+def _permitted(findings: Iterator[Finding]) -> Iterator[Finding]:
+    """Up to the first file that belongs to somebody else."""
+    try:
+        yield from findings
+    except PermissionError as error:
+        yield Finding(
+            f"{error.filename} cannot be read by this user",
+            "run `outcrop doctor` as the user that runs `outcrop serve`",
+        )
+
+
+def _agreement(config: Config) -> Iterator[Finding]:
+    try:
+        check_servers(config.model_servers, Catalogue(custom_models=config.custom_models))
+    except InvalidFleetConfigError as error:
+        yield Finding(str(error), "correct model_servers: `outcrop serve` refuses them")
 
 
 def _software() -> Iterator[Finding]:
@@ -139,10 +160,28 @@ def _embedded(config: Config) -> Iterator[Finding]:
         yield Finding("embedded model is turned off")
         return
     yield _engine()
-    yield _weights(config)
-    status = embedded_status(config.state) if config.state.exists() else None
-    if status and status.state == "failing":
-        yield Finding(f"embedded model fails: {status.detail}", "see embedded/worker.log there")
+    own = config.embedded.model_path
+    if own is not None:
+        yield Finding(
+            f"embedded.model_path = {own}",
+            "" if Path(own).is_file() else "there is no such file: correct the path",
+        )
+    for weights in ALL if own is None else (MINILM,):
+        yield _weights(weights, config.cache)
+    if config.state.exists():
+        yield from _children(config.state)
+
+
+def _children(state: Path) -> Iterator[Finding]:
+    for folder, what in (
+        ("embedded", "embedded model"),
+        ("embeddings", "embedded embedding model"),
+    ):
+        status = embedded_status(state, folder)
+        if status.state == "failing":
+            yield Finding(f"{what} fails: {status.detail}", f"see {folder}/worker.log there")
+        elif status.state != "not running":
+            yield Finding(f"{what} is {status.state}")
 
 
 def _engine() -> Finding:
@@ -163,17 +202,11 @@ def _engine() -> Finding:
     return Finding(f"the embedded engine does not load: {last}", mend)
 
 
-def _weights(config: Config) -> Finding:
-    own = config.embedded.model_path
-    if own is not None:
-        return Finding(
-            f"embedded.model_path = {own}",
-            "" if Path(own).is_file() else "there is no such file: correct the path",
-        )
-    if SMOLLM2.are_in(config.cache):
-        return Finding(f"weights of {SMOLLM2.name} are in {config.cache}")
+def _weights(weights: Weights, cache: Path) -> Finding:
+    if weights.are_in(cache):
+        return Finding(f"weights of {weights.name} are in {cache}")
     return Finding(
-        f"weights of {SMOLLM2.name} are not here yet: first use fetches them,"
+        f"weights of {weights.name} are not here yet: first use fetches them,"
         " or `outcrop models pull` now"
     )
 

@@ -107,6 +107,9 @@ class Http1Reader:
 
     def on_header(self, name: bytes, value: bytes) -> None:
         self._header_bytes += len(name) + len(value)
+        if self.arriving is not Arriving.HEAD:
+            self._pass_over_trailer()
+            return
         key = _NAMES.get(name) or name.decode("latin-1").lower()
         text = value.decode("latin-1").strip()
         headers = self._headers
@@ -122,11 +125,23 @@ class Http1Reader:
             self._edge.admit_head(uri_bytes=len(self._url), header_bytes=self._header_bytes)
             if length is not None:
                 self._edge.admit_body(int(length))
+            if self._headers.get("transfer-encoding", "chunked").lower() != "chunked":
+                # The parser lets `gzip, chunked` pass, and unpacks nothing.
+                raise MalformedHttpRequestException("Transfer-Encoding may be chunked alone")
         except AwsError as refusal:
             self.refuse(refusal)
         else:
             if "expect" in self._headers:
                 self._go_on()
+
+    def _pass_over_trailer(self) -> None:
+        """What follows a body is no header of the request (RFC 9110, 6.5.1): it is only counted."""
+        try:
+            self._edge.admit_head(uri_bytes=0, header_bytes=self._header_bytes)
+        except AwsError as refusal:
+            if self.arriving is Arriving.BODY:
+                self.refuse(refusal)
+            self.arriving = Arriving.NOTHING
 
     def on_body(self, chunk: bytes) -> None:
         if self.arriving is Arriving.REFUSED:

@@ -12,6 +12,7 @@ import socket
 import tempfile
 from functools import partial
 from itertools import count
+from math import ceil
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -117,6 +118,7 @@ class Http2Server:
         granian: Any = ASGIWorker
         holder: Any = SocketHolder
         new_scheduler: Any = _futures._new_cbscheduler  # noqa: SLF001 - see above  # pyright: ignore[reportPrivateUsage, reportUnknownMemberType, reportUnknownVariableType]
+        patience_s = min(60.0, self._edge.limits.receive_header_timeout_s)
         worker = granian(
             worker_id=1,
             sock=(None, holder(listener.detach(), True, BACKLOG)),
@@ -126,7 +128,12 @@ class Http2Server:
             py_threads=1,
             backpressure=self._edge.limits.max_connections,
             http_mode="2",
-            http2_opts=HTTP2Settings(max_headers_size=MAX_HEADERS_BYTES),
+            http2_opts=HTTP2Settings(
+                max_headers_size=MAX_HEADERS_BYTES,
+                # A client that does not answer is gone, whatever its connection looks like.
+                keep_alive_interval=round(1_000 * patience_s),
+                keep_alive_timeout=ceil(patience_s),
+            ),
             websockets_enabled=False,
         )
         worker.serve_mtr_uds(

@@ -15,7 +15,7 @@ from collections.abc import Callable, Sequence
 from contextlib import AbstractAsyncContextManager
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
-from typing import Any, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 from outcrop.server.config import Config, ConfigurationError, split_address, url_of
 
@@ -31,16 +31,30 @@ _STOP = (signal.SIGTERM, signal.SIGINT)
 _log = logging.getLogger(__name__)
 
 
+class Bonds(NamedTuple):
+    """A worker's pipes to those around it."""
+
+    ready: Connection
+    """Told when it serves."""
+    busy: Connection
+    """Closed when it has drained, or with its process."""
+    all_idle: Connection
+    """At its end when every worker has closed `busy`."""
+
+
 def serve(config: Config, *, assemble: Assemble, announce: Callable[[str], None]) -> int:
     """Runs until a signal or a worker ends it; gives the exit code of the process."""
     listener = _listen(config.listen)
     host, port = listener.getsockname()[:2]
     ready, worker_ready = multiprocessing.Pipe(duplex=False)
+    all_idle, busy = multiprocessing.Pipe(duplex=False)
     # Until the handlers stand, a signal waits: it must find either none or all of the workers.
     signal.pthread_sigmask(signal.SIG_BLOCK, _STOP)
-    workers = _start(config, listener, worker_ready, assemble)
+    bonds = Bonds(worker_ready, busy, all_idle)
+    workers = _start(config, listener, bonds, assemble)
     listener.close()
-    worker_ready.close()
+    for end in (worker_ready, busy, all_idle):
+        end.close()
     crew = Crew(workers, _signals(), drain_s=config.limits.drain_timeout_s)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, _STOP)
     if crew.await_ready(ready):
@@ -147,7 +161,7 @@ _LISTEN_HINTS = {
 
 
 def _start(
-    config: Config, listener: socket.socket, ready: Connection, assemble: Assemble
+    config: Config, listener: socket.socket, bonds: Bonds, assemble: Assemble
 ) -> list[BaseProcess]:
     # Forking is quick and safe here, where there are no threads yet; elsewhere than on Linux
     # system libraries may have started some.
@@ -156,14 +170,14 @@ def _start(
     workers: list[BaseProcess] = []
     for number in range(1, config.workers + 1):
         worker = context.Process(
-            name=f"worker {number}", target=_work, args=(config, listener, ready, assemble)
+            name=f"worker {number}", target=_work, args=(config, listener, bonds, assemble)
         )
         worker.start()
         workers.append(worker)
     return workers
 
 
-def _work(config: Config, listener: socket.socket, ready: Connection, assemble: Assemble) -> None:
+def _work(config: Config, listener: socket.socket, bonds: Bonds, assemble: Assemble) -> None:
     """The beginning of a worker: until it serves, a stop just ends it."""
     for number in _STOP:
         signal.signal(number, signal.SIG_DFL)
@@ -171,7 +185,7 @@ def _work(config: Config, listener: socket.socket, ready: Connection, assemble: 
     signal.pthread_sigmask(signal.SIG_UNBLOCK, _STOP)
     from outcrop.server.worker import run_worker  # noqa: PLC0415 - not in the parent
 
-    run_worker(config, listener, ready, assemble)
+    run_worker(config, listener, bonds, assemble)
 
 
 def _signals() -> socket.socket:

@@ -8,8 +8,8 @@ import socket
 import sys
 import threading
 import traceback
+from contextlib import suppress
 from multiprocessing import parent_process
-from multiprocessing.connection import Connection
 from typing import cast
 
 import uvloop
@@ -19,26 +19,25 @@ from outcrop.server.config import Config
 from outcrop.server.edge import Edge
 from outcrop.server.http_server import HttpServer
 from outcrop.server.logs import configure_logging
-from outcrop.server.supervisor import Assemble
+from outcrop.server.supervisor import Assemble, Bonds
+
+# Of the time after the drain: what is cut in other workers takes a moment to close.
+OTHERS_S = 1.0
 
 
-def run_worker(
-    config: Config, listener: socket.socket, ready: Connection, assemble: Assemble
-) -> None:
+def run_worker(config: Config, listener: socket.socket, bonds: Bonds, assemble: Assemble) -> None:
     """Returns after a stop that was asked for; exits with 1, having said why, if it cannot run."""
     _leave_with_parent()
     configure_logging(config.log_level)
     try:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-            runner.run(_work(config, listener, ready, assemble))
+            runner.run(_work(config, listener, bonds, assemble))
     except Exception as error:  # noqa: BLE001 - whatever it was, it is told once and ends the process
         _tell(error)
         sys.exit(1)
 
 
-async def _work(
-    config: Config, listener: socket.socket, ready: Connection, assemble: Assemble
-) -> None:
+async def _work(config: Config, listener: socket.socket, bonds: Bonds, assemble: Assemble) -> None:
     async with assemble(config) as app, asyncio.TaskGroup() as tasks:
         edge = Edge(app, limits=config.limits, tasks=tasks, clock=utc_now)
         stop = _stop_event()
@@ -46,9 +45,23 @@ async def _work(
         # What was made so far lives as long as the process: let the collector pass it over.
         gc.collect()
         gc.freeze()
-        ready.send_bytes(b"ready")
+        bonds.ready.send_bytes(b"ready")
         await stop.wait()
+        until = asyncio.get_running_loop().time() + config.limits.drain_timeout_s + OTHERS_S
         await server.stop()
+        await _others_drained(bonds, until)
+
+
+async def _others_drained(bonds: Bonds, until: float) -> None:
+    """The embedded child that one worker looks after may still be answering for another."""
+    loop = asyncio.get_running_loop()
+    all_idle = asyncio.Event()
+    loop.add_reader(bonds.all_idle.fileno(), all_idle.set)
+    bonds.busy.close()
+    with suppress(TimeoutError):
+        async with asyncio.timeout_at(until):
+            await all_idle.wait()
+    loop.remove_reader(bonds.all_idle.fileno())
 
 
 def _stop_event() -> asyncio.Event:

@@ -255,6 +255,23 @@ def test_anthropics_own_tools_go_as_they_are() -> None:
     assert request["additionalModelRequestFields"] == {"tools": [bash]}
 
 
+def test_a_choice_among_anthropics_own_tools_goes_with_them() -> None:
+    bash = {"type": "bash_20250124", "name": "bash"}
+
+    request = converse(tools=[bash], tool_choice={"type": "any"})
+
+    assert request["additionalModelRequestFields"] == {
+        "tool_choice": {"type": "any"},
+        "tools": [bash],
+    }
+
+
+def test_an_empty_turn_at_the_end_is_an_answer_not_begun() -> None:
+    request = converse(messages=[*HELLO, {"role": "assistant", "content": ""}])
+
+    assert [message["role"] for message in request["messages"]] == ["user"]
+
+
 @pytest.mark.parametrize(
     ("choice", "wanted"),
     [
@@ -287,6 +304,9 @@ def test_a_choice_that_converse_has_no_word_for_goes_as_it_is(choice: Any) -> No
          "#: extraneous key [model] is not permitted, #: extraneous key [stream] is not permitted"),
         ({"max_tokens": "1"}, "#/max_tokens: expected type: Integer, found: String"),
         ({"max_tokens": 0}, "#/max_tokens: 0 is not greater or equal to 1"),
+        ({"tools": [WEATHER], "tool_choice": {"type": "tool"}},
+         "#/tool_choice: required key [name] not found"),
+        ({"stop_sequences": [""]}, "#/stop_sequences/0: expected minLength: 1, actual: 0"),
         ({"anthropic_version": "2023-06-01"},
          "#/anthropic_version: 2023-06-01 is not a valid enum value"),
         ({"temperature": 1.5}, "#/temperature: 1.5 is not less or equal to 1"),
@@ -460,6 +480,16 @@ def test_what_a_thought_is_signed_with_is_a_delta_and_what_is_hidden_is_none() -
     assert told[1]["delta"] == {"type": "signature_delta", "signature": "c2ln"}
     assert told[3]["content_block"] == {"type": "redacted_thinking", "data": "Opaque"}
     assert told[4] == {"type": "content_block_stop", "index": 1}
+
+
+def test_a_block_that_says_nothing_keeps_its_place() -> None:
+    events = message(text_block(0), tool_block(1, "toolu_1", "weather", "{}"))
+
+    told = chunks(CLAUDE, events, body=BODY)
+
+    starts = [c["index"] for c in told if c["type"] == "content_block_start"]
+    stops = [c["index"] for c in told if c["type"] == "content_block_stop"]
+    assert starts == stops == [0, 1]
 
 
 @given(texts=FRAGMENTS, inputs=FRAGMENTS)

@@ -260,6 +260,23 @@ def test_tool_calls_are_streamed_when_they_are_whole() -> None:
     assert end["response"]["tool_calls"] == [SALES, broken_off]
 
 
+@pytest.mark.parametrize("depth", [300, 985, 100_000])
+def test_nesting_without_end_is_refused(depth: int) -> None:
+    deep = "[" * depth + "]" * depth
+    outputs = f'[{{"call":{{"name":"sales"}},"outputs":[{{"x":{deep}}}]}}]'
+    body = f'{{"message":"hi","tool_results":{outputs}}}'.encode()
+
+    with pytest.raises(ValidationException, match="Malformed input request"):
+        COMMAND.asked(body, "m", streaming=False)
+
+
+@pytest.mark.parametrize("parameters", ["[" * 10_000, '"x"', "[1]"])
+def test_what_is_no_object_is_no_parameters(parameters: str) -> None:
+    *_, end = chunks(COMMAND, message(tool_block(0, "x", "sales", parameters)), body=BODY)
+
+    assert end["response"]["tool_calls"] == [{"name": "sales", "parameters": {}}]
+
+
 @given(FRAGMENTS)
 def test_a_stream_tells_what_the_whole_answer_tells(fragments: list[str]) -> None:
     streamed = chunks(COMMAND, said(*fragments), body=BODY)

@@ -270,6 +270,7 @@ REMOTE = {"type": "image_url", "image_url": {"url": "https://example.com/a.png"}
             {"messages": [{"role": "assistant", "tool_calls": [{**CALL, "function": BROKEN}]}]},
             f"{FIRST}/tool_calls/0/function/arguments: expected type: JSONObject, found: String",
         ),
+        ({**BODY, "stop": ""}, "#/stop: expected minLength: 1, actual: 0"),
         ({**BODY, "n": 2}, "#/n: 2 is not less or equal to 1"),
         ({**BODY, "logprobs": True}, "#/logprobs: true is not a valid enum value"),
         ({**BODY, "top_logprobs": 3}, "#/top_logprobs: 3 is not less or equal to 0"),
@@ -401,6 +402,19 @@ def test_tool_calls_are_answered_with_null_text() -> None:
     choice = answer["choices"][0]
     assert (choice["finish_reason"], choice["message"]["content"]) == ("tool_calls", None)
     assert choice["message"]["tool_calls"] == [CALL]
+
+
+def test_arguments_that_were_broken_off_are_told_as_they_were_written() -> None:
+    broken = tool_use("call_1", "weather", json.dumps('{"city":"B'))
+
+    answer = whole(QWEN, [broken], body=BODY, stop_reason="max_tokens")
+
+    (call,) = answer["choices"][0]["message"]["tool_calls"]
+    assert call["function"]["arguments"] == '{"city":"B'
+
+
+def test_no_stop_sequences_are_none() -> None:
+    assert conversation(QWEN, {**BODY, "stop": []}) == conversation(QWEN, BODY)
 
 
 def test_tool_calls_are_streamed_as_the_model_writes_them() -> None:

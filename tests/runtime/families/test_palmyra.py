@@ -66,7 +66,7 @@ def test_the_last_chunk_has_usage_and_metrics() -> None:
     [
         ({**BODY, "max_tokens": 9000}, "#/max_tokens: 9000 is not less or equal to 8192"),
         ({**BODY, "top_p": 0}, "#/top_p: 0 is not greater than 0"),
-        ({**BODY, "stop": [""] * 5}, "#/stop: expected maximum item count: 4, found: 5"),
+        ({**BODY, "stop": ["x"] * 5}, "#/stop: expected maximum item count: 4, found: 5"),
         ({**BODY, "top_k": 1}, "#: extraneous key [top_k] is not permitted"),
     ],
 )

@@ -29,6 +29,9 @@ class Body(Struct, forbid_unknown_fields=True):
     flag: bool | None = None
     free: Raw = Raw()
     either: str | list[str] | None = None
+    slug: Annotated[str, Meta(pattern="^[a-z]+$")] | None = None
+    data: bytes | None = None
+    cat: Cat | None = None
 
 
 SCHEMA = Schema(Body)
@@ -65,6 +68,10 @@ def refusal(body: Any) -> str:
         ({"words": {"a": "b"}}, "#/words/a: expected type: Integer, found: String"),
         ({"either": {}}, "#/either: no subschema matched out of the total 2 subschemas"),
         ({"either": [1]}, "#/either/0: expected type: String, found: Integer"),
+        ({"slug": "A"}, "#/slug: string [A] does not match pattern ^[a-z]+$"),
+        ({"data": "%"}, "#/data: string is not a valid base64"),
+        ({"cat": {"type": "dog", "lives": 1}}, "#/cat/type: dog is not a valid enum value"),
+        ({"cat": {"type": {}, "lives": 1}}, "#/cat/type: {} is not a valid enum value"),
         ({"x": 1, "y": 2},
          "#: extraneous key [x] is not permitted, #: extraneous key [y] is not permitted"),
     ],

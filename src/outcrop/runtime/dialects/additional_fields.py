@@ -6,6 +6,7 @@ from typing import Any, cast
 import msgspec
 from msgspec import Raw
 
+from outcrop.runtime.dialects.bad_json import BAD_JSON
 from outcrop.wire.errors import ValidationException
 from outcrop.wire.shape import ABSENT
 
@@ -15,7 +16,7 @@ def additional_fields(document: Raw) -> dict[str, Raw]:
         return {}
     try:
         return msgspec.json.decode(document, type=dict[str, Raw])
-    except msgspec.DecodeError as error:
+    except BAD_JSON as error:
         raise ValidationException(
             "The format of the value at additionalModelRequestFields is invalid. Provide a json"
             " object for the field and try again."

@@ -39,6 +39,9 @@ Block = dict[str, Any]
 # Anthropic caches what stands before them together with what stands behind them.
 _NEVER_MARKED = frozenset({"thinking", "redacted_thinking"})
 
+# What these find is a list, or an error; what others find is an object.
+_FIND_LISTS = frozenset({"web_search_tool_result", "mcp_tool_result"})
+
 # Documents that are text; Anthropic reads one kind of file besides, PDF.
 _TEXT_FORMATS = frozenset({"txt", "md", "csv", "html"})
 
@@ -168,8 +171,8 @@ def _tool_result(result: ToolResultBlock, write: "_Table") -> Block:
     if result.type not in {None, "tool_result"}:
         # What one of Anthropic's own tools found: it goes back as it came.
         found = [part.json for part in result.content if part.json]
-        failed = result.status == "error" and len(found) == 1
-        content = found[0] if failed else found
+        alone = result.status == "error" or result.type not in _FIND_LISTS
+        content = found[0] if alone and len(found) == 1 else found
         return {"type": result.type, "tool_use_id": result.tool_use_id, "content": content}
     written: Block = {"type": "tool_result", "tool_use_id": result.tool_use_id}
     if result.content:

@@ -9,6 +9,7 @@ from msgspec import Raw, Struct
 
 from outcrop.runtime.dialects import anthropic_content
 from outcrop.runtime.dialects.anthropic_stream import MessageReader, complaint
+from outcrop.runtime.dialects.bad_json import BAD_JSON
 from outcrop.runtime.dialects.dialect import Asked, Call, Capabilities, Complaint, Prompt
 from outcrop.runtime.dialects.openai_chat import as_conversation
 from outcrop.runtime.dialects.refusals import refuse_guardrails
@@ -143,7 +144,7 @@ def _decoded(document: Raw, decoder: msgspec.json.Decoder[T]) -> T | None:
         return None
     try:
         return decoder.decode(document)
-    except msgspec.DecodeError as error:
+    except BAD_JSON as error:
         raise _invalid_fields() from error
 
 
@@ -203,7 +204,7 @@ def _output(config: OutputConfig) -> Iterator[tuple[str, Any]]:
 def _schema(text: str) -> Raw:
     try:
         msgspec.json.decode(text, type=dict[str, Raw])
-    except msgspec.DecodeError as error:
+    except BAD_JSON as error:
         raise ValidationException(
             "The format of the value at outputConfig.textFormat.structure.jsonSchema.schema is"
             " invalid. Provide a json object for the field and try again."

@@ -8,6 +8,7 @@ from msgspec import Raw, Struct, structs
 
 from outcrop.runtime.dialects.additional_fields import picked
 from outcrop.runtime.dialects.anthropic_citations import AnthropicCitation, delta as citations_delta
+from outcrop.runtime.dialects.bad_json import BAD_JSON
 from outcrop.runtime.dialects.dialect import Complaint, ComplaintError, ModelEvent, StopDetail
 from outcrop.runtime.dialects.sse import EndlessLineError, EventReader
 from outcrop.wire.shapes.bedrock_runtime import (
@@ -101,7 +102,7 @@ class MessageReader:
 
     def _message(self, event: "_Event", data: bytes) -> Iterator[ModelEvent]:
         if self._paths:
-            self._remember(msgspec.json.decode(data, type=dict[str, Any]))
+            self._remember(_members(data))
         if event.type == "message_start":
             self._usage = event.message.usage or self._usage
             yield MessageStartEvent(role="assistant")
@@ -119,7 +120,10 @@ class MessageReader:
 
     def _block(self, index: int, block: "_Block") -> Iterator[ModelEvent]:
         starts = _STARTS.get(block.type, _of_a_tool_of_anthropics)
-        start, deltas = starts(block)
+        try:
+            start, deltas = starts(block)
+        except BAD_JSON as error:
+            raise ComplaintError(Complaint(502, f"not a block of Messages: {error}")) from error
         if start is None and not deltas and block.type not in _STARTS:
             return
         self._open.add(index)
@@ -149,7 +153,7 @@ def complaint(status: int | None, body: bytes) -> Complaint:
     """From `{"type": "error", "error": {…}}`, or whatever else came."""
     try:
         error = msgspec.json.decode(body, type=_ErrorDocument).error
-    except msgspec.DecodeError:
+    except BAD_JSON:
         return Complaint(status or 502, body.decode(errors="replace").strip())
     return Complaint(
         status or _STATUSES.get(error.type, 502),
@@ -160,12 +164,12 @@ def complaint(status: int | None, body: bytes) -> Complaint:
 
 class _Block(Struct, frozen=True):
     type: str = ""
-    id: str = ""
-    name: str = ""
-    text: str = ""
-    thinking: str = ""
-    signature: str = ""
-    data: str = ""
+    id: str | None = None
+    name: str | None = None
+    text: str | None = None
+    thinking: str | None = None
+    signature: str | None = None
+    data: str | None = None
     input: Raw = Raw()
     tool_use_id: str = ""
     content: Raw = Raw()
@@ -175,10 +179,10 @@ class _Delta(Struct, frozen=True):
     """Of a block, or of the message."""
 
     type: str = ""
-    text: str = ""
-    partial_json: str = ""
-    thinking: str = ""
-    signature: str = ""
+    text: str | None = None
+    partial_json: str | None = None
+    thinking: str | None = None
+    signature: str | None = None
     citation: AnthropicCitation | None = None
     stop_reason: str | None = None
     stop_sequence: str | None = None
@@ -220,12 +224,20 @@ class _ErrorDocument(Struct, frozen=True):
 
 
 _EVENTS = msgspec.json.Decoder(_Event)
+_LIST = msgspec.json.Decoder(list[Raw])
+
+
+def _members(data: bytes) -> dict[str, Any]:
+    try:
+        return msgspec.json.decode(data, type=dict[str, Any])
+    except BAD_JSON as error:
+        raise ComplaintError(Complaint(502, f"not an event of Messages: {error}")) from error
 
 
 def _decoded(data: bytes) -> _Event:
     try:
         return _EVENTS.decode(data)
-    except msgspec.DecodeError as error:
+    except BAD_JSON as error:
         raise ComplaintError(Complaint(502, f"not an event of Messages: {error}")) from error
 
 
@@ -244,13 +256,13 @@ def _begun_thinking(block: _Block) -> _Begun:
 
 
 def _begun_redacted(block: _Block) -> _Begun:
-    redacted = ReasoningContentBlockDelta(redacted_content=block.data.encode())
+    redacted = ReasoningContentBlockDelta(redacted_content=(block.data or "").encode())
     return None, [ContentBlockDelta(reasoning_content=redacted)]
 
 
 def _begun_tool_use(block: _Block) -> _Begun:
     kind: ToolUseType | None = "server_tool_use" if block.type == "server_tool_use" else None
-    use = ToolUseBlockStart(tool_use_id=block.id, name=block.name, type=kind)
+    use = ToolUseBlockStart(tool_use_id=block.id or "", name=block.name or "", type=kind)
     # Anthropic begins with `{}` and sends the input in pieces; others know it all at the start.
     known = bytes(block.input).strip() not in {b"", b"{}", b"null"}
     given = [ContentBlockDelta(tool_use=ToolUseBlockDelta(input=bytes(block.input).decode()))]
@@ -261,16 +273,32 @@ def _of_a_tool_of_anthropics(block: _Block) -> _Begun:
     """What one found (`web_search_tool_result`); it comes whole. Other kinds say nothing."""
     if not block.tool_use_id:
         return None, []
-    content = msgspec.json.decode(block.content or b"[]", type=Raw)
-    failed = bytes(content).lstrip().startswith(b"{")
-    found = [content] if failed else msgspec.json.decode(content, type=list[Raw])
+    content = bytes(block.content or b"[]")
+    failed = _is_error(content)
+    found = _found(content)
     start = ToolResultBlockStart(
         tool_use_id=block.tool_use_id,
         type=block.type,
         status="error" if failed else "success",
     )
-    results = [ToolResultBlockDelta(json=one.copy()) for one in found]
-    return ContentBlockStart(tool_result=start), [ContentBlockDelta(tool_result=results)]
+    return ContentBlockStart(tool_result=start), [ContentBlockDelta(tool_result=found)]
+
+
+def _is_error(content: bytes) -> bool:
+    """Some find an object where others find a list; an error has a type that says so."""
+    if not content.startswith(b"{"):
+        return False
+    return msgspec.json.decode(content, type=_Error).type.endswith("_error")
+
+
+def _found(content: bytes) -> list[ToolResultBlockDelta]:
+    """A list of objects, one object alone, or (of tools behind MCP) a text."""
+    content.decode()
+    if content.startswith(b'"'):
+        return [ToolResultBlockDelta(text=msgspec.json.decode(content, type=str))]
+    if content.startswith(b"["):
+        return [ToolResultBlockDelta(json=one.copy()) for one in _LIST.decode(content)]
+    return [ToolResultBlockDelta(json=Raw(content))]
 
 
 _STARTS: Mapping[str, Callable[[_Block], _Begun]] = {
@@ -285,14 +313,14 @@ _STARTS: Mapping[str, Callable[[_Block], _Begun]] = {
 def _deltas(delta: _Delta) -> Iterator[ContentBlockDelta]:
     match delta.type:
         case "text_delta":
-            yield ContentBlockDelta(text=delta.text)
+            yield ContentBlockDelta(text=delta.text or "")
         case "input_json_delta":
-            yield ContentBlockDelta(tool_use=ToolUseBlockDelta(input=delta.partial_json))
+            yield ContentBlockDelta(tool_use=ToolUseBlockDelta(input=delta.partial_json or ""))
         case "thinking_delta":
-            thought = ReasoningContentBlockDelta(text=delta.thinking)
+            thought = ReasoningContentBlockDelta(text=delta.thinking or "")
             yield ContentBlockDelta(reasoning_content=thought)
         case "signature_delta":
-            signed = ReasoningContentBlockDelta(signature=delta.signature)
+            signed = ReasoningContentBlockDelta(signature=delta.signature or "")
             yield ContentBlockDelta(reasoning_content=signed)
         case "citations_delta" if delta.citation is not None:
             yield ContentBlockDelta(citation=citations_delta(delta.citation))

@@ -6,6 +6,7 @@ import msgspec
 from msgspec import Raw, Struct, structs
 
 from outcrop.runtime.dialects.additional_fields import additional_fields
+from outcrop.runtime.dialects.bad_json import BAD_JSON
 from outcrop.runtime.dialects.dialect import Asked, Prompt
 from outcrop.wire.errors import ValidationException
 from outcrop.wire.shape import ABSENT
@@ -78,6 +79,15 @@ def in_common_terms(asked: Asked) -> Asked:
     return _replaced(asked, config, fields)
 
 
+def asks_for_schema(document: Raw) -> bool:
+    """Whether the additional fields hold the model to a schema."""
+    try:
+        fields = msgspec.json.decode(document or b"{}", type=dict[str, Raw])
+    except BAD_JSON:
+        return False
+    return _output_config(fields) is not None
+
+
 def _replaced(
     asked: ConverseRequest | ConverseStreamRequest,
     config: ToolConfiguration | None,
@@ -91,7 +101,7 @@ def _output_config(fields: dict[str, Raw]) -> OutputConfig | None:
     """Vercel's SDK asks Claude so for JSON of a schema: another model, too, is held to it."""
     try:
         config = msgspec.json.decode(fields.get("output_config", b"{}"), type=_OutputConfig)
-    except msgspec.ValidationError:
+    except BAD_JSON:
         return None
     if config.format is None or config.format.type != "json_schema":
         return None
@@ -106,14 +116,14 @@ def _is_anthropic_metadata(metadata: Raw) -> bool:
         return bool(metadata) and msgspec.json.decode(metadata, type=dict[str, Raw]).keys() == {
             "user_id"
         }
-    except msgspec.ValidationError:
+    except BAD_JSON:
         return False
 
 
 def _anthropic_choice(fields: dict[str, Raw]) -> _Choice | None:
     try:
         choice = msgspec.json.decode(fields.get("tool_choice", b"null"), type=_Choice | None)
-    except msgspec.ValidationError:
+    except BAD_JSON:
         return None
     return choice if choice and choice.type in {"auto", "any", "tool", "none"} else None
 
@@ -135,7 +145,7 @@ def _chosen(config: ToolConfiguration, choice: _Choice) -> ToolConfiguration | N
 def _tools(fields: dict[str, Raw]) -> Iterable[_Tool]:
     try:
         return msgspec.json.decode(fields.get("tools", b"[]"), type=list[_Tool])
-    except msgspec.ValidationError:
+    except BAD_JSON:
         return ()
 
 

@@ -7,6 +7,7 @@ from urllib.parse import quote
 import msgspec
 from msgspec import Raw
 
+from outcrop.runtime.dialects.bad_json import BAD_JSON
 from outcrop.runtime.dialects.bedrock_events import EventFrames, complaint
 from outcrop.runtime.dialects.bedrock_prompt import ChunkReader, body_of
 from outcrop.runtime.dialects.dialect import (
@@ -99,7 +100,7 @@ def _decoded(
 ) -> ConverseStreamOutput:
     try:
         return decoder.decode(payload)
-    except msgspec.DecodeError as error:
+    except BAD_JSON as error:
         raise ComplaintError(Complaint(502, f"not an event of Converse: {error}")) from error
 
 

@@ -5,6 +5,7 @@ from collections.abc import Iterator, Mapping
 import msgspec
 from msgspec import Struct
 
+from outcrop.runtime.dialects.bad_json import BAD_JSON
 from outcrop.runtime.dialects.dialect import Complaint, ComplaintError
 from outcrop.wire import errors
 from outcrop.wire.eventstream import CorruptFrameError, Frame, FrameReader
@@ -70,7 +71,7 @@ class _Error(Struct, frozen=True):
     def of(cls, body: bytes) -> "_Error":
         try:
             error = msgspec.json.decode(body, type=cls)
-        except msgspec.DecodeError:
+        except BAD_JSON:
             return cls(message=body.decode(errors="replace").strip())
         return error if error.message else msgspec.structs.replace(error, message=error.Message)
 

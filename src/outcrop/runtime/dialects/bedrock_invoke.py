@@ -5,6 +5,7 @@ from urllib.parse import quote
 import msgspec
 from msgspec import Struct
 
+from outcrop.runtime.dialects.bad_json import BAD_JSON
 from outcrop.runtime.dialects.dialect import Call
 
 
@@ -17,7 +18,7 @@ def input_tokens(body: bytes) -> int | None:
     """Of an embedding, where the answer itself tells."""
     try:
         return msgspec.json.decode(body, type=_Counted).input_text_token_count
-    except (msgspec.DecodeError, UnicodeDecodeError):
+    except BAD_JSON:
         return None
 
 

@@ -7,6 +7,7 @@ import msgspec
 from msgspec import Struct, field
 
 from outcrop.runtime.dialects.additional_fields import additional_fields
+from outcrop.runtime.dialects.bad_json import BAD_JSON
 from outcrop.runtime.dialects.dialect import Complaint, ComplaintError, ModelEvent, Prompt
 from outcrop.wire.shapes.bedrock_runtime import (
     ContentBlockDelta,
@@ -137,7 +138,7 @@ _CHUNKS = msgspec.json.Decoder(_Chunk)
 def _decoded(payload: bytes) -> _Chunk:
     try:
         return _CHUNKS.decode(_PARTS.decode(payload).bytes or b"{}")
-    except msgspec.DecodeError as error:
+    except BAD_JSON as error:
         raise ComplaintError(Complaint(502, f"not a chunk of InvokeModel: {error}")) from error
 
 

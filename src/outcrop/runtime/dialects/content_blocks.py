@@ -2,11 +2,12 @@
 
 import re
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import TypeVar
 
 import msgspec
 
+from outcrop.runtime.dialects.bad_json import BAD_JSON
 from outcrop.wire.shapes.bedrock_runtime import (
     ContentBlockDelta,
     ContentBlockDeltaEvent,
@@ -41,11 +42,15 @@ class ContentBlocks:
         self.malformed_tool_use = False
         """Whether the input of a tool that has ended is no JSON object."""
 
-    def text(self, text: str) -> Iterator[BlockEvent]:
+    def text(self, text: str) -> Iterable[BlockEvent]:
         block = self._open[-1] if self._open else None
+        delta = ContentBlockDelta(text=text)
         if not isinstance(block, _Text):
             block = self._add(_Text())
-        yield from self._more(block, ContentBlockDelta(text=text))
+        elif block.told and len(self._open) == 1:
+            # Most of what a model says: more text, and nothing that waits.
+            return (ContentBlockDeltaEvent(delta=delta, content_block_index=self._index),)
+        return self._more(block, delta)
 
     def reasoning(self, delta: ReasoningContentBlockDelta) -> Iterator[BlockEvent]:
         block = self._open[-1] if self._open else None
@@ -59,11 +64,14 @@ class ContentBlocks:
         """`position` tells calls apart; id and name come with the first fragment of each."""
         block = self._tools.get(position)
         # Some servers give every call the same position: a new id with a name is a new call.
-        if block is None or (name and tool_use_id not in {"", block.given_id}):
+        if block is None or (name and block.is_other(tool_use_id, fragment)):
             self.used_tools = True
             block = self._tools[position] = self._add(
                 _ToolUse(tool_use_id, self.own_tool_use_id(self._index + len(self._open)))
             )
+        if block.closed:
+            # White space behind its input, or the input once more: it has gone out whole.
+            return
         block.name = block.name or name
         if fragment:
             block.fragments.append(fragment)
@@ -123,6 +131,7 @@ class ContentBlocks:
             self._index += 1
 
     def _close_tool(self, block: "_ToolUse") -> Iterator[BlockEvent]:
+        block.closed = True
         text = "".join(block.fragments)
         if block.told and not text.strip():
             # A tool without parameters: clients decode what they were sent.
@@ -169,6 +178,13 @@ class _ToolUse:
         self.fragments: list[str] = []
         self.waiting: list[ContentBlockDelta] = []
         self.told = False
+        self.closed = False
+
+    def is_other(self, tool_use_id: str, fragment: str) -> bool:
+        """Whether this fragment with a name begins another call at the same position."""
+        if tool_use_id or self.given_id:
+            return tool_use_id not in {"", self.given_id}
+        return bool(fragment.strip()) and self.ended
 
     @property
     def ready(self) -> bool:
@@ -187,6 +203,6 @@ _BlockT = TypeVar("_BlockT", _Text, _Reasoning, _ToolUse)
 def _is_json(text: str) -> bool:
     try:
         msgspec.json.decode(text)
-    except msgspec.DecodeError:
+    except BAD_JSON:
         return False
     return True

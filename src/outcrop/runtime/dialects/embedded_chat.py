@@ -1,13 +1,14 @@
 """Converse to and from llama.cpp as Outcrop runs it: small models, held to schemas."""
 
-from collections.abc import Iterator, Sequence
-from typing import Any, Final
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any, Final, cast
 
 import msgspec
 from msgspec import Raw, Struct
 
 from outcrop.runtime.dialects.additional_fields import additional_fields
 from outcrop.runtime.dialects.anthropic_terms import in_common_terms
+from outcrop.runtime.dialects.bad_json import BAD_JSON
 from outcrop.runtime.dialects.dialect import (
     Asked,
     Call,
@@ -23,6 +24,7 @@ from outcrop.runtime.dialects.openai_complaint import complaint
 from outcrop.runtime.dialects.openai_reader import ChatReader
 from outcrop.runtime.dialects.openai_request import completion_body, inference, output, streamed
 from outcrop.runtime.dialects.refusals import refuse_what_chat_lacks
+from outcrop.wire.errors import ValidationException
 from outcrop.wire.shapes.bedrock_runtime import (
     ContentBlockDelta,
     ContentBlockDeltaEvent,
@@ -116,16 +118,31 @@ def forced_tools(config: ToolConfiguration | None) -> Sequence[ToolSpecification
 
 
 def _one_call_of(tools: Sequence[ToolSpecification]) -> dict[str, Any]:
-    schemas = [msgspec.json.decode(tool.input_schema.json, type=dict[str, Any]) for tool in tools]
+    schemas = [_schema(tool) for tool in tools]
     # References lead from the root of the whole schema.
     shared = {
-        name: {key: value for schema in schemas for key, value in schema.get(name, {}).items()}
+        name: {key: value for schema in schemas for key, value in _definitions(schema, name)}
         for name in ("$defs", "definitions")
     }
     calls = [_call_schema(tool, schema) for tool, schema in zip(tools, schemas, strict=True)]
     whole = calls[0] if len(calls) == 1 else {"anyOf": calls}
     whole |= {name: definitions for name, definitions in shared.items() if definitions}
     return {"type": "json_schema", "json_schema": {"name": "call", "schema": whole}}
+
+
+def _schema(tool: ToolSpecification) -> dict[str, Any]:
+    """Raises ValidationException for one too deep to be looked into."""
+    try:
+        return msgspec.json.decode(tool.input_schema.json, type=dict[str, Any])
+    except BAD_JSON as error:
+        raise ValidationException(
+            f"The value at toolConfig.tools of the tool {tool.name} is no JSON schema."
+        ) from error
+
+
+def _definitions(schema: dict[str, Any], name: str) -> Iterable[tuple[str, Any]]:
+    found = schema.get(name)
+    return cast("dict[str, Any]", found).items() if isinstance(found, dict) else ()
 
 
 def _call_schema(tool: ToolSpecification, schema: dict[str, Any]) -> dict[str, Any]:
@@ -168,7 +185,7 @@ class _ForcedReader:
         text = "".join(self._written)
         try:
             call = msgspec.json.decode(text, type=_WrittenCall)
-        except msgspec.DecodeError:
+        except BAD_JSON:
             # Cut off in the middle: the caller sees what there is of it.
             yield from _text_block(text)
             yield _stopped(event, _unless_cut(event.stop_reason, "malformed_tool_use"))

@@ -1,9 +1,14 @@
 """What servers of OpenAI's API say when something is wrong."""
 
+import re
+
 import msgspec
 from msgspec import Struct
 
+from outcrop.runtime.dialects.bad_json import BAD_JSON
 from outcrop.runtime.dialects.dialect import Complaint
+
+_STATUS = re.compile("[45][0-9]{2}")
 
 
 class _Error(Struct, frozen=True):
@@ -23,17 +28,23 @@ def complaint(status: int, body: bytes) -> Complaint:
     """From `{"error": {…}}`, `{"message": …}`, or whatever else came."""
     try:
         document = msgspec.json.decode(body, type=_ErrorDocument)
-    except msgspec.DecodeError:
+    except BAD_JSON:
         return Complaint(status, body.decode(errors="replace").strip())
     error = document.error
     if isinstance(error, str):
         return Complaint(status, error)
     error = error or _Error(message=document.message, type=document.type, code=document.code)
     return Complaint(
-        error.code if isinstance(error.code, int) and error.code >= 400 else status,
+        _status(error.code) or status,
         error.message or body.decode(errors="replace").strip(),
         input_too_long=_is_input_too_long(error),
     )
+
+
+def _status(code: str | int | None) -> int | None:
+    """Where it is one: gateways write it as a word, and vendors have numbers of their own."""
+    told = str(code)
+    return int(told) if _STATUS.fullmatch(told) else None
 
 
 def _is_input_too_long(error: _Error) -> bool:

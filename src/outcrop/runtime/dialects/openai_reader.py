@@ -1,12 +1,13 @@
 """Answers of OpenAI's chat completions, and of its completions, to Converse's events."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, Final
+from typing import Any, Final, cast
 
 import msgspec
 from msgspec import UNSET, Raw, Struct, UnsetType, field
 
 from outcrop.runtime.dialects.additional_fields import picked
+from outcrop.runtime.dialects.bad_json import BAD_JSON
 from outcrop.runtime.dialects.content_blocks import ContentBlocks
 from outcrop.runtime.dialects.dialect import Complaint, ComplaintError, ModelEvent, StopDetail
 from outcrop.runtime.dialects.openai_complaint import complaint
@@ -40,7 +41,7 @@ class Function(Struct, frozen=True):
 class ToolCall(Struct, frozen=True):
     index: int | None = None
     id: str | None = None
-    function: Function = Function()
+    function: Function | None = None
 
 
 class ThinkingBlock(Struct, frozen=True):
@@ -49,8 +50,19 @@ class ThinkingBlock(Struct, frozen=True):
     signature: str | None = None
 
 
+class TextPart(Struct, frozen=True):
+    text: str | None = None
+
+
+class Part(Struct, frozen=True):
+    """Of content in parts, as Mistral's models with reasoning write it."""
+
+    text: str | None = None
+    thinking: tuple[TextPart, ...] | None = None
+
+
 class Delta(Struct, frozen=True):
-    content: str | None = None
+    content: str | tuple[Part, ...] | None = None
     refusal: str | None = None
     reasoning_content: str | None = None
     """SGLang, llama.cpp, DeepSeek, gateways."""
@@ -76,8 +88,8 @@ class PromptTokensDetails(Struct, frozen=True):
 
 
 class Usage(Struct, frozen=True):
-    prompt_tokens: int = 0
-    completion_tokens: int = 0
+    prompt_tokens: int | None = None
+    completion_tokens: int | None = None
     prompt_tokens_details: PromptTokensDetails | None = None
 
 
@@ -88,7 +100,7 @@ class Verbose(Struct, frozen=True):
 
 class Chunk(Struct, frozen=True):
     id: str | None = None
-    choices: tuple[Choice, ...] = ()
+    choices: tuple[Choice, ...] | None = None
     usage: Usage | None = None
     error: Raw | UnsetType = UNSET
     verbose: Verbose | None = field(default=None, name="__verbose")
@@ -143,13 +155,13 @@ class ChatReader:
         if data == b"[DONE]":
             return
         chunk = _decoded(data)
-        if chunk.error is not UNSET:
+        if chunk.error is not UNSET and bytes(chunk.error) != b"null":
             raise ComplaintError(complaint(502, data))
         if self._native is not None:
             self._native.feed(data)
         if chunk.usage is not None:
             self._usage = _token_usage(chunk.usage)
-        for choice in chunk.choices:
+        for choice in chunk.choices or ():
             yield from self._choice(choice, chunk.id or "")
         if chunk.verbose is not None and chunk.verbose.stop_type == "word":
             self._met_a_sequence = True
@@ -160,13 +172,19 @@ class ChatReader:
             self._started = True
             self._blocks.answer_id = answer_id
             yield MessageStartEvent(role="assistant")
-        text = choice.text if choice.delta is None else choice.delta.content
-        if choice.delta is not None:
-            yield from self._reasoning(choice.delta)
+        delta = choice.delta
+        text = choice.text if delta is None else delta.content
+        if not (text is None or isinstance(text, str)):
+            yield from self._reasoning(Delta(reasoning=_thoughts(text)))
+            text = _text(text)
+        if delta is not None and (
+            delta.reasoning_content or delta.reasoning or delta.thinking_blocks
+        ):
+            yield from self._reasoning(delta)
         if text:
             yield from self._blocks.text(text)
-        if choice.delta is not None:
-            yield from self._rest(choice.delta)
+        if delta is not None and (delta.refusal or delta.tool_calls):
+            yield from self._rest(delta)
         if choice.finish_reason is not None:
             self._finish(choice, choice.finish_reason)
 
@@ -187,8 +205,8 @@ class ChatReader:
             yield from self._blocks.tool_use(
                 number if call.index is None else call.index,
                 tool_use_id=call.id or "",
-                name=call.function.name or "",
-                fragment=call.function.arguments or "",
+                name=(call.function and call.function.name) or "",
+                fragment=(call.function and call.function.arguments) or "",
             )
 
     def _finish(self, choice: Choice, finish_reason: str) -> None:
@@ -233,7 +251,7 @@ class _NativeAnswer:
         self._choice: dict[str, Any] = {}
 
     def feed(self, data: bytes) -> None:
-        members = msgspec.json.decode(data, type=dict[str, Any])
+        members = _members(data)
         for choice in members.pop("choices", None) or ():
             self._feed_choice(choice)
         self._members |= {name: value for name, value in members.items() if value is not None}
@@ -253,9 +271,11 @@ class _NativeAnswer:
         said = {"delta", "text"}
         told = {name: value for name, value in choice.items() if value is not None}
         self._choice |= {name: value for name, value in told.items() if name not in said}
-        content = _token_logprobs(before) + _token_logprobs(told.get("logprobs"))
+        now = told.get("logprobs")
+        content = _token_logprobs(before) + _token_logprobs(now)
         if content:
-            self._choice["logprobs"] = {**self._choice["logprobs"], "content": content}
+            latest = cast("dict[str, Any]", now if isinstance(now, dict) else before)
+            self._choice["logprobs"] = {**latest, "content": content}
 
 
 def _token_logprobs(logprobs: Any) -> list[Any]:
@@ -266,10 +286,26 @@ def _token_logprobs(logprobs: Any) -> list[Any]:
             return []
 
 
+def _text(content: Sequence[Part]) -> str:
+    return "".join(part.text or "" for part in content)
+
+
+def _thoughts(content: Sequence[Part]) -> str:
+    thoughts = (thought for part in content for thought in part.thinking or ())
+    return "".join(thought.text or "" for thought in thoughts)
+
+
+def _members(data: bytes) -> dict[str, Any]:
+    try:
+        return msgspec.json.decode(data, type=dict[str, Any])
+    except BAD_JSON as error:
+        raise ComplaintError(Complaint(502, f"not a chat completion: {error}")) from error
+
+
 def _decoded(data: bytes) -> Chunk:
     try:
         return _CHUNKS.decode(data)
-    except msgspec.DecodeError as error:
+    except BAD_JSON as error:
         raise ComplaintError(Complaint(502, f"not a chat completion: {error}")) from error
 
 
@@ -277,10 +313,11 @@ def _token_usage(usage: Usage) -> TokenUsage:
     """Amazon counts what came from the cache apart from the rest of the input."""
     details = usage.prompt_tokens_details
     cached = None if details is None else details.cached_tokens
+    read, written = usage.prompt_tokens or 0, usage.completion_tokens or 0
     return TokenUsage(
-        input_tokens=usage.prompt_tokens - (cached or 0),
-        output_tokens=usage.completion_tokens,
-        total_tokens=usage.prompt_tokens + usage.completion_tokens,
+        input_tokens=max(0, read - (cached or 0)),
+        output_tokens=written,
+        total_tokens=read + written,
         cache_read_input_tokens=cached,
         cache_write_input_tokens=None if cached is None else 0,
     )

@@ -7,6 +7,7 @@ import msgspec
 from msgspec import Raw
 
 from outcrop.runtime.dialects.additional_fields import additional_fields
+from outcrop.runtime.dialects.bad_json import BAD_JSON
 from outcrop.runtime.dialects.dialect import Capabilities, Prompt
 from outcrop.runtime.dialects.openai_messages import openai_messages
 from outcrop.wire.errors import ValidationException
@@ -118,7 +119,7 @@ def response_format(definition: JsonSchemaDefinition) -> dict[str, Any]:
 def _schema(text: str) -> dict[str, Any]:
     try:
         return msgspec.json.decode(text, type=dict[str, Any])
-    except msgspec.DecodeError as error:
+    except BAD_JSON as error:
         raise ValidationException(
             "The format of the value at outputConfig.textFormat.structure.jsonSchema.schema is"
             " invalid. Provide a json object for the field and try again."

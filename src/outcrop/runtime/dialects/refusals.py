@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Sequence
 
 from outcrop.runtime.attachments import documents, images
+from outcrop.runtime.dialects.anthropic_terms import asks_for_schema
 from outcrop.runtime.dialects.dialect import Asked, Capabilities, Prompt
 from outcrop.wire.errors import ValidationException
 from outcrop.wire.shapes.bedrock_runtime import (
@@ -62,6 +63,8 @@ def _beyond(
         yield ValidationException(f"This model doesn't support tool use{streaming}.")
     if request.output_config is not None:
         yield from _beyond_output(request.output_config, capabilities)
+    if not capabilities.json_schema and asks_for_schema(request.additional_model_request_fields):
+        yield unsupported("additionalModelRequestFields.output_config.format")
     if not capabilities.images:
         yield from _images(request.system or (), request.messages or ())
 

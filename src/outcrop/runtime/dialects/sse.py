@@ -16,23 +16,32 @@ class EventReader:
     def __init__(self) -> None:
         self._rest = b""
         self._data: list[bytes] = []
+        self._data_bytes = 0
 
     def feed(self, chunk: bytes) -> Iterator[bytes]:
         """Raises EndlessLineError."""
         *lines, self._rest = (self._rest + chunk).split(b"\n")
         for line in lines:
-            yield from self._line(line.removesuffix(b"\r"))
-        if len(self._rest) > _LONGEST_LINE_BYTES:
+            if (data := self._after(line)) is not None:
+                yield data
+        if len(self._rest) + self._data_bytes > _LONGEST_LINE_BYTES:
             raise EndlessLineError
 
     def end(self) -> Iterator[bytes]:
         """What was left when the stream ended: some servers leave out the last empty line."""
-        yield from self._line(self._rest.removesuffix(b"\r"))
-        yield from self._line(b"")
+        for line in (self._rest, b""):
+            if (data := self._after(line)) is not None:
+                yield data
 
-    def _line(self, line: bytes) -> Iterator[bytes]:
+    def _after(self, line: bytes) -> bytes | None:
+        """The data of the event that ends with this line."""
+        line = line.removesuffix(b"\r")
         if line.startswith(b"data:"):
             self._data.append(line[5:].removeprefix(b" "))
+            self._data_bytes += len(line)
         elif not line and self._data:
-            yield b"\n".join(self._data)
+            data = b"\n".join(self._data)
             self._data.clear()
+            self._data_bytes = 0
+            return data
+        return None

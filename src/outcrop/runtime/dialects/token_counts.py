@@ -6,6 +6,7 @@ from typing import Final, Protocol
 import msgspec
 from msgspec import Struct
 
+from outcrop.runtime.dialects.bad_json import BAD_JSON
 from outcrop.runtime.dialects.dialect import Asked, Call, Capabilities, Dialect, Prompt
 from outcrop.runtime.dialects.openai_chat import as_conversation
 from outcrop.runtime.dialects.openai_request import chat_body
@@ -28,7 +29,7 @@ class Way(Struct, frozen=True):
         try:
             members = msgspec.json.decode(body, type=dict[str, msgspec.Raw])
             said = msgspec.json.decode(members[self.member], type=int | list[msgspec.Raw])
-        except (KeyError, msgspec.DecodeError):
+        except (KeyError, *BAD_JSON):
             return None
         return said if isinstance(said, int) else len(said)
 

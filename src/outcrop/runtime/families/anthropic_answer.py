@@ -113,9 +113,11 @@ class EventWriter:
         )
 
     def _stop(self, index: int) -> Iterator[bytes]:
-        if self._open == index:
-            self._open = None
-            yield msgspec.json.encode({"type": "content_block_stop", "index": index})
+        if self._open != index:
+            # A block that says nothing is there all the same: clients count blocks by their starts.
+            yield from self._open_block(index, {"type": "text", "text": ""})
+        self._open = None
+        yield msgspec.json.encode({"type": "content_block_stop", "index": index})
 
     def _message_delta(self, usage: TokenUsage) -> bytes:
         delta = {"stop_reason": self._stop_reason, "stop_sequence": self._stop_sequence}

@@ -4,6 +4,8 @@ from typing import Annotated, Literal
 
 from msgspec import Meta, Raw, Struct
 
+from outcrop.runtime.families.schema import StopSequence
+
 # Amazon's documentation names the first alone (model-parameters-anthropic-claude-messages-request-
 # response); anthropic 2.12 for Python sends the second to Bedrock.
 Version = Literal["bedrock-2023-05-31", "2026-10-21"]
@@ -143,7 +145,7 @@ class Body(Struct, frozen=True, forbid_unknown_fields=True):
     temperature: Fraction | None = None
     top_p: Fraction | None = None
     top_k: Annotated[int, Meta(ge=0)] | None = None
-    stop_sequences: Annotated[list[str], Meta(max_length=8191)] | None = None
+    stop_sequences: Annotated[list[StopSequence], Meta(max_length=8191)] | None = None
     tools: list[Raw] | None = None
     tool_choice: ToolChoice | None = None
     thinking: Raw = Raw()

@@ -111,9 +111,12 @@ def _fields(asked: native.Body) -> Iterator[tuple[str, Any]]:
 
 
 def _tool_fields(asked: native.Body) -> Iterator[tuple[str, Any]]:
-    if asked.tool_choice is not None and says_more_than_converse(asked.tool_choice):
-        yield "tool_choice", _without_none(asked.tool_choice)
     own = list(own_tools(asked.tools or ()))
+    only_own = bool(own) and len(own) == len(asked.tools or ())
+    choice = asked.tool_choice
+    # Converse's choice stands beside Converse's tools.
+    if choice is not None and (only_own or says_more_than_converse(choice)):
+        yield "tool_choice", _without_none(choice)
     if own:
         yield "tools", own
 

@@ -67,6 +67,8 @@ def _is_own(tool: native.ToolDefinition) -> bool:
 
 
 def _tool_choice(choice: native.ToolChoice | None) -> ToolChoice | None:
+    if choice is not None and choice.type == "tool" and choice.name is None:
+        raise malformed("#/tool_choice: required key [name] not found")
     if choice is None or says_more_than_converse(choice):
         return None
     return _CHOICES[choice.type](choice.name or "")

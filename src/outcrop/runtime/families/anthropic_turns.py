@@ -1,6 +1,6 @@
 """The turns of Anthropic's Messages body as Converse's messages."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import cast
 
 from outcrop.runtime.families import anthropic_body as native
@@ -35,6 +35,8 @@ def messages(asked: native.Body) -> list[Message]:
         raise ValidationException('messages: first message must use the "user" role')
     messages: list[Message] = []
     for index, turn in enumerate(asked.messages):
+        if not turn.content and _is_final_answer(asked.messages, index):
+            break
         content = list(_content(turn, index))
         if messages and messages[-1].role == turn.role:
             messages[-1].content.extend(content)
@@ -43,6 +45,10 @@ def messages(asked: native.Body) -> list[Message]:
     if asked.cache_control is not None:
         messages[-1].content.append(_cache_point(asked.cache_control))
     return messages
+
+
+def _is_final_answer(turns: Sequence[native.Turn], index: int) -> bool:
+    return turns[index].role == "assistant" and index == len(turns) - 1
 
 
 def _content(turn: native.Turn, index: int) -> Iterator[ContentBlock]:

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping
 from typing import Literal
 
 import msgspec
-from msgspec import UNSET, Struct, UnsetType, field
+from msgspec import UNSET, Raw, Struct, UnsetType, field
 
 from outcrop.runtime.dialects.dialect import ModelEvent
 from outcrop.runtime.families.family import Answer, Invocation, Metrics
@@ -156,8 +156,16 @@ def usage_of(usage: TokenUsage) -> Usage:
 
 
 def tool_call(tool_use: ToolUseBlock) -> ToolCall:
-    function = Function(name=tool_use.name, arguments=bytes(tool_use.input).decode())
+    function = Function(name=tool_use.name, arguments=_as_written(tool_use.input))
     return ToolCall(id=tool_use.tool_use_id, type="function", function=function)
+
+
+def _as_written(tool_input: Raw) -> str:
+    """Input that was broken off is a string in Converse, and here what a stream would have told."""
+    written = bytes(tool_input)
+    if written.startswith(b'"'):
+        return msgspec.json.decode(written, type=str)
+    return written.decode()
 
 
 class CompletionWriter:

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Annotated, Any, Final, Literal
+from typing import Annotated, Any, Final, Literal, cast
 from uuid import NAMESPACE_OID, uuid5
 
 import msgspec
@@ -12,7 +12,7 @@ from outcrop.runtime.dialects.dialect import Asked, ModelEvent, Prompt
 from outcrop.runtime.families.chat_messages import say
 from outcrop.runtime.families.family import Answer, Invocation, Metrics, Writer
 from outcrop.runtime.families.said import said
-from outcrop.runtime.families.schema import Schema, malformed
+from outcrop.runtime.families.schema import Schema, StopSequence, document, malformed
 from outcrop.wire.shape import ABSENT
 from outcrop.wire.shapes.bedrock_runtime import (
     ContentBlock,
@@ -38,6 +38,7 @@ from outcrop.wire.shapes.bedrock_runtime import (
     ToolUseBlock,
     ToolUseBlockStart,
 )
+from outcrop.wire.unchecked import is_document
 
 FINISH_REASONS: Mapping[StopReason, str] = {
     "end_turn": "COMPLETE",
@@ -115,7 +116,7 @@ class _Body(Struct, frozen=True, forbid_unknown_fields=True):
     frequency_penalty: Annotated[float, Meta(ge=0, le=1)] | None = None
     presence_penalty: Annotated[float, Meta(ge=0, le=1)] | None = None
     seed: int | None = None
-    stop_sequences: list[str] = []
+    stop_sequences: list[StopSequence] = []
     tools: list[_Tool] = []
     tool_results: list[_ToolResult] = []
     raw_prompting: bool = False
@@ -151,6 +152,8 @@ _SCHEMA = Schema(_Body)
 class CohereCommand:
     def asked(self, body: bytes, model_id: str, *, streaming: bool) -> Asked:  # noqa: ARG002 - the same either way
         decoded = _SCHEMA.decode(body)
+        # Parameters and outputs are free JSON, and written again.
+        document(Raw(body))
         _check(decoded)
         if decoded.raw_prompting:
             return Prompt(
@@ -356,10 +359,11 @@ def _type(name: str) -> dict[str, Any]:
 
 def _call(name: str, parameters: bytes) -> _Call:
     """What a model wrote for an object may be something else, or broken off."""
-    try:
-        return _Call(name, msgspec.json.decode(parameters or b"{}", type=dict[str, Any]))
-    except msgspec.DecodeError:
+    written = Raw(parameters or b"{}")
+    if not is_document(written):
         return _Call(name)
+    value = msgspec.json.decode(written)
+    return _Call(name, cast("dict[str, Any]", value) if isinstance(value, dict) else {})
 
 
 def _response(

@@ -8,7 +8,7 @@ from msgspec import UNSET, Meta, Struct, UnsetType, field
 from outcrop.runtime.dialects.dialect import Asked, Prompt
 from outcrop.runtime.families.family import Answer, Invocation, Metrics, Writer
 from outcrop.runtime.families.said import said
-from outcrop.runtime.families.schema import Schema
+from outcrop.runtime.families.schema import Schema, StopSequence
 from outcrop.runtime.families.text_writer import STOP_OR_LENGTH, TextWriter
 from outcrop.wire.shapes.bedrock_runtime import InferenceConfiguration, StopReason, TokenUsage
 
@@ -21,7 +21,7 @@ class _Body(Struct, frozen=True, forbid_unknown_fields=True):
     # No default is documented; more than 8,192 is advised against, and servers themselves go on
     # for 16 tokens only where nobody says otherwise.
     max_tokens: Annotated[int, Meta(ge=1, le=32768)] = 8192
-    stop: Annotated[list[str], Meta(max_length=10)] | None = None
+    stop: Annotated[list[StopSequence], Meta(max_length=10)] | None = None
 
 
 class _Choice(Struct, frozen=True):

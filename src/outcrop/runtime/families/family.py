@@ -18,6 +18,7 @@ class Invocation(Struct, frozen=True, kw_only=True):
     model_id: str
     """As the caller wrote it."""
     foundation_model_id: str
+    """Of a custom model, its base model's."""
     body: bytes
     """The caller's, which `asked` has found sound."""
     invocation_id: str

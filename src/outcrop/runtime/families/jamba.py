@@ -15,7 +15,7 @@ from outcrop.runtime.families.chat_messages import (
 )
 from outcrop.runtime.families.family import Answer, Invocation, Writer
 from outcrop.runtime.families.openai import ResponseFormat, output_config
-from outcrop.runtime.families.schema import Schema
+from outcrop.runtime.families.schema import Schema, StopSequence
 from outcrop.wire.shapes.bedrock_runtime import ConverseRequest, InferenceConfiguration
 
 Penalty = Annotated[float, Meta(ge=-2, le=2)]
@@ -30,7 +30,7 @@ class _Body(Struct, frozen=True, forbid_unknown_fields=True):
     """By default as many as the model can."""
     temperature: Annotated[float, Meta(ge=0, le=2)] = 1.0
     top_p: Annotated[float, Meta(ge=0, le=1)] = 1.0
-    stop: str | list[str] | None = None
+    stop: StopSequence | list[StopSequence] | None = None
     frequency_penalty: Penalty | None = None
     presence_penalty: Penalty | None = None
     # Not on that page, but of the model (docs.ai21.com, Jamba API).

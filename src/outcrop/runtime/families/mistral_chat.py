@@ -20,7 +20,7 @@ from outcrop.runtime.families.chat_messages import (
 from outcrop.runtime.families.family import Answer, Family, Invocation, Metrics, Writer
 from outcrop.runtime.families.openai import ResponseFormat, output_config
 from outcrop.runtime.families.said import NO_USAGE, said
-from outcrop.runtime.families.schema import Schema
+from outcrop.runtime.families.schema import Schema, StopSequence
 from outcrop.runtime.families.text_writer import STOP_OR_LENGTH
 from outcrop.wire.shapes.bedrock_runtime import (
     ContentBlockDeltaEvent,
@@ -48,7 +48,7 @@ class _Body(Struct, frozen=True, forbid_unknown_fields=True):
     temperature: Annotated[float, Meta(ge=0, le=1)] = 0.7
     top_p: Annotated[float, Meta(ge=0, le=1)] = 1.0
     # Not on that page; Converse sends both to these models.
-    stop: str | list[str] | None = None
+    stop: StopSequence | list[StopSequence] | None = None
     response_format: ResponseFormat | None = None
 
 

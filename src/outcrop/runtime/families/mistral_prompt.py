@@ -8,7 +8,7 @@ from msgspec import UNSET, Meta, Raw, Struct, UnsetType, field
 from outcrop.runtime.dialects.dialect import Asked, Prompt
 from outcrop.runtime.families.family import Answer, Invocation, Metrics, Writer
 from outcrop.runtime.families.said import said
-from outcrop.runtime.families.schema import Schema
+from outcrop.runtime.families.schema import Schema, StopSequence
 from outcrop.runtime.families.text_writer import STOP_OR_LENGTH, TextWriter
 from outcrop.wire.shape import ABSENT
 from outcrop.wire.shapes.bedrock_runtime import InferenceConfiguration, StopReason, TokenUsage
@@ -27,7 +27,7 @@ class _Body(Struct, frozen=True, forbid_unknown_fields=True):
     # https://docs.aws.amazon.com/bedrock/latest/userguide/model-parameters-mistral-text-completion.html
     prompt: Annotated[str, Meta(min_length=1)]
     max_tokens: Annotated[int, Meta(ge=1, le=8192)] | UnsetType = UNSET
-    stop: Annotated[list[str], Meta(max_length=10)] = []
+    stop: Annotated[list[StopSequence], Meta(max_length=10)] = []
     temperature: Annotated[float, Meta(ge=0, le=1)] | UnsetType = UNSET
     top_p: Annotated[float, Meta(ge=0, le=1)] | UnsetType = UNSET
     top_k: Annotated[int, Meta(ge=1, le=200)] | UnsetType = UNSET

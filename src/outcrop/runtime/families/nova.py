@@ -9,7 +9,7 @@ from msgspec import Meta, Raw, Struct
 from outcrop.runtime.conversation import check
 from outcrop.runtime.dialects.dialect import Asked, ModelEvent
 from outcrop.runtime.families.family import METRICS, Answer, Invocation, Metrics
-from outcrop.runtime.families.schema import Schema, json_object, malformed
+from outcrop.runtime.families.schema import Schema, StopSequence, json_object, malformed
 from outcrop.wire.shapes.bedrock_runtime import (
     ContentBlockDeltaEvent,
     ContentBlockStartEvent,
@@ -43,7 +43,7 @@ class InferenceConfig(Struct, frozen=True, rename="camel", forbid_unknown_fields
     snake_top_k: Annotated[int, Meta(ge=0, le=128)] | None = msgspec.field(
         default=None, name="top_k"
     )
-    stop_sequences: list[str] | None = None
+    stop_sequences: list[StopSequence] | None = None
     reasoning_config: Raw = Raw()
 
 

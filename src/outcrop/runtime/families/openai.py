@@ -23,7 +23,7 @@ from outcrop.runtime.families.chat_messages import (
     tool_configuration,
 )
 from outcrop.runtime.families.family import Answer, Invocation, Writer
-from outcrop.runtime.families.schema import Schema, document, json_object, malformed
+from outcrop.runtime.families.schema import Schema, StopSequence, document, json_object, malformed
 from outcrop.wire.shape import ABSENT
 from outcrop.wire.shapes.bedrock_runtime import (
     ConverseRequest,
@@ -81,7 +81,7 @@ class _Body(Struct, frozen=True):
     max_completion_tokens: Annotated[int, Meta(ge=1)] | None = None
     temperature: Annotated[float, Meta(ge=0, le=2)] | None = None
     top_p: Annotated[float, Meta(ge=0, le=1)] | None = None
-    stop: str | list[str] | None = None
+    stop: StopSequence | list[StopSequence] | None = None
     tools: list[FunctionTool] | None = None
     tool_choice: Literal["none", "auto", "required"] | NamedFunction | None = None
     response_format: ResponseFormat | None = None
@@ -179,7 +179,7 @@ def _inference(body: _Body) -> InferenceConfiguration:
         max_tokens=body.max_tokens or body.max_completion_tokens,
         temperature=body.temperature,
         top_p=body.top_p,
-        stop_sequences=[body.stop] if isinstance(body.stop, str) else body.stop,
+        stop_sequences=[body.stop] if isinstance(body.stop, str) else body.stop or None,
     )
 
 

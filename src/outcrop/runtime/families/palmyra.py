@@ -23,7 +23,7 @@ from outcrop.runtime.families.chat_messages import (
 )
 from outcrop.runtime.families.family import Answer, Invocation, Writer
 from outcrop.runtime.families.openai import ResponseFormat, output_config
-from outcrop.runtime.families.schema import Schema
+from outcrop.runtime.families.schema import Schema, StopSequence
 from outcrop.wire.shapes.bedrock_runtime import ConverseRequest, InferenceConfiguration
 
 Penalty = Annotated[float, Meta(ge=-2, le=2)]
@@ -50,7 +50,7 @@ class _Body(Struct, frozen=True, forbid_unknown_fields=True):
     top_p: Annotated[float, Meta(gt=0, le=1)] = 1.0
     max_tokens: Annotated[int, Meta(ge=1, le=8192)] = 16
     min_tokens: Annotated[int, Meta(ge=0, le=8192)] | None = None
-    stop: Annotated[list[str], Meta(max_length=4)] = []
+    stop: Annotated[list[StopSequence], Meta(max_length=4)] = []
     seed: int | None = None
     presence_penalty: Penalty | None = None
     frequency_penalty: Penalty | None = None

@@ -1,17 +1,21 @@
 """Native bodies read strictly, and words for those that break their family's schema."""
 
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from decimal import Decimal
 from itertools import islice
-from typing import Any, Generic, TypeVar, cast
+from typing import Annotated, Any, Generic, TypeVar, cast
 
 import msgspec
-from msgspec import Raw, inspect
+from msgspec import Meta, Raw, inspect
 
 from outcrop.wire.errors import ValidationException
 from outcrop.wire.unchecked import is_document
 
 BodyT = TypeVar("BodyT", bound=msgspec.Struct)
+
+StopSequence = Annotated[str, Meta(min_length=1)]
+"""As Converse's: an empty one would be met before the first word."""
 
 # Enough for any honest mistake.
 _MOST_LISTED = 100
@@ -122,6 +126,9 @@ def _typed(info: inspect.Type, value: Any, path: _Path) -> Iterator[str]:
             yield from _elements(item, value.items(), path)
         case inspect.StrType():
             yield from _size(info, value, path, "length")
+            yield from _pattern(info, value, path)
+        case inspect.BytesType():
+            yield from _base64(value, path)
         case inspect.IntType() | inspect.FloatType():
             yield from _range(info, value, path)
         case _:
@@ -139,6 +146,9 @@ def _structure(info: inspect.StructType, value: dict[str, Any], path: _Path) -> 
     for field in info.fields:
         if field.required and field.encode_name not in value:
             yield f"{_pointer(path)}: required key [{field.encode_name}] not found"
+    if info.tag_field in value and value[info.tag_field] != info.tag:
+        tag = _printed(value[info.tag_field])
+        yield f"{_pointer((*path, info.tag_field))}: {tag} is not a valid enum value"
     known = {field.encode_name for field in info.fields} | {info.tag_field}
     if info.forbid_unknown_fields:
         for name in (name for name in value if name not in known):
@@ -186,6 +196,18 @@ def _size(info: Any, value: Any, path: _Path, what: str) -> Iterator[str]:
         yield f"{_pointer(path)}: {_too_small(what, info.min_length, len(value))}"
     if info.max_length is not None and len(value) > info.max_length:
         yield f"{_pointer(path)}: {_too_large(what, info.max_length, len(value))}"
+
+
+def _pattern(info: inspect.StrType, value: str, path: _Path) -> Iterator[str]:
+    if info.pattern is not None and re.search(info.pattern, value) is None:
+        yield f"{_pointer(path)}: string [{value}] does not match pattern {info.pattern}"
+
+
+def _base64(value: str, path: _Path) -> Iterator[str]:
+    try:
+        msgspec.convert(value, bytes)
+    except msgspec.ValidationError:
+        yield f"{_pointer(path)}: string is not a valid base64"
 
 
 def _too_small(what: str, limit: int, actual: int) -> str:

@@ -9,7 +9,7 @@ from msgspec import UNSET, Meta, Struct, UnsetType, field
 from outcrop.runtime.dialects.dialect import Asked, Prompt
 from outcrop.runtime.families.family import Answer, Invocation, Metrics, Writer
 from outcrop.runtime.families.said import prompt_tokens, said
-from outcrop.runtime.families.schema import Schema
+from outcrop.runtime.families.schema import Schema, StopSequence
 from outcrop.runtime.families.text_writer import TextWriter
 from outcrop.wire.shapes.bedrock_runtime import InferenceConfiguration, StopReason, TokenUsage
 
@@ -32,7 +32,7 @@ class _TextGenerationConfig(Struct, frozen=True, rename="camel", forbid_unknown_
     temperature: Annotated[float, Meta(ge=0, le=1)] = 0.7
     top_p: Annotated[float, Meta(ge=0, le=1)] = 0.9
     max_token_count: Annotated[int, Meta(ge=0, le=8192)] = 512
-    stop_sequences: list[str] = []
+    stop_sequences: list[StopSequence] = []
 
 
 class _Body(Struct, frozen=True, rename="camel", forbid_unknown_fields=True):
