@@ -5,6 +5,7 @@ process of a server stays small.
 """
 
 import argparse
+import re
 import shlex
 import sys
 from collections.abc import Callable, Sequence
@@ -18,7 +19,7 @@ from outcrop.server.config import Config, ConfigurationError, default_state, loa
 from outcrop.server.endpoint import (
     Endpoint,
     await_endpoint,
-    forget_endpoint,
+    new_endpoint,
     read_endpoint,
     write_endpoint,
 )
@@ -136,7 +137,6 @@ def _serve(options: argparse.Namespace) -> int:
     configure_logging(config.log_level)
     try:
         make_state_dir(config.state)
-        forget_endpoint(config.state)
     except OSError as error:
         raise ConfigurationError(f"state = {config.state}: {error.strerror}") from error
 
@@ -145,7 +145,8 @@ def _serve(options: argparse.Namespace) -> int:
         print(_banner(config, url), file=sys.stderr, flush=True)
 
     assemble = options.assemble or partial(_assembled, reread=partial(_config, options))
-    return serve(config, assemble=assemble, announce=announce)
+    with new_endpoint(config.state):
+        return serve(config, assemble=assemble, announce=announce)
 
 
 def _assembled(config: Config, reread: Callable[[], Config]) -> AbstractAsyncContextManager[Any]:
@@ -180,6 +181,8 @@ def _env(options: argparse.Namespace) -> int:
         _fail(str(error))
     endpoint = read_endpoint(state)
     url = (options.url or endpoint.url).rstrip("/")
+    if not re.fullmatch(r"https?://[^\s/]+(/\S*)?", url):
+        _fail(f"--url {url!r} is not http://address:port")
     for name, value in {
         "AWS_ACCESS_KEY_ID": key.access_key_id,
         "AWS_SECRET_ACCESS_KEY": key.secret_access_key,

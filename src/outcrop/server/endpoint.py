@@ -1,6 +1,8 @@
 """Where the server of a state folder serves, noted there for `outcrop env` and `outcrop doctor`."""
 
 import time
+from collections.abc import Generator
+from contextlib import contextmanager
 from pathlib import Path
 
 import msgspec
@@ -29,9 +31,17 @@ def write_endpoint(state: Path, endpoint: Endpoint) -> None:
     temporary.replace(state / FILE_NAME)
 
 
-def forget_endpoint(state: Path) -> None:
-    """Before a server starts, which may serve elsewhere than the last one did."""
-    (state / FILE_NAME).unlink(missing_ok=True)
+@contextmanager
+def new_endpoint(state: Path) -> Generator[None]:
+    """Forgets the last one while a server starts; remembers it again where that one could not."""
+    path = state / FILE_NAME
+    last = path.read_bytes() if path.exists() else None
+    path.unlink(missing_ok=True)
+    try:
+        yield
+    finally:
+        if last is not None and not path.exists():
+            path.write_bytes(last)
 
 
 def await_endpoint(state: Path) -> None:

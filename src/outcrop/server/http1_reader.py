@@ -56,7 +56,7 @@ class Http1Reader:
         self._go_on = go_on
         self._parser = HttpRequestParser(self)
         self._feed = self._parser.feed_data
-        self._body: list[bytes] = []
+        self._body = bytearray()
         self._body_bytes = 0
         self._begin()
 
@@ -128,11 +128,17 @@ class Http1Reader:
             if self._headers.get("transfer-encoding", "chunked").lower() != "chunked":
                 # The parser lets `gzip, chunked` pass, and unpacks nothing.
                 raise MalformedHttpRequestException("Transfer-Encoding may be chunked alone")
+            if "," in self._headers.get("host", "," if self._is_http_1_1() else ""):
+                # RFC 9112, 3.2; two of them were joined by a comma.
+                raise MalformedHttpRequestException("The request must have one Host header")
         except AwsError as refusal:
             self.refuse(refusal)
         else:
             if "expect" in self._headers:
                 self._go_on()
+
+    def _is_http_1_1(self) -> bool:
+        return self._parser.get_http_version() == "1.1"
 
     def _pass_over_trailer(self) -> None:
         """What follows a body is no header of the request (RFC 9110, 6.5.1): it is only counted."""
@@ -147,7 +153,7 @@ class Http1Reader:
         if self.arriving is Arriving.REFUSED:
             self._throw_away(len(chunk))
             return
-        self._body.append(chunk)
+        self._body += chunk
         self._body_bytes += len(chunk)
         self._edge.buffered_bytes += len(chunk)
         try:
@@ -169,9 +175,9 @@ class Http1Reader:
             raw_path=raw_path.decode("latin-1"),
             query_string=query.decode("latin-1"),
             headers=self._headers,
-            body=b"".join(self._body),
+            body=bytes(self._body),
         )
-        http_1_1 = self._parser.get_http_version() == "1.1"
+        http_1_1 = self._is_http_1_1()
         # Whoever answers the request gives its bytes back.
         self._body_bytes = 0
         self._body.clear()

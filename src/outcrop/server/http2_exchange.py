@@ -8,7 +8,7 @@ from typing import Any, TypeAlias
 
 from outcrop.server.edge import ClientGoneError, Edge, stopping
 from outcrop.server.refusals import error_response, new_request_id
-from outcrop.wire.errors import AwsError, InternalServerException
+from outcrop.wire.errors import AwsError, InternalServerException, MalformedHttpRequestException
 from outcrop.wire.http import Body, HttpRequest, HttpResponse
 
 Scope: TypeAlias = Mapping[str, Any]
@@ -89,8 +89,7 @@ class Http2Exchange:
         )
 
     async def _body(self, headers: Mapping[str, str]) -> bytes:
-        declared = headers.get("content-length")
-        expected = int(declared) if declared else None
+        expected = _declared(headers.get("content-length"))
         if expected is not None:
             self._edge.admit_body(expected)
         try:
@@ -133,7 +132,8 @@ class Http2Exchange:
     async def _send_whole(self, response: HttpResponse, body: bytes) -> None:
         self._unwatch()
         await self._send_start(response)
-        await self._send({"type": "http.response.body", "body": body})
+        shown = b"" if self._scope["method"] == "HEAD" else body
+        await self._send({"type": "http.response.body", "body": shown})
 
     async def _send_start(self, response: HttpResponse) -> None:
         fields = [
@@ -200,3 +200,12 @@ def _headers(fields: list[tuple[bytes, bytes]]) -> tuple[dict[str, str], int]:
         value = raw_value.decode("latin-1")
         headers[name] = f"{headers[name]},{value}" if name in headers else value
     return headers, size
+
+
+def _declared(content_length: str | None) -> int | None:
+    if not content_length:
+        return None
+    if not (content_length.isascii() and content_length.isdigit()):
+        # `2,2` is what two of them are joined to.
+        raise MalformedHttpRequestException("The request's content-length is no number")
+    return int(content_length)

@@ -39,12 +39,14 @@ class HttpServer:
         self._room = asyncio.Semaphore(edge.limits.max_connections)
         self._http2: Http2Server | None = None
         self._changed = asyncio.Event()
+        self._stopping = False
         listener.setblocking(False)
         self._accepting = edge.tasks.create_task(self._accept())
         self._checking = edge.tasks.create_task(self._check())
 
     async def stop(self) -> None:
         """Accepts no more, lets what runs come to its end for a while, then cuts it."""
+        self._stopping = True
         self._accepting.cancel()
         self._listener.close()
         for connection in tuple(self._connections):
@@ -61,12 +63,22 @@ class HttpServer:
             await self._room.acquire()
             try:
                 client, _ = await loop.sock_accept(self._listener)
-                client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-                await loop.connect_accepted_socket(lambda: FirstBytes(self), client)
             except OSError as error:
                 _log.warning("a connection was not accepted: %s", error)
                 self._room.release()
                 await asyncio.sleep(ACCEPT_AGAIN_S)
+            else:
+                # A task of its own: a stop cancels this one, and half a connection is never told.
+                self._edge.tasks.create_task(self._greet(client))
+
+    async def _greet(self, client: socket.socket) -> None:
+        try:
+            client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            loop = asyncio.get_running_loop()
+            await loop.connect_accepted_socket(lambda: FirstBytes(self), client)
+        except OSError as error:
+            _log.warning("a connection was lost at once: %s", error)
+            self._room.release()
 
     async def _check(self) -> None:
         loop = asyncio.get_running_loop()
@@ -100,6 +112,8 @@ class HttpServer:
 
     def add(self, connection: Connection) -> None:
         self._connections.add(connection)
+        if self._stopping:
+            connection.stop()
 
     def remove(self, connection: Connection) -> None:
         self._connections.discard(connection)
@@ -143,6 +157,8 @@ class FirstBytes(asyncio.Protocol):
         self._server.add(self)
 
     def data_received(self, data: bytes) -> None:
+        if self._transport.is_closing():
+            return
         self._data += data
         if self._data.startswith(HTTP2_PREFACE):
             self._server.speaks_http2(self, self._transport, self._data)

@@ -56,6 +56,11 @@ _SAMPLING: Final = frozenset(
 )
 
 
+# Far more than fits into the context of a model that runs here. The engine finds that out after
+# work that grows with the square of the messages.
+_LONGEST_BYTES, _MOST_MESSAGES = 4 * 1024 * 1024, 4096
+
+
 class EmbeddedChat:
     """A call of a tool is written under a schema where the caller demands one, else there is none.
 
@@ -80,7 +85,10 @@ class EmbeddedChat:
         body["verbose"] = "stop" in body
         fields = additional_fields(asked.additional_model_request_fields)
         passed = {name: value for name, value in fields.items() if name in _SAMPLING}
-        return Call(path, msgspec.json.encode({**passed, **body}))
+        encoded = msgspec.json.encode({**passed, **body})
+        if len(encoded) > _LONGEST_BYTES or len(body.get("messages", ())) > _MOST_MESSAGES:
+            raise ValidationException("Input is too long for requested model.")
+        return Call(path, encoded)
 
     def reader(self, asked: Asked) -> Reader:
         asked = in_common_terms(asked)
