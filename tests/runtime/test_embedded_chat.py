@@ -7,6 +7,7 @@ from outcrop.fleet.capabilities import Capabilities
 from outcrop.runtime.dialects.dialect import ModelEvent, Prompt
 from outcrop.runtime.dialects.embedded_chat import EmbeddedChat
 from outcrop.runtime.message import MessageParts
+from outcrop.wire.errors import ValidationException
 from outcrop.wire.shapes.bedrock_runtime import (
     ContentBlock,
     ContentBlockDeltaEvent,
@@ -142,3 +143,21 @@ def test_definitions_that_are_none_are_not_shared(definitions: Any) -> None:
     made = body(toolConfig={**ANY, "tools": [tool("go", definitions=definitions)]})
 
     assert "definitions" not in made["response_format"]["json_schema"]["schema"]
+
+
+@pytest.mark.parametrize(
+    "messages",
+    [
+        [
+            {"role": "user" if number % 2 == 0 else "assistant", "content": [{"text": "x"}]}
+            for number in range(4097)
+        ],
+        [{"role": "user", "content": [{"text": "x" * 5_000_000}]}],
+    ],
+    ids=["many messages", "a long one"],
+)
+def test_what_never_fits_is_refused_before_the_engine_is_asked(messages: Any) -> None:
+    with pytest.raises(ValidationException) as refusal:
+        body(messages=messages)
+
+    assert refusal.value.message == "Input is too long for requested model."

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from outcrop.server import cli
-from outcrop.server.endpoint import Endpoint, read_endpoint, write_endpoint
+from outcrop.server.endpoint import Endpoint, new_endpoint, read_endpoint, write_endpoint
 
 CREDENTIALS = """[default]
 aws_access_key_id = AKIAIOSFODNN7EXAMPLE
@@ -64,6 +64,25 @@ def test_env_takes_another_url(state: Path, capsys: pytest.CaptureFixture[str]) 
 
     variables = exported(capsys.readouterr().out)
     assert variables["AWS_ENDPOINT_URL_BEDROCK"] == "http://outcrop.example.net"
+
+
+@pytest.mark.parametrize("url", ["foo bar", "127.0.0.1:8787", "ftp://x", "http://"])
+def test_env_refuses_what_is_no_url(
+    state: Path, capsys: pytest.CaptureFixture[str], url: str
+) -> None:
+    write_endpoint(state, Endpoint())
+
+    assert run("env", "--state", state, "--url", url) == 1
+    assert capsys.readouterr().out == ""
+
+
+def test_a_server_that_cannot_start_leaves_the_note_of_the_one_that_runs(tmp_path: Path) -> None:
+    write_endpoint(tmp_path, Endpoint(url="http://127.0.0.1:9999"))
+
+    with new_endpoint(tmp_path):
+        assert read_endpoint(tmp_path) == Endpoint()
+
+    assert read_endpoint(tmp_path).url == "http://127.0.0.1:9999"
 
 
 @pytest.mark.slow

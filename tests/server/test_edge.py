@@ -71,6 +71,21 @@ def test_any_method_reaches_the_app(server: OutcropProcess, method: str) -> None
     assert answer.status == 200
 
 
+@pytest.mark.parametrize(
+    "head",
+    [
+        b"GET /x HTTP/1.1\r\n\r\n",
+        b"GET /x HTTP/1.1\r\nHost: one\r\nHost: two\r\n\r\n",
+    ],
+    ids=["none", "two"],
+)
+def test_one_host_header_is_required(server: OutcropProcess, head: bytes) -> None:
+    answer = ask(server.port, head)
+
+    assert answer.status == 400
+    assert answer.headers["x-amzn-errortype"].startswith("MalformedHttpRequestException:")
+
+
 def test_every_answer_has_a_date(server: OutcropProcess) -> None:
     assert ask(server.port, GET).headers["date"].endswith(" GMT")
 

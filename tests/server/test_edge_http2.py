@@ -11,6 +11,8 @@ import h2.events
 import msgspec
 import pytest
 
+from outcrop.server.http2_exchange import _declared
+from outcrop.wire.errors import MalformedHttpRequestException
 from tests.outcrop_process import OutcropProcess
 from tests.server.fake_server import Echo
 from tests.server.serving import fake_server, told, told_eventually
@@ -129,6 +131,18 @@ def test_a_body_of_megabytes_arrives_whole_and_needs_no_length(server: OutcropPr
         _, body = connection.answer(connection.ask("/", bytes(999_999), method="POST"))
 
     assert msgspec.json.decode(body, type=Echo).body_bytes == 999_999
+
+
+def test_head_is_answered_without_a_body(server: OutcropProcess) -> None:
+    with http2(server) as connection:
+        headers, body = connection.answer(connection.ask("/", method="HEAD"))
+
+    assert (headers[":status"], body) == ("200", b"")
+
+
+def test_two_content_lengths_are_no_number() -> None:
+    with pytest.raises(MalformedHttpRequestException):
+        _declared("2,2")
 
 
 @pytest.mark.parametrize("length", [{}, {"content_length": "1500000"}])
