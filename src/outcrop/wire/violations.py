@@ -11,8 +11,8 @@ from outcrop.wire.nodes import Node, TypeFaultError, node_of
 
 # Enough for any honest mistake; a body of a million bad tags shall not become a million sentences.
 _MOST_LISTED = 1000
-# Longer than any member's limit; and what the list may come to in all.
-_LONGEST_PRINTED, _LONGEST_MESSAGE = 4096, 64 * 1024
+# Longer than any scalar's limit; and what the list may come to in all.
+_LONGEST_PRINTED, _LONGEST_MESSAGE = 16 * 1024, 256 * 1024
 
 
 class Violation(Struct, frozen=True):
