@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help demo run fmt check test test-fast test-clients generate docs bench clean
+.PHONY: help demo run fmt check test test-fast test-clients generate bench load clean
 
 help: ## print this
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 15
@@ -54,6 +54,9 @@ generate: $(READY) ## wire shapes from botocore's service models, and the compat
 
 bench: $(READY) ## what must stay fast, as ratios against a reference in the same run
 	$(BIN)/python -m benchmarks
+
+load: $(READY) ## the runtime under load: Converse beside a bare proxy and LiteLLM's, and 500 streams
+	$(BIN)/python -m benchmarks converse streams
 
 clean: ## forget the virtual environment and every cache
 	rm -rf $(VENV) .cache .mypy_cache .ruff_cache .pytest_cache .hypothesis dist build
