@@ -75,12 +75,8 @@ class Http2Server:
                 os.unlink(name)  # noqa: PTH108 - no file, and no waiting
 
     def stop(self) -> None:
-        """Tells clients that no new request is answered; `drained` when the last one was."""
+        """Tells clients that no new request is answered."""
         self._signal.set()
-
-    @property
-    def drained(self) -> asyncio.Event:
-        return self._drained
 
     def cut(self) -> list[asyncio.Task[None]]:
         """Cancels what is still being answered."""

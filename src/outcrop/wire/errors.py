@@ -104,10 +104,6 @@ class MalformedHttpRequestException(AwsError):
     status = 400
 
 
-class MissingAuthenticationTokenException(AwsError):
-    status = 403
-
-
 class RequestEntityTooLargeException(AwsError):
     status = 413
 
