@@ -33,7 +33,7 @@ from tests.fakes.model_server import (
     StallsBeforeTheFirstByte,
 )
 from tests.fakes.records import FakeInferenceProfiles, FakeProvisionedModelThroughputs
-from tests.runtime.requests import caller, converse_request, stream_request
+from tests.runtime.requests import converse_request, invocation, stream_request
 from tests.runtime.test_documents import xlsx
 
 MODEL_ID = "amazon.nova-lite-v1:0"
@@ -96,8 +96,8 @@ def asked(*scripts: Script, **members: Any) -> tuple[ConverseResponse, list[list
         try:
             urls = [(await fake.__aenter__()).url for fake in fakes]
             async with converse_on(urls, {"KEY": "sk-ant-1"}) as converse:
-                answer = await converse.converse(caller(), converse_request(**members))
-                return answer.output, [fake.requests for fake in fakes]
+                answer = await converse.converse(invocation(), converse_request(**members))
+                return answer, [fake.requests for fake in fakes]
         finally:
             for fake in fakes:
                 await fake.__aexit__()
@@ -116,7 +116,7 @@ def streamed_error_of(script: Script) -> tuple[int, AwsError]:
 
     async def main() -> tuple[int, AwsError]:
         async with FakeModelServer(script) as fake, converse_on([fake.url]) as converse:
-            events = await converse.converse_stream(caller(), stream_request())
+            events = await converse.converse_stream(invocation(), stream_request())
             seen = 0
             try:
                 async for _ in events:
@@ -312,7 +312,7 @@ def test_a_caller_that_goes_away_ends_the_generation() -> None:
     async def main() -> bool:
         script = StallsAfter([BEGUN])
         async with FakeModelServer(script) as fake, converse_on([fake.url]) as converse:
-            events = await converse.converse_stream(caller(), stream_request())
+            events = await converse.converse_stream(invocation(), stream_request())
             await events.aclose()
             async with asyncio.timeout(0.1):
                 await fake.left.wait()

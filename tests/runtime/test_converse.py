@@ -11,7 +11,7 @@ from outcrop.fleet.fleet import Fleet, Served
 from outcrop.fleet.http_client import Address
 from outcrop.fleet.model_server import ModelServer
 from outcrop.fleet.router import Candidate, Router
-from outcrop.runtime.converse import Converse, ConverseAnswer
+from outcrop.runtime.converse import Converse
 from outcrop.runtime.inference import Inference
 from outcrop.runtime.target import Targets
 from outcrop.store.catalogue import Catalogue
@@ -19,6 +19,7 @@ from outcrop.wire.errors import AwsError
 from outcrop.wire.shapes.bedrock_runtime import (
     ContentBlock,
     ContentBlockDeltaEvent,
+    ConverseResponse,
     ConverseStreamMetadataEvent,
     ConverseStreamOutput,
     TokenUsage,
@@ -37,7 +38,7 @@ from tests.fakes.model_server import (
     usage,
 )
 from tests.fakes.records import FakeInferenceProfiles, FakeProvisionedModelThroughputs
-from tests.runtime.requests import caller, converse_request, stream_request
+from tests.runtime.requests import Answered, answered, converse_request, invocation, stream_request
 
 MODEL_ID = "amazon.nova-lite-v1:0"
 ANSWER = sse(delta(""), delta("Hel"), delta("lo"), delta(finish_reason="stop"), usage(9, 2))
@@ -80,10 +81,10 @@ async def converse_with(
             await server.aclose()
 
 
-def answer_to(script: Script, **body: Any) -> ConverseAnswer:
-    async def main() -> ConverseAnswer:
+def answer_to(script: Script, **body: Any) -> Answered[ConverseResponse]:
+    async def main() -> Answered[ConverseResponse]:
         async with FakeModelServer(script) as fake, converse_with([fake.url]) as converse:
-            return await converse.converse(caller(), converse_request(**body))
+            return await answered(converse.converse, converse_request(**body))
 
     return asyncio.run(main())
 
@@ -91,7 +92,7 @@ def answer_to(script: Script, **body: Any) -> ConverseAnswer:
 def events_of(script: Script) -> list[ConverseStreamOutput]:
     async def main() -> list[ConverseStreamOutput]:
         async with FakeModelServer(script) as fake, converse_with([fake.url]) as converse:
-            events = await converse.converse_stream(caller(), stream_request())
+            events = await converse.converse_stream(invocation(), stream_request())
             try:
                 return [event async for event in events]
             finally:
@@ -107,7 +108,7 @@ def test_an_answer_is_one_message_with_usage_and_the_time_it_took() -> None:
     assert answer.output.message.content == [ContentBlock(text="Hello")]
     assert answer.stop_reason == "end_turn"
     assert (answer.usage.input_tokens, answer.usage.output_tokens) == (9, 2)
-    assert answer.metrics.latency_ms == 1000
+    assert answer.metrics.latency_ms == 2000
 
 
 def test_events_arrive_in_amazons_order() -> None:
@@ -126,7 +127,7 @@ def test_metadata_carries_usage_and_latency() -> None:
 
     assert isinstance(metadata, ConverseStreamMetadataEvent)
     assert metadata.usage == TokenUsage(input_tokens=9, output_tokens=2, total_tokens=11)
-    assert metadata.metrics.latency_ms == 1000
+    assert metadata.metrics.latency_ms == 2000
 
 
 def test_cached_input_is_told_apart_for_those_who_asked_for_a_cache() -> None:
@@ -159,12 +160,12 @@ def test_who_answered_is_told() -> None:
 
 
 def test_standing_in_is_told() -> None:
-    async def main() -> ConverseAnswer:
+    async def main() -> Answered[ConverseResponse]:
         async with (
             FakeModelServer(Answers([ANSWER])) as fake,
             converse_with([fake.url], stands_in=True) as converse,
         ):
-            return await converse.converse(caller(), converse_request(MODEL_ID))
+            return await answered(converse.converse, converse_request(MODEL_ID))
 
     assert asyncio.run(main()).served_by == f'gpu-0; model="nova"; stands-in-for="{MODEL_ID}"'
 
@@ -202,7 +203,7 @@ def test_a_failure_before_the_first_event_is_an_ordinary_error(script: Script, e
 def test_a_refused_connection_is_an_unavailable_service() -> None:
     async def main() -> None:
         async with converse_with([url_that_refuses()]) as converse:
-            await converse.converse(caller(), converse_request())
+            await converse.converse(invocation(), converse_request())
 
     with pytest.raises(AwsError) as caught:
         asyncio.run(main())
@@ -238,7 +239,7 @@ def test_events_before_a_failure_go_out_and_then_the_stream_fails(
     async def main() -> list[str]:
         seen: list[str] = []
         async with FakeModelServer(script) as fake, converse_with([fake.url]) as converse:
-            events = await converse.converse_stream(caller(), stream_request())
+            events = await converse.converse_stream(invocation(), stream_request())
             try:
                 async for event in events:
                     assert not isinstance(event, ConverseStreamMetadataEvent)
@@ -253,15 +254,15 @@ def test_events_before_a_failure_go_out_and_then_the_stream_fails(
 
 
 def test_the_next_server_answers_when_the_first_refuses() -> None:
-    async def main() -> ConverseAnswer:
+    async def main() -> Answered[ConverseResponse]:
         async with (
             FakeModelServer(AnswersStatus(503)) as busy,
             FakeModelServer(Answers([ANSWER])) as free,
             converse_with([url_that_refuses(), busy.url, free.url]) as converse,
         ):
-            return await converse.converse(caller(), converse_request())
+            return await answered(converse.converse, converse_request())
 
-    assert asyncio.run(main()).served_by.startswith("gpu-2;")
+    assert asyncio.run(main()).served_by == 'gpu-2; model="nova"'
 
 
 @pytest.mark.parametrize("script", [AnswersStatus(400), BreaksOffAfter([BEGUN])], ids=repr)
@@ -273,7 +274,7 @@ def test_no_other_server_is_asked_when_it_could_not_help(script: Script) -> None
             converse_with([first.url, second.url]) as converse,
         ):
             with pytest.raises(AwsError):
-                await converse.converse(caller(), converse_request())
+                await converse.converse(invocation(), converse_request())
             return len(second.requests)
 
     assert asyncio.run(main()) == 0
@@ -285,7 +286,7 @@ def test_a_caller_that_goes_away_between_events_stops_the_model() -> None:
             FakeModelServer(StallsAfter([BEGUN])) as fake,
             converse_with([fake.url], TimeoutsConfig()) as converse,
         ):
-            events = await converse.converse_stream(caller(), stream_request())
+            events = await converse.converse_stream(invocation(), stream_request())
             await events.aclose()
             async with asyncio.timeout(0.1):
                 await fake.left.wait()
@@ -301,7 +302,7 @@ def test_a_caller_that_goes_away_while_waiting_stops_the_model(script: Script) -
             converse_with([fake.url], TimeoutsConfig()) as converse,
             asyncio.TaskGroup() as tasks,
         ):
-            asking = tasks.create_task(converse.converse(caller(), converse_request()))
+            asking = tasks.create_task(converse.converse(invocation(), converse_request()))
             await fake.asked.wait()
             asking.cancel()
             async with asyncio.timeout(0.1):
@@ -313,7 +314,7 @@ def test_a_caller_that_goes_away_while_waiting_stops_the_model(script: Script) -
 def test_a_model_that_nobody_serves_is_not_accessible() -> None:
     async def main() -> None:
         async with converse_with([]) as converse:
-            await converse.converse(caller(), converse_request())
+            await converse.converse(invocation(), converse_request())
 
     with pytest.raises(AwsError) as caught:
         asyncio.run(main())
@@ -325,7 +326,7 @@ def test_a_model_that_nobody_serves_is_not_accessible() -> None:
 def test_a_model_of_another_kind_is_refused(model_id: str) -> None:
     async def main() -> None:
         async with converse_with(["http://127.0.0.1:1"]) as converse:
-            await converse.converse(caller("us-west-2"), converse_request(model_id))
+            await converse.converse(invocation("us-west-2"), converse_request(model_id))
 
     with pytest.raises(AwsError, match="This action doesn't support the model"):
         asyncio.run(main())

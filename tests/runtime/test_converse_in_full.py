@@ -30,7 +30,7 @@ from tests.fakes.model_server import (
     usage,
 )
 from tests.fakes.records import FakeInferenceProfiles, FakeProvisionedModelThroughputs
-from tests.runtime.requests import caller, converse_request, stream_request
+from tests.runtime.requests import converse_request, invocation, stream_request
 
 MODEL_ID = "amazon.nova-lite-v1:0"
 ANSWER = sse(delta("Hi"), delta(finish_reason="stop"), usage(9, 2))
@@ -85,8 +85,7 @@ def test_a_tool_is_called_and_its_input_is_an_object() -> None:
             FakeModelServer(Answers([stream])) as fake,
             converse_with((fake.url, Capabilities())) as converse,
         ):
-            answer = await converse.converse(caller(), converse_request(toolConfig=TOOLS))
-            return answer.output
+            return await converse.converse(invocation(), converse_request(toolConfig=TOOLS))
 
     output = asyncio.run(main())
 
@@ -103,7 +102,7 @@ def test_a_tools_block_starts_as_soon_as_its_name_is_known() -> None:
             FakeModelServer(StallsAfter([begun])) as fake,
             converse_with((fake.url, Capabilities())) as converse,
         ):
-            events = await converse.converse_stream(caller(), stream_request(toolConfig=TOOLS))
+            events = await converse.converse_stream(invocation(), stream_request(toolConfig=TOOLS))
             seen = [await anext(events), await anext(events)]
             await events.aclose()
             async with asyncio.timeout(0.1):
@@ -123,7 +122,7 @@ def test_a_document_reaches_a_server_as_its_text() -> None:
             converse_with((fake.url, Capabilities())) as converse,
         ):
             messages = content({"text": "?"}, document)
-            await converse.converse(caller(), converse_request(messages=messages))
+            await converse.converse(invocation(), converse_request(messages=messages))
             return fake.requests[0].json["messages"][0]["content"][1]["text"]
 
     assert asyncio.run(main()) == '<document name="page">\nHello\n</document>'
@@ -136,7 +135,7 @@ def test_a_server_that_sees_is_asked_about_a_picture() -> None:
             FakeModelServer(Answers([ANSWER])) as seeing,
             converse_with((blind.url, BLIND), (seeing.url, Capabilities())) as converse,
         ):
-            await converse.converse(caller(), converse_request(messages=content(PICTURE)))
+            await converse.converse(invocation(), converse_request(messages=content(PICTURE)))
             return len(blind.requests), len(seeing.requests)
 
     assert asyncio.run(main()) == (0, 1)
@@ -149,7 +148,7 @@ def test_a_picture_that_nobody_sees_is_refused_before_any_server_is_asked() -> N
             converse_with((blind.url, BLIND)) as converse,
         ):
             with pytest.raises(ValidationException, match="support the image field for user"):
-                await converse.converse(caller(), converse_request(messages=content(PICTURE)))
+                await converse.converse(invocation(), converse_request(messages=content(PICTURE)))
             assert blind.requests == []
 
     asyncio.run(main())
@@ -178,7 +177,7 @@ def test_a_reader_that_waits_makes_the_model_server_wait() -> None:
             FakeModelServer(Answers(pours)) as fake,
             converse_with((fake.url, Capabilities())) as converse,
         ):
-            events = await converse.converse_stream(caller(), stream_request())
+            events = await converse.converse_stream(invocation(), stream_request())
             before = -1
             while pours.taken != before:
                 before = pours.taken

@@ -4,7 +4,7 @@ import math
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from string import ascii_lowercase
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 
@@ -14,7 +14,7 @@ from outcrop.fleet.http_client import Address
 from outcrop.fleet.model_server import ModelServer
 from outcrop.fleet.router import Candidate, Router
 from outcrop.runtime.dialects.bedrock_invoke import input_tokens
-from outcrop.runtime.embeddings import Embedded, Embeddings
+from outcrop.runtime.embeddings import Embeddings
 from outcrop.runtime.families.embedding_table import embedding_family_of
 from outcrop.runtime.families.family import Invocation
 from outcrop.runtime.target import Target, Targets
@@ -38,7 +38,7 @@ from tests.fakes.model_server import (
     url_that_refuses,
 )
 from tests.fakes.records import FakeInferenceProfiles, FakeProvisionedModelThroughputs
-from tests.runtime.requests import caller
+from tests.runtime.requests import caller, invocation
 
 V1 = "amazon.titan-embed-text-v1"
 V2 = "amazon.titan-embed-text-v2:0"
@@ -68,6 +68,12 @@ async def target_of(model_id: str, candidates: Sequence[Candidate], *, stands_in
     )
 
 
+class Told(NamedTuple):
+    body: bytes
+    input_tokens: int | None
+    served_by: str | None
+
+
 class Asking:
     """One Embeddings and the servers behind it."""
 
@@ -75,18 +81,20 @@ class Asking:
         self._candidates = candidates
         self._embeddings = Embeddings(Router())
 
-    async def invoke(self, model_id: str, *, stands_in: bool = False, **body: Any) -> Embedded:
+    async def invoke(self, model_id: str, *, stands_in: bool = False, **body: Any) -> Told:
         target = await target_of(model_id, self._candidates, stands_in=stands_in)
         family = embedding_family_of(model_id)
         assert family is not None
-        invocation = Invocation(
+        native = Invocation(
             model_id=model_id,
             foundation_model_id=model_id,
             body=json.dumps(body).encode(),
             invocation_id="0d5ec2a5",
             created=0,
         )
-        return await self._embeddings.invoke(target, family, invocation)
+        asked = invocation()
+        answer = await self._embeddings.invoke(asked, target, family, native)
+        return Told(answer.body, answer.input_tokens, asked.served_by)
 
 
 def asking(*urls: str, dialect: str = "openai") -> AbstractAsyncContextManager[Asking]:
@@ -107,10 +115,10 @@ async def mixed(*servers: tuple[str, str]) -> AsyncGenerator[Asking]:
 
 def embedded(
     fake: FakeEmbeddingServer, model_id: str, dialect: str = "openai", **body: Any
-) -> tuple[Embedded, Any, list[Request]]:
+) -> tuple[Told, Any, list[Request]]:
     """The answer, read, and what the server was asked."""
 
-    async def main() -> Embedded:
+    async def main() -> Told:
         async with fake, asking(fake.url, dialect=dialect) as client:
             return await client.invoke(model_id, **body)
 
@@ -119,7 +127,7 @@ def embedded(
 
 
 def failure(script: Script) -> AwsError:
-    async def main() -> Embedded:
+    async def main() -> Told:
         async with FakeModelServer(script) as fake, asking(fake.url) as client:
             return await client.invoke(V2, inputText="a")
 
@@ -172,7 +180,7 @@ def test_a_batch_is_one_call_and_comes_back_in_its_order() -> None:
 def test_a_server_with_more_dimensions_is_asked_for_fewer_and_at_once_from_then_on() -> None:
     fake = FakeEmbeddingServer(1024)
 
-    async def main() -> list[Embedded]:
+    async def main() -> list[Told]:
         async with fake, asking(f"{fake.url}/v1") as client:
             return [
                 await client.invoke(V2, inputText="a", dimensions=dimensions)
@@ -190,7 +198,7 @@ def test_a_server_with_more_dimensions_is_asked_for_fewer_and_at_once_from_then_
 def test_requests_that_learn_of_a_servers_dimensions_together_do_not_disturb_each_other() -> None:
     fake = FakeEmbeddingServer(1024)
 
-    async def main() -> list[Embedded]:
+    async def main() -> list[Told]:
         async with fake, asking(f"{fake.url}/v1") as client, asyncio.TaskGroup() as tasks:
             asked = [
                 tasks.create_task(client.invoke(V2, inputText="a", dimensions=dimensions))
@@ -278,7 +286,7 @@ def test_a_server_that_does_not_count_is_not_made_to() -> None:
 
 
 def test_the_next_server_answers_for_one_that_is_gone() -> None:
-    async def main() -> Embedded:
+    async def main() -> Told:
         async with (
             FakeEmbeddingServer() as fake,
             asking(url_that_refuses(), f"{fake.url}/v1") as client,
@@ -291,7 +299,7 @@ def test_the_next_server_answers_for_one_that_is_gone() -> None:
 
 
 def test_nobody_who_can_embed_is_nobody_at_all() -> None:
-    async def main() -> Embedded:
+    async def main() -> Told:
         async with asking(url_that_refuses(), dialect="anthropic") as client:
             return await client.invoke(V2, inputText="a")
 
@@ -302,7 +310,7 @@ def test_nobody_who_can_embed_is_nobody_at_all() -> None:
 def test_amazon_itself_gets_the_body_as_it_came_and_its_answer_goes_back_as_it_is() -> None:
     told = b'{"embedding":[0.5],"embeddingsByType":{"float":[0.5]},"inputTextTokenCount":3}'
 
-    async def main() -> tuple[Embedded, list[Request]]:
+    async def main() -> tuple[Told, list[Request]]:
         async with (
             FakeModelServer(Answers([told])) as fake,
             asking(fake.url.removesuffix("/v1"), dialect="bedrock") as client,
@@ -325,7 +333,7 @@ def test_an_answer_of_amazons_that_counts_nothing_is_passed_on_all_the_same(body
 def test_a_server_of_ones_own_answers_when_amazon_does_not_and_the_other_way_round() -> None:
     told = b'{"embedding":[0.5]}'
 
-    async def main() -> list[Embedded]:
+    async def main() -> list[Told]:
         async with (
             FakeModelServer(Answers([told])) as amazon,
             FakeEmbeddingServer() as own,

@@ -39,7 +39,7 @@ from tests.fakes.model_server import (
     usage,
 )
 from tests.fakes.records import FakeInferenceProfiles, FakeProvisionedModelThroughputs
-from tests.runtime.requests import caller, converse_request, stream_request
+from tests.runtime.requests import converse_request, invocation, stream_request
 
 MODEL_ID = "amazon.nova-lite-v1:0"
 ANSWER = sse(delta(""), delta("Hel"), delta("lo"), delta(finish_reason="stop"), usage(9, 2))
@@ -88,7 +88,7 @@ async def converse_with(*configs: ModelServerConfig) -> AsyncGenerator[Converse]
 
 
 async def text_of(converse: Converse) -> str:
-    message = (await converse.converse(caller(), converse_request())).output.output.message
+    message = (await converse.converse(invocation(), converse_request())).output.message
     assert message is not None
     return "".join(block.text or "" for block in message.content)
 
@@ -122,7 +122,7 @@ def stream_failure(script: Script) -> tuple[str, tuple[str, int]]:
             converse_with(config(fake.url)) as converse,
         ):
             try:
-                events = await converse.converse_stream(caller(), stream_request())
+                events = await converse.converse_stream(invocation(), stream_request())
                 async for event in events:
                     if isinstance(event, ContentBlockDeltaEvent):
                         text += event.delta.text or ""
@@ -249,7 +249,7 @@ def test_a_server_without_room_is_one_with_too_many_connections() -> None:
                 config(fake.url, max_concurrency=1, timeouts={"first_byte_s": 0.05})
             ) as converse,
         ):
-            events = await converse.converse_stream(caller(), stream_request())
+            events = await converse.converse_stream(invocation(), stream_request())
             with pytest.raises(AwsError) as caught:
                 await text_of(converse)
             await events.aclose()

@@ -15,12 +15,13 @@ from outcrop.fleet.model_server import ModelServer
 from outcrop.fleet.router import Candidate, Router
 from outcrop.runtime.embeddings import Embeddings
 from outcrop.runtime.inference import Inference
-from outcrop.runtime.invoke_model import InvokeModel, InvokeModelAnswer
+from outcrop.runtime.invoke_model import InvokeModel
 from outcrop.runtime.target import Targets
 from outcrop.store.catalogue import Catalogue, CustomModel
 from outcrop.wire.errors import AwsError
 from outcrop.wire.shapes.bedrock_runtime import (
     InvokeModelRequest,
+    InvokeModelResponse,
     InvokeModelWithResponseStreamRequest,
 )
 from tests.fakes.model_server import (
@@ -42,7 +43,7 @@ from tests.fakes.records import (
     FakeProvisionedModelThroughputs,
     provisioned_model,
 )
-from tests.runtime.requests import ACCOUNT, caller
+from tests.runtime.requests import ACCOUNT, Answered, answered, invocation
 from tests.runtime.test_converse import TickingClock
 
 CLAUDE = "anthropic.claude-haiku-4-5-20251001-v1:0"
@@ -86,7 +87,7 @@ async def invoking(*urls: str, timeouts: TimeoutsConfig = IMPATIENT) -> AsyncGen
     clock, router = TickingClock(), Router()
     inference = Inference(targets, router, clock=clock)
     try:
-        yield InvokeModel(targets, inference, Embeddings(router), clock=clock)
+        yield InvokeModel(inference, Embeddings(router), clock=clock)
     finally:
         for server in servers:
             await server.aclose()
@@ -105,12 +106,12 @@ def native(body: Any) -> bytes:
     return body if isinstance(body, bytes) else json.dumps(body).encode()
 
 
-def invoked(script: Script, body: Any = BODY, **members: Any) -> InvokeModelAnswer:
+def invoked(script: Script, body: Any = BODY, **members: Any) -> Answered[InvokeModelResponse]:
     asked = request(body, **members)
 
-    async def main() -> InvokeModelAnswer:
+    async def main() -> Answered[InvokeModelResponse]:
         async with FakeModelServer(script) as fake, invoking(fake.url) as invoke:
-            return await invoke.invoke_model(caller(), asked)
+            return await answered(invoke.invoke_model, asked)
 
     return asyncio.run(main())
 
@@ -122,7 +123,7 @@ def streamed(script: Script, body: Any = BODY, **members: Any) -> list[Any]:
     async def main() -> list[Any]:
         told: list[Any] = []
         async with FakeModelServer(script) as fake, invoking(fake.url) as invoke:
-            chunks = await invoke.invoke_model_with_response_stream(caller(), asked)
+            chunks = await invoke.invoke_model_with_response_stream(invocation(), asked)
             try:
                 async for chunk in chunks:
                     told += [json.loads(chunk.bytes or b"")]
@@ -150,7 +151,7 @@ def refused_stream(**members: Any) -> AwsError:
 def asked_of_the_server(body: dict[str, Any]) -> Any:
     async def main() -> Request:
         async with FakeModelServer(Answers([ANSWER])) as fake, invoking(fake.url) as invoke:
-            await invoke.invoke_model(caller(), request(body))
+            await invoke.invoke_model(invocation(), request(body))
             return fake.requests[0]
 
     return asyncio.run(main()).json
@@ -162,7 +163,7 @@ def test_an_answer_is_the_familys_own_with_counts_beside_it() -> None:
     assert json.loads(answer.output.body)["content"] == [{"type": "text", "text": "Hello"}]
     assert answer.output.content_type == "application/json"
     assert (answer.output.input_token_count, answer.output.output_token_count) == (9, 2)
-    assert answer.output.invocation_latency == 3000
+    assert answer.output.invocation_latency == 4000
     assert answer.output.performance_config_latency == "standard"
     assert answer.output.service_tier == "flex"
     assert answer.served_by == 'gpu-0; model="m"'
@@ -188,8 +189,8 @@ def test_a_stream_ends_with_its_metrics() -> None:
         "amazon-bedrock-invocationMetrics": {
             "inputTokenCount": 9,
             "outputTokenCount": 2,
-            "invocationLatency": 4000,
-            "firstByteLatency": 2000,
+            "invocationLatency": 5000,
+            "firstByteLatency": 3000,
         },
     }
 
@@ -198,7 +199,7 @@ def test_a_stream_says_in_its_headers_what_its_chunks_are() -> None:
     async def main() -> Any:
         asked = stream_request(service_tier="priority")
         async with FakeModelServer(Answers([ANSWER])) as fake, invoking(fake.url) as invoke:
-            chunks = await invoke.invoke_model_with_response_stream(caller(), asked)
+            chunks = await invoke.invoke_model_with_response_stream(invocation(), asked)
             await chunks.aclose()
             return chunks.head
 
@@ -317,7 +318,7 @@ def test_a_model_of_another_kind_is_refused(model_id: str) -> None:
 
 async def _invoke_unserved(model_id: str, region: str = "us-east-1") -> None:
     async with invoking() as invoke:
-        await invoke.invoke_model(caller(region), request(model_id=model_id))
+        await invoke.invoke_model(invocation(region), request(model_id=model_id))
 
 
 def test_a_model_that_nobody_serves_is_not_accessible() -> None:
@@ -410,14 +411,14 @@ def test_after_it_a_failure_ends_the_stream(script: Script, name: str) -> None:
 
 
 def test_another_server_answers_when_the_first_refuses() -> None:
-    async def main() -> str:
+    async def main() -> str | None:
         async with (
             FakeModelServer(Answers([ANSWER])) as fake,
             invoking(url_that_refuses(), fake.url) as invoke,
         ):
-            return (await invoke.invoke_model(caller(), request())).served_by
+            return (await answered(invoke.invoke_model, request())).served_by
 
-    assert asyncio.run(main()).startswith("gpu-1")
+    assert asyncio.run(main()) == 'gpu-1; model="m"'
 
 
 def test_a_caller_that_goes_away_stops_the_model() -> None:
@@ -426,7 +427,7 @@ def test_a_caller_that_goes_away_stops_the_model() -> None:
             FakeModelServer(StallsAfter([BEGUN])) as fake,
             invoking(fake.url, timeouts=TimeoutsConfig()) as invoke,
         ):
-            chunks = await invoke.invoke_model_with_response_stream(caller(), stream_request())
+            chunks = await invoke.invoke_model_with_response_stream(invocation(), stream_request())
             await chunks.aclose()
             async with asyncio.timeout(0.1):
                 await fake.left.wait()

@@ -32,7 +32,7 @@ from tests.fakes.model_server import (
     sse,
     usage,
 )
-from tests.runtime.requests import caller, converse_request, stream_request
+from tests.runtime.requests import converse_request, invocation, stream_request
 from tests.runtime.test_converse import converse_with
 
 SECONDS = float(os.environ.get("OUTCROP_SOAK", "3"))
@@ -72,9 +72,9 @@ def held() -> Held:
 async def ask(converse: Converse, chance: random.Random) -> None:
     """To the end, or to where this caller has heard enough."""
     if chance.random() < 0.4:
-        await converse.converse(caller(), converse_request())
+        await converse.converse(invocation(), converse_request())
         return
-    events = await converse.converse_stream(caller(), stream_request())
+    events = await converse.converse_stream(invocation(), stream_request())
     try:
         enough = chance.randrange(1, 60)
         async for _ in events:

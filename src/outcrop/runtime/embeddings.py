@@ -10,6 +10,7 @@ from msgspec import Struct
 from outcrop.fleet.embedded_engine import EMBEDDING_TOKENS
 from outcrop.fleet.failures import FailureKind, ServerFailureError
 from outcrop.fleet.router import Candidate, Router
+from outcrop.metering.invocation import ModelInvocation
 from outcrop.runtime.dialects.bedrock_events import complaint as bedrock_complaint
 from outcrop.runtime.dialects.bedrock_invoke import input_tokens, relayed
 from outcrop.runtime.dialects.dialect import Call, Complaint, ComplaintError
@@ -27,6 +28,7 @@ from outcrop.runtime.inference import served_by
 from outcrop.runtime.passages import TooLongError, cut, surely_fit
 from outcrop.runtime.target import Target
 from outcrop.wire.errors import AwsError, ValidationException
+from outcrop.wire.shapes.bedrock_runtime import TokenUsage
 
 _log = logging.getLogger(__name__)
 
@@ -44,14 +46,21 @@ class Embedded(Struct, frozen=True):
 
     body: bytes
     input_tokens: int | None
-    served_by: str
 
 
 class _Question(Struct, frozen=True):
     target: Target
     family: EmbeddingFamily
     wanted: Wanted
-    invocation: Invocation
+    native: Invocation
+    invocation: ModelInvocation
+
+    def tell(self, candidate: Candidate, tokens: int | None) -> None:
+        self.invocation.served_by = served_by(candidate, self.target)
+        if tokens is not None:
+            self.invocation.usage = TokenUsage(
+                input_tokens=tokens, output_tokens=0, total_tokens=tokens
+            )
 
 
 class _Answered(Struct, frozen=True):
@@ -68,10 +77,14 @@ class Embeddings:
         """Dimensions that a server's model has when nobody asks for fewer, once seen."""
 
     async def invoke(
-        self, target: Target, family: EmbeddingFamily, invocation: Invocation
+        self,
+        invocation: ModelInvocation,
+        target: Target,
+        family: EmbeddingFamily,
+        native: Invocation,
     ) -> Embedded:
         """The answer to a native body, or the exception that says why not."""
-        question = _Question(target, family, family.wanted(invocation.body), invocation)
+        question = _Question(target, family, family.wanted(native.body), native, invocation)
         try:
             return await self._first_answer(question)
         except TooLongError as error:
@@ -100,20 +113,18 @@ class Embeddings:
             [_as_wanted(vector, wanted) for vector in answered.vectors.vectors],
             answered.vectors.input_tokens,
         )
-        return Embedded(
-            family.response(vectors, question.invocation),
-            vectors.input_tokens,
-            served_by(answered.candidate, question.target),
-        )
+        question.tell(answered.candidate, vectors.input_tokens)
+        return Embedded(family.response(vectors, question.native), vectors.input_tokens)
 
     async def _relayed(self, candidates: Sequence[Candidate], question: "_Question") -> Embedded:
         """Amazon takes the body as it is, and answers as the family does."""
         answered = await self._router.ask(
             candidates,
-            lambda candidate: relayed(question.invocation.body, candidate.served_as),
+            lambda candidate: relayed(question.native.body, candidate.served_as),
         )
-        origin = served_by(answered.candidate, question.target)
-        return Embedded(answered.body, input_tokens(answered.body), origin)
+        tokens = input_tokens(answered.body)
+        question.tell(answered.candidate, tokens)
+        return Embedded(answered.body, tokens)
 
     async def _answered(self, candidates: Sequence[Candidate], wanted: Wanted) -> _Answered:
         passages: Sequence[Passage] = wanted.texts

@@ -8,7 +8,7 @@ from datetime import datetime
 from outcrop.fleet.failures import ServerFailureError
 from outcrop.fleet.model_server import Call
 from outcrop.fleet.router import Candidate, Opened, Router
-from outcrop.iam.caller import Caller
+from outcrop.metering.invocation import ModelInvocation
 from outcrop.runtime.conversation import asks_for_cache
 from outcrop.runtime.dialects.anthropic_messages import AnthropicMessages
 from outcrop.runtime.dialects.bedrock_converse import BedrockConverse
@@ -44,31 +44,43 @@ class Inference:
         self._router = router
         self._clock = clock
 
-    async def target(self, caller: Caller, model_id: str) -> Target:
-        """Somebody who answers in text, or the exception that says why not."""
-        target = await self._targets.resolve(caller, model_id)
-        _check_target(target)
+    async def target(self, invocation: ModelInvocation, model_id: str) -> Target:
+        """What the identifier stands for, or the exception that says why it stands for nothing."""
+        target = await self._targets.resolve(invocation.caller, model_id)
+        invocation.model_id = target.model_id
+        invocation.foundation_model_id = target.foundation_model.model_id
+        invocation.inference_profile_arn = target.inference_profile_arn
+        invocation.provisioned_model_arn = target.provisioned_model_arn
         return target
 
     async def events(
-        self, caller: Caller, model_id: str, asked: Asked, *, target: Target | None = None
+        self,
+        invocation: ModelInvocation,
+        model_id: str,
+        asked: Asked,
+        *,
+        target: Target | None = None,
     ) -> Events:
         """Returns when the first event is here. Whoever gets the events closes them."""
         since = self._clock()
-        target = target or await self.target(caller, model_id)
+        if target is None:
+            target = await self.target(invocation, model_id)
+            _check_target(target)
         held = AsyncExitStack()
         try:
             candidates = suited(asked, target.candidates)
             opened = await self._opened(held, target, candidates, asked)
+            invocation.served_by = served_by(opened.candidate, target)
             events = Events(
                 held,
                 opened.chunks,
                 DIALECTS[opened.candidate.dialect],
                 asked,
-                served_by=served_by(opened.candidate, target),
-                metadata=self._metadata(asked, since),
+                served_by=invocation.served_by,
+                metadata=self._metadata(invocation, asked, since),
             )
             await events.begin()
+            invocation.first_event_at = self._clock()
         except BaseException:
             await held.aclose()
             raise
@@ -92,11 +104,12 @@ class Inference:
             _log.warning("no model server answered: %s", failure)
             raise as_aws_error(failure, _dialect_of(failure, target), target.model_id) from failure
 
-    def _metadata(self, asked: Asked, since: datetime) -> Metadata:
+    def _metadata(self, invocation: ModelInvocation, asked: Asked, since: datetime) -> Metadata:
         conversation = None if isinstance(asked, Prompt) else asked
         caches = conversation is not None and asks_for_cache(conversation)
 
         def metadata(usage: TokenUsage) -> ConverseStreamMetadataEvent:
+            invocation.usage = usage
             latency_ms = (to_micros(self._clock()) - to_micros(since)) // 1000
             return ConverseStreamMetadataEvent(
                 usage=usage if caches else _all_input(usage),

@@ -5,9 +5,7 @@ from datetime import datetime
 from typing import Self
 from uuid import uuid4
 
-from msgspec import Struct
-
-from outcrop.iam.caller import Caller
+from outcrop.metering.invocation import ModelInvocation
 from outcrop.runtime.dialects.dialect import ModelEvent, StopDetail
 from outcrop.runtime.embeddings import Embedded, Embeddings
 from outcrop.runtime.events import Events
@@ -17,7 +15,7 @@ from outcrop.runtime.families.table import family_of
 from outcrop.runtime.inference import Inference
 from outcrop.runtime.message import collected
 from outcrop.runtime.native_request import JSON, Request, check
-from outcrop.runtime.target import Target, Targets
+from outcrop.runtime.target import Target
 from outcrop.wire.errors import (
     ModelStreamErrorException,
     ModelTimeoutException,
@@ -35,67 +33,61 @@ from outcrop.wire.shapes.bedrock_runtime import (
 from outcrop.wire.timestamps import Clock, to_micros
 
 
-class InvokeModelAnswer(Struct, frozen=True):
-    output: InvokeModelResponse
-    served_by: str
-
-
 class InvokeModel:
-    def __init__(
-        self, targets: Targets, inference: Inference, embeddings: Embeddings, *, clock: Clock
-    ) -> None:
-        self._targets = targets
+    def __init__(self, inference: Inference, embeddings: Embeddings, *, clock: Clock) -> None:
         self._inference = inference
         self._embeddings = embeddings
         self._clock = clock
 
-    async def invoke_model(self, caller: Caller, request: InvokeModelRequest) -> InvokeModelAnswer:
+    async def invoke_model(
+        self, invocation: ModelInvocation, request: InvokeModelRequest
+    ) -> InvokeModelResponse:
         timer = _Timer(self._clock)
         check(request)
-        target = await self._targets.resolve(caller, request.model_id)
-        invocation = _invocation(request, target, timer)
+        target = await self._inference.target(invocation, request.model_id)
+        native = _native(request, target, timer)
         embedding = embedding_family_of(target.foundation_model.native_model_id)
         if embedding is not None:
-            embedded = await self._embeddings.invoke(target, embedding, invocation)
+            embedded = await self._embeddings.invoke(invocation, target, embedding, native)
             return _embedded(embedded, request, timer)
-        return await self._answered(caller, request, target, invocation, timer)
+        return await self._answered(invocation, request, target, native, timer)
 
     async def invoke_model_with_response_stream(
-        self, caller: Caller, request: InvokeModelWithResponseStreamRequest
+        self, invocation: ModelInvocation, request: InvokeModelWithResponseStreamRequest
     ) -> "Chunks":
         """Returns when the first event is here. Whoever gets the chunks closes them."""
         timer = _Timer(self._clock)
         check(request)
-        target = await self._targets.resolve(caller, request.model_id)
-        invocation = _invocation(request, target, timer)
+        target = await self._inference.target(invocation, request.model_id)
+        native = _native(request, target, timer)
         family = _streaming_family(target)
-        asked = family.asked(invocation.body, request.model_id, streaming=True)
-        events = await self._inference.events(caller, request.model_id, asked, target=target)
+        asked = family.asked(native.body, request.model_id, streaming=True)
+        events = await self._inference.events(invocation, request.model_id, asked, target=target)
         head = InvokeModelWithResponseStreamResponse(
             content_type=JSON,
             performance_config_latency=request.performance_config_latency,
             service_tier=request.service_tier,
         )
-        return Chunks(events, family.writer(invocation), head=head, timer=timer)
+        return Chunks(events, family.writer(native), head=head, timer=timer)
 
     async def _answered(
         self,
-        caller: Caller,
+        invocation: ModelInvocation,
         request: InvokeModelRequest,
         target: Target,
-        invocation: Invocation,
+        native: Invocation,
         timer: "_Timer",
-    ) -> InvokeModelAnswer:
+    ) -> InvokeModelResponse:
         family = _family(target)
-        asked = family.asked(invocation.body, request.model_id, streaming=False)
-        events = await self._inference.events(caller, request.model_id, asked, target=target)
+        asked = family.asked(native.body, request.model_id, streaming=False)
+        events = await self._inference.events(invocation, request.model_id, asked, target=target)
         try:
             answer = await _answer(events)
         finally:
             await events.aclose()
         usage = answer.usage
-        output = InvokeModelResponse(
-            body=family.response(answer, invocation),
+        return InvokeModelResponse(
+            body=family.response(answer, native),
             content_type=JSON,
             performance_config_latency=request.performance_config_latency,
             service_tier=request.service_tier,
@@ -105,7 +97,6 @@ class InvokeModel:
             cache_read_input_token_count=usage.cache_read_input_tokens,
             cache_write_input_token_count=usage.cache_write_input_tokens,
         )
-        return InvokeModelAnswer(output, events.served_by)
 
 
 class Chunks:
@@ -120,7 +111,6 @@ class Chunks:
         timer: "_Timer",
     ) -> None:
         self.head = head
-        self.served_by = events.served_by
         self._events = events
         self._writer = writer
         self._timer = timer
@@ -188,7 +178,7 @@ async def _answer(events: Events) -> Answer:
     )
 
 
-def _invocation(request: Request, target: Target, timer: _Timer) -> Invocation:
+def _native(request: Request, target: Target, timer: _Timer) -> Invocation:
     return Invocation(
         model_id=request.model_id,
         foundation_model_id=target.foundation_model.native_model_id,
@@ -223,8 +213,10 @@ def _streaming_family(target: Target) -> Family:
     return _family(target)
 
 
-def _embedded(embedded: Embedded, request: InvokeModelRequest, timer: _Timer) -> InvokeModelAnswer:
-    output = InvokeModelResponse(
+def _embedded(
+    embedded: Embedded, request: InvokeModelRequest, timer: _Timer
+) -> InvokeModelResponse:
+    return InvokeModelResponse(
         body=embedded.body,
         content_type=JSON,
         performance_config_latency=request.performance_config_latency,
@@ -232,4 +224,3 @@ def _embedded(embedded: Embedded, request: InvokeModelRequest, timer: _Timer) ->
         invocation_latency=timer.elapsed_ms(),
         input_token_count=embedded.input_tokens,
     )
-    return InvokeModelAnswer(output, embedded.served_by)

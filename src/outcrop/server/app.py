@@ -10,6 +10,7 @@ from msgspec import Struct
 
 from outcrop.iam.authenticator import Authenticator
 from outcrop.iam.caller import Caller
+from outcrop.metering.invocation import ModelInvocation
 from outcrop.server.logs import RequestLine, RequestLog
 from outcrop.server.refusals import error_response, new_request_id
 from outcrop.store.errors import StoreError
@@ -28,11 +29,12 @@ from outcrop.wire.timestamps import Clock, to_micros
 
 InputT = TypeVar("InputT", bound=Shape)
 OutputT = TypeVar("OutputT", bound=Shape)
-OutputT_co = TypeVar("OutputT_co", bound=Shape, covariant=True)
 EventT = TypeVar("EventT", bound=Shape)
 EventT_co = TypeVar("EventT_co", bound=Shape, covariant=True)
 
-Answer: TypeAlias = Callable[[Caller, HttpRequest, Mapping[str, str]], Awaitable[HttpResponse]]
+Answer: TypeAlias = Callable[
+    [HttpRequest, Mapping[str, str], Caller, "_Life"], Awaitable[HttpResponse]
+]
 
 SERVED_BY = "x-outcrop-served-by"
 # The lengths of `p` seen in Amazon's streams (envoyproxy/ai-gateway, testupstream_test.go).
@@ -41,20 +43,9 @@ SHORTEST_PADDING, PADDINGS = 2, 56
 _log = logging.getLogger(__name__)
 
 
-class Answered(Protocol[OutputT_co]):
-    """An output, and which model server it comes from."""
-
-    @property
-    def output(self) -> OutputT_co: ...
-    @property
-    def served_by(self) -> str: ...
-
-
 class AnsweredStream(Protocol[EventT_co]):
-    """Events that have begun to arrive, and from which model server. To be closed, read or not."""
+    """Events that have begun to arrive. To be closed, read or not."""
 
-    @property
-    def served_by(self) -> str: ...
     @property
     def head(self) -> Shape | None:
         """What the answer says in its headers, where the operation has such members."""
@@ -104,7 +95,7 @@ class App:
         handler: Callable[[Caller, InputT], Awaitable[OutputT]],
     ) -> None:
         async def answer(
-            caller: Caller, request: HttpRequest, labels: Mapping[str, str]
+            request: HttpRequest, labels: Mapping[str, str], caller: Caller, _: "_Life"
         ) -> HttpResponse:
             return operation.encode(await handler(caller, operation.decode(request, labels)))
 
@@ -113,34 +104,33 @@ class App:
     def serve_model(
         self,
         operation: Operation[InputT, OutputT],
-        handler: Callable[[Caller, InputT], Awaitable[Answered[OutputT]]],
+        handler: Callable[[ModelInvocation, InputT], Awaitable[OutputT]],
     ) -> None:
         """As `serve`; the answer says which model server it comes from."""
 
         async def answer(
-            caller: Caller, request: HttpRequest, labels: Mapping[str, str]
+            request: HttpRequest, labels: Mapping[str, str], caller: Caller, life: "_Life"
         ) -> HttpResponse:
-            answered = await handler(caller, operation.decode(request, labels))
-            response = operation.encode(answered.output)
-            response.headers[SERVED_BY] = answered.served_by
-            return response
+            invocation = life.invoke(operation.name, caller, request)
+            output = await handler(invocation, operation.decode(request, labels))
+            return _told(operation.encode(output), invocation)
 
         self._answers[operation.name] = answer
 
     def serve_stream(
         self,
         operation: StreamOperation[InputT, EventT],
-        handler: Callable[[Caller, InputT], Awaitable[AnsweredStream[EventT]]],
+        handler: Callable[[ModelInvocation, InputT], Awaitable[AnsweredStream[EventT]]],
     ) -> None:
         """The handler returns when its first event exists: until then a failure is an answer."""
 
         async def answer(
-            caller: Caller, request: HttpRequest, labels: Mapping[str, str]
+            request: HttpRequest, labels: Mapping[str, str], caller: Caller, life: "_Life"
         ) -> HttpResponse:
-            answered = await handler(caller, operation.decode(request, labels))
+            invocation = life.invoke(operation.name, caller, request)
+            answered = await handler(invocation, operation.decode(request, labels))
             response = operation.encode(_Frames(operation, answered), answered.head)
-            response.headers[SERVED_BY] = answered.served_by
-            return response
+            return _told(response, invocation)
 
         self._answers[operation.name] = answer
 
@@ -156,11 +146,11 @@ class App:
                 f"{life.operation} is not served by Outcrop. "
                 "docs/compatibility.md lists the operations that are."
             )
-        return await answer(life.caller, request, labels)
+        return await answer(request, labels, life.caller, life)
 
     def _tell(self, request: HttpRequest, response: HttpResponse, life: "_Life") -> None:
         now = self._clock()
-        caller = life.caller
+        caller, invocation = life.caller, life.invocation
         self._request_log.add(
             RequestLine(
                 time=now,
@@ -172,7 +162,8 @@ class App:
                 error=life.error,
                 account_id=caller.account_id if caller else None,
                 region=caller.region if caller else None,
-                served_by=response.headers.get(SERVED_BY),
+                model_id=invocation.model_id if invocation else None,
+                served_by=invocation.served_by if invocation else None,
             )
         )
 
@@ -188,7 +179,25 @@ class _Life(Struct, kw_only=True):
     began_at: datetime
     operation: str | None = None
     caller: Caller | None = None
+    invocation: ModelInvocation | None = None
     error: str | None = None
+
+    def invoke(self, operation: str, caller: Caller, request: HttpRequest) -> ModelInvocation:
+        self.invocation = ModelInvocation(
+            request_id=self.request_id,
+            operation=operation,
+            caller=caller,
+            began_at=self.began_at,
+            headers=request.headers,
+        )
+        return self.invocation
+
+
+def _told(response: HttpResponse, invocation: ModelInvocation) -> HttpResponse:
+    """What is our own to say of an answer."""
+    if invocation.served_by is not None:
+        response.headers[SERVED_BY] = invocation.served_by
+    return response
 
 
 def _refused(error: AwsError, life: _Life) -> HttpResponse:

@@ -1,5 +1,6 @@
 """How a refusal looks on the wire: Amazon's headers, and a JSON document with its message."""
 
+from math import ceil
 from random import Random
 
 import msgspec
@@ -21,12 +22,16 @@ def new_request_id() -> str:
 
 
 def error_response(error: AwsError, request_id: str) -> HttpResponse:
+    headers = {
+        "content-type": "application/json",
+        "x-amzn-RequestId": request_id,
+        "x-amzn-ErrorType": error.name + ERROR_TYPE_SUFFIX,
+    }
+    if error.retry_after_s is not None:
+        # Whole seconds (RFC 9110); who comes back a moment too early would be refused again.
+        headers["retry-after"] = str(ceil(error.retry_after_s))
     return HttpResponse(
         status=error.status,
-        headers={
-            "content-type": "application/json",
-            "x-amzn-RequestId": request_id,
-            "x-amzn-ErrorType": error.name + ERROR_TYPE_SUFFIX,
-        },
+        headers=headers,
         body=msgspec.json.encode({error.message_key: error.message, **error.members}),
     )

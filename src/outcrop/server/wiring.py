@@ -201,7 +201,7 @@ def wire_runtime(
     router = Router()
     inference = Inference(targets, router, clock=clock)
     converse = Converse(inference)
-    invoke = InvokeModel(targets, inference, Embeddings(router), clock=clock)
+    invoke = InvokeModel(inference, Embeddings(router), clock=clock)
 
     app.serve_model(bedrock_runtime.CONVERSE, converse.converse)
     app.serve_stream(bedrock_runtime.CONVERSE_STREAM, converse.converse_stream)

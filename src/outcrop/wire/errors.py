@@ -17,9 +17,13 @@ class AwsError(Exception):
     member_names: ClassVar[tuple[str, ...]] = ()
     """What the model adds to the message."""
 
-    def __init__(self, message: str, **members: str | int) -> None:
+    def __init__(
+        self, message: str, *, retry_after_s: float | None = None, **members: str | int
+    ) -> None:
         super().__init__(message)
         self.message = message
+        self.retry_after_s = retry_after_s
+        """When the same request may succeed; the answer says it in `Retry-After`."""
         self.members = members
         """By wire name, from `member_names`."""
 

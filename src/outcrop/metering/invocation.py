@@ -1,0 +1,30 @@
+"""One invocation of a model: what is known of it, from the moment it is asked for to its end."""
+
+from collections.abc import Mapping
+from datetime import datetime
+
+from msgspec import Struct
+
+from outcrop.iam.caller import Caller
+from outcrop.wire.shapes.bedrock_runtime import TokenUsage
+
+
+class ModelInvocation(Struct, kw_only=True):
+    """Made by the edge of the runtime for each call; who learns something of it writes it down."""
+
+    request_id: str
+    operation: str
+    caller: Caller
+    began_at: datetime
+    headers: Mapping[str, str]
+    """The request's, in lower case, as received."""
+    model_id: str | None = None
+    """As the caller wrote it."""
+    foundation_model_id: str | None = None
+    inference_profile_arn: str | None = None
+    provisioned_model_arn: str | None = None
+    served_by: str | None = None
+    """Who answers, as the header says it: `gpu-1; model="llama"`."""
+    first_event_at: datetime | None = None
+    usage: TokenUsage | None = None
+    """Known when the answer is complete. A broken stream may end without it."""
