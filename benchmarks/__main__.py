@@ -2,7 +2,15 @@
 
 import argparse
 
-from benchmarks import converse, in_process, requests_per_second, start, store_pages, streams
+from benchmarks import (
+    converse,
+    in_process,
+    requests_per_second,
+    start,
+    store_pages,
+    streams,
+    waiting,
+)
 
 BENCHMARKS = {
     "start": start.main,
@@ -10,6 +18,7 @@ BENCHMARKS = {
     "requests_per_second": requests_per_second.main,
     "converse": converse.main,
     "streams": streams.main,
+    "waiting": waiting.main,
     "store_pages": store_pages.main,
 }
 

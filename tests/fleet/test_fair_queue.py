@@ -64,6 +64,22 @@ def test_who_comes_again_after_each_turn_gets_no_more_of_them() -> None:
     assert served == {"a": 20, "b": 20}
 
 
+def test_who_comes_again_among_many_gets_no_more_turns() -> None:
+    queue: FairQueue[tuple[str, int]] = FairQueue()
+    for account in range(100):
+        full(queue, f"{account}", 5)
+    full(queue, "b", 1)
+    served: Counter[str] = Counter()
+
+    for n in range(303):
+        account, _ = queue.pop()
+        served[account] += 1
+        if account == "b":
+            queue.add(("b", n + 1), "b", 1)
+
+    assert set(served.values()) == {3}
+
+
 def test_who_leaves_takes_no_turn_from_its_account() -> None:
     queue: FairQueue[tuple[str, int]] = FairQueue()
     full(queue, "a", 3)

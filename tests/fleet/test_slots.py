@@ -40,14 +40,6 @@ def test_what_nobody_took_is_not_given_back() -> None:
         Slots(1).give_back()
 
 
-def test_what_provisioned_traffic_took_others_do_not_give_back() -> None:
-    slots = Slots(1)
-    slots.take(Standing.PROVISIONED)
-
-    with pytest.raises(RuntimeError):
-        slots.give_back(Standing.DEFAULT)
-
-
 def test_fewer_slots_leave_calls_in_progress_alone() -> None:
     slots = Slots(3)
     take_all(slots, Standing.DEFAULT)
@@ -76,10 +68,16 @@ def test_provisioned_traffic_may_take_all_of_them() -> None:
     assert take_all(slots, Standing.PROVISIONED) == 5
 
 
-def test_slots_held_back_in_use_leave_others_all_the_rest() -> None:
+def test_so_many_stay_free_for_provisioned_traffic_whatever_it_uses() -> None:
     slots = Slots(5)
     slots.hold_back(2)
     slots.take(Standing.PROVISIONED)
-    slots.take(Standing.PROVISIONED)
 
-    assert take_all(slots, Standing.FLEX) == 3
+    assert take_all(slots, Standing.FLEX) == 2
+
+
+def test_more_may_be_held_back_than_there_are() -> None:
+    slots = Slots(2)
+    slots.hold_back(3)
+
+    assert (slots.take(Standing.DEFAULT), slots.take(Standing.PROVISIONED)) == (False, True)

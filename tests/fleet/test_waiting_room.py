@@ -56,17 +56,17 @@ async def settled() -> None:
         await asyncio.sleep(0)
 
 
-async def give_back(slots: Slots, times: int = 1, standing: int = Standing.DEFAULT) -> None:
+async def give_back(slots: Slots, times: int = 1) -> None:
     for _ in range(times):
-        slots.give_back(standing)
+        slots.give_back()
         await settled()
 
 
-def taken(number: int, standing: int = Standing.DEFAULT) -> Slots:
+def taken(number: int) -> Slots:
     """A server of which all slots are in use."""
     slots = Slots(number)
     for _ in range(number):
-        slots.take(standing)
+        slots.take()
     return slots
 
 
@@ -110,10 +110,7 @@ def test_a_better_standing_is_always_served_first() -> None:
     async def test(room: Room) -> None:
         for standing in (3, 1, 2, 0, 3, 0):
             await room.enter(f"{standing}", [gpu], standing)
-        gpu.give_back()
-        for standing in (0, 0, 1, 2, 3):
-            await settled()
-            gpu.give_back(standing)
+        await give_back(gpu, times=6)
 
     assert in_a_room(test).served == ["0", "0", "1", "2", "3", "3"]
 
@@ -221,6 +218,8 @@ def test_slots_held_back_are_for_provisioned_traffic_though_others_wait_longer()
         await give_back(gpu)
         assert room.served == ["provisioned"]
         await give_back(gpu)
+        assert room.served == ["provisioned"]
+        await give_back(gpu)
 
     assert in_a_room(test).served == ["provisioned", "default"]
 
@@ -260,6 +259,18 @@ def test_a_deadline_that_has_passed_is_no_reason_to_wait() -> None:
         await room.enter("call", [taken(1)], patience_s=0.0)
 
     assert in_a_room(test).reason("call") is NoSlotReason.TOO_SLOW
+
+
+def test_who_was_served_leaves_no_timer_behind() -> None:
+    gpu = taken(1)
+
+    async def test(room: Room) -> None:
+        await room.enter("call", [gpu], patience_s=1e9)
+        await give_back(gpu)
+        timers = vars(asyncio.get_running_loop())["_scheduled"]
+        assert all(timer.cancelled() for timer in timers)
+
+    assert in_a_room(test).served == ["call"]
 
 
 async def a_slot_every_two_seconds(room: Room, gpu: Slots, *, waiting: int) -> None:

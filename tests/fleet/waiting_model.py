@@ -79,9 +79,8 @@ class Server:
     )
 
     def has_room_for(self, standing: int) -> bool:
-        others = sum(call.standing > 0 for call in self.calls)
-        room = len(self.calls) < self.most
-        return room and (standing == 0 or others < self.most - self.held_back)
+        free = self.most - len(self.calls)
+        return free > (0 if standing == 0 else self.held_back)
 
 
 class Model:

@@ -42,14 +42,12 @@ class Slots:
     in them, so that it does not matter for how many other servers an account waits besides.
     """
 
-    __slots__ = ("_held_back", "_lines", "_most", "_others", "_turns", "in_use")
+    __slots__ = ("_held_back", "_lines", "_most", "_turns", "in_use")
 
     def __init__(self, most: int | None) -> None:
         """`most`: how many may be in use at once; None: no limit, and nobody ever waits."""
         self.in_use = 0
         """Above `most` for a while when that has become smaller."""
-        self._others = 0
-        """In use by another standing than PROVISIONED."""
         self._most = _number(most)
         self._held_back = 0
         self._lines: list[Line] = []
@@ -65,24 +63,20 @@ class Slots:
         return self._has_room_for(Standing.DEFAULT)
 
     def take(self, standing: int = Standing.DEFAULT) -> bool:
-        """False when all are in use, or the rest is held back from this standing.
+        """False when all are in use, or those that are not are held back from this standing.
 
         Nobody is overtaken: a slot that somebody waits for is his before anybody can ask.
         """
         if not self._has_room_for(standing):
             return False
         self.in_use += 1
-        if standing:
-            self._others += 1
         return True
 
-    def give_back(self, standing: int = Standing.DEFAULT) -> None:
-        """What was taken with the same standing. It goes to the first who waits, in this step."""
-        if self.in_use < 1 or (standing and self._others < 1):
+    def give_back(self) -> None:
+        """It goes to the first who waits, in this step."""
+        if self.in_use < 1:
             raise RuntimeError("more slots given back than taken")
         self.in_use -= 1
-        if standing:
-            self._others -= 1
         if self._lines:
             self._hand_on()
 
@@ -92,7 +86,11 @@ class Slots:
         self._hand_on()
 
     def hold_back(self, number: int) -> None:
-        """So many slots are for PROVISIONED alone, which may take others as well."""
+        """The last free slots, so many of them, are for PROVISIONED alone.
+
+        However many it has in use: a few are enough for it to find one free when it comes, and
+        others have all that it leaves idle but these.
+        """
         self._held_back = number
         self._hand_on()
 
@@ -106,9 +104,7 @@ class Slots:
             self._turns[line.standing].forget(line)
 
     def _has_room_for(self, standing: int) -> bool:
-        return self.in_use < self._most and (
-            not standing or self._others < self._most - self._held_back
-        )
+        return self.in_use < (self._most - self._held_back if standing else self._most)
 
     def _hand_on(self) -> None:
         while (line := self._next_line()) is not None:

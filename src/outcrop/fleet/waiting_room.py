@@ -61,6 +61,7 @@ class WaitingRoom:
     does the first ever who waits for just these servers, whom each server is told of; giving back
     a slot looks at each line of its server: there is one for each standing and each choice of
     servers (a pool), not for each call. Keep one tuple a pool: it is what lines are found by.
+    When all places are taken, a newcomer costs a look at each account that waits.
     """
 
     def __init__(
@@ -77,9 +78,9 @@ class WaitingRoom:
     async def wait(self, servers: Sequence[Slots], rank: Rank) -> Slots:
         """One of the servers, in their order where several are free, with a slot of it taken.
 
-        Whoever gets it gives it back with the same standing. Raises NoSlotError: at once when the
-        queue is full of calls that are no worse, or the deadline cannot be met; later when a
-        better call takes the place, or the deadline has passed.
+        Raises NoSlotError: at once when the queue is full of calls that are no worse, or the
+        deadline cannot be met; later when a better call takes the place, or the deadline has
+        passed. A slot that is free is given whatever the deadline.
         """
         pool = tuple(servers)
         line = self._lines.get((rank.standing, pool))
@@ -155,7 +156,7 @@ class _Waiter:
         if self.slots.cancel() or self.slots.cancelled():
             self.line.remove(self, self.slots.get_loop().time())
         elif self.slots.exception() is None:
-            self.slots.result().give_back(self.rank.standing)
+            self.slots.result().give_back()
 
 
 class _Line:
