@@ -66,8 +66,8 @@ def test_who_comes_again_after_each_turn_gets_no_more_of_them() -> None:
 
 def test_who_comes_again_among_many_gets_no_more_turns() -> None:
     queue: FairQueue[tuple[str, int]] = FairQueue()
-    for account in range(100):
-        full(queue, f"{account}", 5)
+    for number in range(100):
+        full(queue, f"{number}", 5)
     full(queue, "b", 1)
     served: Counter[str] = Counter()
 

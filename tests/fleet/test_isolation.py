@@ -136,4 +136,4 @@ def test_of_the_on_demand_traffic_that_is_let_wait_most_is_served_in_time() -> N
     """Who would wait in vain is refused at once: places are not taken by the lost."""
     _, on_demand = simulated(held_back=8, on_demand_load=10)
 
-    assert on_demand.too_late < 0.1 * len(on_demand.waits_s)
+    assert on_demand.too_late < 0.2 * len(on_demand.waits_s)

@@ -1,12 +1,11 @@
 """Whose turn it is: start-time fair queueing (Goyal, Vin and Cheng, SIGCOMM 1996). Pure."""
 
 from collections import OrderedDict
-from collections.abc import Hashable
 from heapq import heapify, heappop, heappush
 from typing import Generic, TypeVar
 
-KeyT = TypeVar("KeyT", bound=Hashable)
-ItemT = TypeVar("ItemT", bound=Hashable)
+KeyT = TypeVar("KeyT")
+ItemT = TypeVar("ItemT")
 
 # Below this many, what is no longer needed is not worth the search for it.
 _FEW = 16
