@@ -19,6 +19,8 @@ async def measure() -> None:
     print(f"{'':70}{'µs':>8}{'ratio':>8}")
     _row("asyncio.Semaphore, one waits and is served", reference, reference)
     _row("take and give_back, nobody waits", await best_us(take_and_give_back, 2_000), reference)
+    slots = await slots_known_to_lines(8)
+    _row("the same, of a server that 8 empty lines know", await best_us(slots, 2_000), reference)
     for accounts, waiting, servers in (
         (1, 1, 1),
         (1, 1, 10),
@@ -42,6 +44,25 @@ async def take_and_give_back(number: int) -> None:
     for _ in range(number):
         slots.take()
         slots.give_back()
+
+
+async def slots_known_to_lines(number: int) -> Some:
+    """For which somebody has waited, by as many standings and pools."""
+    room, slots, loop = WaitingRoom(), Slots(8), asyncio.get_running_loop()
+    slots.resize(0)
+    for pool in range(number):
+        task = loop.create_task(room.wait((slots, *(Slots(0) for _ in range(pool))), rank("a")))
+        await asyncio.sleep(0)
+        task.cancel()
+    await asyncio.sleep(0)
+    slots.resize(8)
+
+    async def run(times: int) -> None:
+        for _ in range(times):
+            slots.take()
+            slots.give_back()
+
+    return run
 
 
 async def semaphore(number: int) -> None:

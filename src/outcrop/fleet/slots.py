@@ -36,7 +36,7 @@ class Line(Protocol):
 
 
 class Slots:
-    """The slots of one server. Nobody waits for one that is free to him.
+    """The slots of one server. Nobody waits for one that it might take.
 
     Several lines may wait here. Of equal standing, they take turns by the weight of the accounts
     in them, so that it does not matter for how many other servers an account waits besides.
@@ -65,7 +65,7 @@ class Slots:
     def take(self, standing: int = Standing.DEFAULT) -> bool:
         """False when all are in use, or those that are not are held back from this standing.
 
-        Nobody is overtaken: a slot that somebody waits for is his before anybody can ask.
+        Nobody is overtaken: a slot that somebody waits for is never free.
         """
         if not self._has_room_for(standing):
             return False

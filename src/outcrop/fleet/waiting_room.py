@@ -55,7 +55,7 @@ class NoSlotError(Exception):
 
 
 class WaitingRoom:
-    """All of a fleet who wait. Whoever waits keeps his place until served, evicted or too late.
+    """All of a fleet who wait, each until it is served, evicted or too late.
 
     Waiting costs O(log accounts). The first in an empty line looks at each server once, and so
     does the first ever who waits for just these servers, whom each server is told of; giving back
