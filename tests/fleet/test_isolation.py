@@ -3,6 +3,7 @@
 import asyncio
 import random
 from dataclasses import dataclass, field
+from functools import cache
 
 import pytest
 
@@ -73,6 +74,7 @@ class Simulation:
         slots.give_back()
 
 
+@cache
 def simulated(*, held_back: int, on_demand_load: float) -> tuple[Traffic, Traffic]:
     """Provisioned at 90 % of what is reserved, on-demand at so many times the capacity."""
     provisioned = Traffic(
