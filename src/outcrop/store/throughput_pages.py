@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import aclosing
 from itertools import islice, product
 from operator import itemgetter
+from typing import cast
 
 from msgspec import Struct
 
@@ -17,7 +18,7 @@ from outcrop.wire.timestamps import to_micros
 
 _SEALED_UNTIL = "SELECT sealed_until FROM scopes WHERE scope_id = $1"
 _CANDIDATES = f"""
-    SELECT row_id, creation_time, provisioned_model_id, summary, status, model_arn
+    SELECT row_id, creation_time, summary, status, model_arn
     FROM {TABLE}
     WHERE strpos(provisioned_model_name, $1) > 0 AND row_id IN
 """  # noqa: S608 -- ours
@@ -66,7 +67,7 @@ class ThroughputPages:
             limit,
             *(() if part is None else (part,)),
         )
-        return [Listed(*row) for row in rows]
+        return cast("list[Listed]", rows)
 
     async def _searched(self, listing: Listing, span: Span, limit: int) -> list[Listed]:
         """From the blocks that are full by their index, from the last one row by row."""
@@ -104,8 +105,8 @@ class ThroughputPages:
         part = listing.filters.name_contains
         rows = await self._database.fetch(f"{_CANDIDATES} ({names})", part, *values)
         return [
-            Listed(*row)
-            for _, *row, status, model_arn in sorted(
+            (position, summary)
+            for _, position, summary, status, model_arn in sorted(
                 rows, key=itemgetter(0), reverse=listing.descending
             )
             if _fits(status, model_arn, listing.filters)
@@ -145,7 +146,7 @@ def _query(database: Database, given: tuple[str, ...], *, descending: bool, part
     limit = len(given) + 4
     named = f" AND strpos(provisioned_model_name, ${limit + 1}) > 0" if part else ""
     return (
-        "SELECT creation_time, provisioned_model_id, summary"  # noqa: S608 -- ours
+        "SELECT creation_time, summary"  # noqa: S608 -- ours
         f" FROM {TABLE} WHERE {walk.where}{named}"
         f" ORDER BY {walk.order_by} LIMIT ${limit}"
     )
