@@ -31,7 +31,7 @@ class LocalCounters:
         Otherwise a leap ahead by a span would let the whole limit be granted again at once.
         """
         self._steady = Steady(clock)
-        self._windows: dict[str, _Window] = {}
+        self._windows: dict[tuple[str, int], _Window] = {}  # by key and span
         self._held: dict[str, int] = {}
         self._open: set[int] = set()
         self._numbers = 0
@@ -71,9 +71,9 @@ class LocalCounters:
     def settled(self) -> Iterator[Settled]:
         """All that counts in any span: what was used, once nothing is held any more."""
         now = self._steady()
-        for key, window in self._windows.items():
+        for (key, span_s), window in self._windows.items():
             for age_s, amount in window.contents(now):
-                yield Settled(key, window.span_s, amount, age_s)
+                yield Settled(key, span_s, amount, age_s)
 
     def _refusal(self, holds: Sequence[Hold], now: float) -> Refused | None:
         worst: Refused | None = None
@@ -96,47 +96,42 @@ class LocalCounters:
         if not limit.span_s:
             room = limit.most - self._held.get(limit.key, 0)
             return 0 if hold.amount <= room else HELD_RETRY_S
-        window = self._windows.get(limit.key)
+        window = self._windows.get((limit.key, limit.span_s))
         return 0 if window is None else window.wait_s(now, hold.amount, limit.most)
 
     def _used(self, limit: Limit, now: float) -> int:
         if not limit.span_s:
             return self._held.get(limit.key, 0)
-        window = self._windows.get(limit.key)
+        window = self._windows.get((limit.key, limit.span_s))
         return 0 if window is None else window.total_at(now)
 
     def _give_back(self, hold: Hold) -> None:
         key = hold.limit.key
-        left = self._held[key] - hold.amount
-        if left:
+        left = self._held.pop(key, 0) - hold.amount
+        if left > 0:
             self._held[key] = left
-        else:
-            del self._held[key]
 
     def _window(self, limit: Limit) -> "_Window":
-        window = self._windows.get(limit.key)
-        if window is None or window.span_s != limit.span_s:
+        window = self._windows.get((limit.key, limit.span_s))
+        if window is None:
             if len(self._windows) >= self._sweep_at:
                 self._sweep()
-            window = self._windows[limit.key] = _Window(limit)
+            window = self._windows[limit.key, limit.span_s] = _Window(limit)
         return window
 
     def _sweep(self) -> None:
         """Drops what counts nothing; twice as many keys as are left bring the next sweep."""
         now = self._steady()
-        self._windows = {
-            key: window for key, window in self._windows.items() if window.total_at(now)
-        }
+        self._windows = {of: window for of, window in self._windows.items() if window.total_at(now)}
         self._sweep_at = max(_SWEEP_FROM, 2 * len(self._windows))
 
 
 class _Window:
     """A span that slides by buckets, oldest first; empty ones are not kept."""
 
-    __slots__ = ("_amounts", "_keep_s", "_numbers", "_step_s", "_total", "span_s")
+    __slots__ = ("_amounts", "_keep_s", "_numbers", "_step_s", "_total")
 
     def __init__(self, limit: Limit) -> None:
-        self.span_s = limit.span_s
         self._step_s = limit.step_s
         # A bucket's first moment may be its grant's last: one more, and the span is whole.
         self._keep_s = (limit.buckets + 1) * limit.step_s

@@ -15,7 +15,6 @@ from outcrop.control.tags import Tags
 from outcrop.counters.limit import Counters
 from outcrop.counters.local import LocalCounters
 from outcrop.counters.shared import SharedFacts
-from outcrop.counters.valkey import open_valkey
 from outcrop.fleet.embedded import EmbeddedSettings
 from outcrop.fleet.fleet import Fleet
 from outcrop.fleet.fleet_keeper import FleetKeeper, open_fleet
@@ -99,6 +98,9 @@ async def open_counters(
     if config.valkey.url is None:
         yield Counting(LocalCounters(clock), SharedFacts(clock))
         return
+    # Its client takes 7 MB, which a server that counts by itself need not have.
+    from outcrop.counters.valkey import open_valkey  # noqa: PLC0415
+
     async with open_valkey(
         config.valkey, os.environ, workers=config.workers, clock=clock, tasks=tasks
     ) as counters:
