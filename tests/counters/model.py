@@ -11,8 +11,6 @@ class Charge:
     limit: Limit
     amount: int
     at_s: float
-    held: bool
-    """Whether it was asked for; what was used beyond a hold was not."""
 
 
 @dataclass
@@ -28,7 +26,7 @@ class Model:
         limit, longest_s = max(waits, key=lambda wait: wait[1] or 0)
         if longest_s:
             return limit, longest_s
-        granted = [Charge(hold.limit, hold.amount, self.now_s, held=True) for hold in holds]
+        granted = [Charge(hold.limit, hold.amount, self.now_s) for hold in holds]
         self.charges += granted
         for hold in holds:
             self.check(hold.limit)
@@ -39,7 +37,7 @@ class Model:
             used = amounts.get(charge.limit.key, 0) if charge.limit.span_s else 0
             if used > charge.amount:
                 beyond = used - charge.amount
-                self.charges.append(Charge(charge.limit, beyond, self.now_s, held=False))
+                self.charges.append(Charge(charge.limit, beyond, self.now_s))
             charge.amount = min(charge.amount, used)
 
     def used(self, limit: Limit) -> int:

@@ -139,6 +139,21 @@ def test_keys_that_count_nothing_are_forgotten(counters: LocalCounters, clock: F
     assert now(counters.used([per_minute(10, "tokens 9990")])) == [1]
 
 
+@pytest.mark.slow
+def test_under_full_load_a_limit_is_used_to_98_of_100(
+    counters: LocalCounters, clock: FakeClock
+) -> None:
+    limit = per_minute(6_000)
+    granted_in_all = 0
+
+    for _ in range(20 * 60 * 10):
+        clock.advance(milliseconds=100)
+        for _ in range(2):
+            granted_in_all += 10 * isinstance(now(counters.hold([Hold(limit, 10)])), Grant)
+
+    assert 0.98 * 20 * 6_000 <= granted_in_all <= 20 * 6_000
+
+
 def test_both_kinds_of_counters_answer_a_waiting_caller() -> None:
     async def run() -> None:
         counters = LocalCounters(FakeClock())

@@ -242,16 +242,24 @@ function operations.beat(worker, given, now)
   return {redis.call('ZCARD', P .. 'workers'), facts(now)}
 end
 
--- given: {fence, {{number, {{key, span, amount, age}, …}}, …}}: all that the worker has open.
+-- given: {join, fence, open {{number, {{key, span, amount, age}, …}}, …}, sequence, the same for
+-- what was settled with that sequence}. All that the worker has open is open here from now on.
 -- With a fence, what else is in its ledger is given back: nobody got the answer.
 function operations.join(worker, given, now)
   local ledger, open = ledger_of(worker), {}
-  for _, o in ipairs(given[2]) do
-    open[tostring(o[1])] = true
-    if redis.call('HEXISTS', ledger, o[1]) == 0 then adopt(ledger, o[1], o[2], now) end
+  -- One that was given up, and comes after the next, knows nothing of what happened since.
+  if given[1] <= tonumber(redis.call('HGET', ledger, 'join') or 0) then return 0 end
+  redis.call('HSET', ledger, 'join', given[1])
+  local function take_over(grants)
+    for _, o in ipairs(grants) do
+      open[tostring(o[1])] = true
+      if redis.call('HEXISTS', ledger, o[1]) == 0 then adopt(ledger, o[1], o[2], now) end
+    end
   end
-  if given[1] >= 0 then
-    redis.call('HSET', ledger, 'fence', given[1])
+  take_over(given[3])
+  if given[4] > tonumber(redis.call('HGET', ledger, 'sequence') or 0) then take_over(given[5]) end
+  if given[2] >= 0 then
+    redis.call('HSET', ledger, 'fence', given[2])
     for _, field in ipairs(redis.call('HKEYS', ledger)) do
       if tonumber(field) and not open[field] then
         give_back(cmsgpack.unpack(redis.call('HGET', ledger, field)), nil, now)

@@ -107,6 +107,7 @@ class ValkeyCounters:
         self._tasks = tasks
         self._numbers = 0
         self._open: dict[int, Grant] = {}
+        self._joins = 0
 
         self._asked: list[_Asked] = []
         self._batches = 0
@@ -157,12 +158,11 @@ class ValkeyCounters:
     async def join(self) -> None:
         """Makes Valkey and this worker agree on what is open. Raises ValkeyLostError."""
         was_lost = self._lost
-        fence = self._fence if was_lost else -1
         self._link.forgotten = False
         if was_lost:
             self._may_hold.clear()
         try:
-            self._workers = await self._link.call("join", (fence, self._all_open()))
+            self._workers = await self._link.call("join", self._all_open(fenced=was_lost))
         except ValkeyLostError:
             self._link.forgotten = True
             raise
@@ -331,11 +331,15 @@ class ValkeyCounters:
         if self._settled:
             self._work.set()
 
-    def _all_open(self) -> object:
+    def _all_open(self, *, fenced: bool) -> object:
+        self._joins += 1
         now = self._steady()
-        unwritten = [*(self._writing.settled if self._writing else ()), *self._settled]
-        open_grants = [*self._open.values(), *(grant for grant, _ in unwritten)]
-        return [(grant.number, _as_open(grant, now)) for grant in open_grants]
+        unwritten = (grant for grant, _ in self._settled)
+        still = [_as_open(grant, now) for grant in (*self._open.values(), *unwritten)]
+        # Whether these are open depends on whether what was written of them has arrived.
+        written = self._writing.settled if self._writing else ()
+        perhaps = [_as_open(grant, now) for grant, _ in written]
+        return self._joins, self._fence if fenced else -1, still, self._sequence, perhaps
 
 
 def _as_asked(hold: Hold) -> tuple[str, int, int, int]:
@@ -343,9 +347,10 @@ def _as_asked(hold: Hold) -> tuple[str, int, int, int]:
     return limit.key, limit.span_s, limit.most, hold.amount
 
 
-def _as_open(grant: Grant, now: float) -> list[tuple[str, int, int, int]]:
+def _as_open(grant: Grant, now: float) -> tuple[int, list[tuple[str, int, int, int]]]:
     age_ms = int((now - grant.at_s) * 1000)
-    return [(h.limit.key, h.limit.span_s, h.amount, age_ms) for h in grant.holds]
+    holds = [(h.limit.key, h.limit.span_s, h.amount, age_ms) for h in grant.holds]
+    return grant.number, holds
 
 
 def _as_written(written: _Written) -> object:
