@@ -25,6 +25,11 @@ class ValkeyProcess:
         self.socket = folder / "socket"
         self.url = f"unix://{self.socket}"
 
+    @property
+    def pid(self) -> int:
+        assert self._process
+        return self._process.pid
+
     def start(self) -> None:
         with (self._folder / "log").open("wb") as log:
             self._process = subprocess.Popen(

@@ -71,5 +71,3 @@ def per_minute(most: int, key: str = "tokens") -> Limit:
 
 def concurrent(most: int, key: str = "requests") -> Limit:
     return Limit(key=key, most=most, span_s=0)
-
-

@@ -88,13 +88,21 @@ class ValkeyLink:
 
 def is_refusal(error: ValkeyLostError) -> bool:
     """Whether Valkey is there and will not have us: waiting does not mend that."""
-    return isinstance(
-        error.__cause__,
-        exceptions.AuthenticationError
-        | exceptions.AuthorizationError
-        | exceptions.NoPermissionError
-        | exceptions.InvalidResponse,
-    )
+    return isinstance(error.__cause__, _REFUSALS) and not isinstance(error.__cause__, _PASSING)
+
+
+_REFUSALS = (
+    exceptions.AuthenticationError,
+    exceptions.AuthorizationError,
+    exceptions.InvalidResponse,
+    exceptions.ResponseError,  # a wrong password, too
+)
+_PASSING = (
+    exceptions.ClusterError,
+    exceptions.OutOfMemoryError,
+    exceptions.ReadOnlyError,  # a replica, about to be more
+    exceptions.TryAgainError,
+)
 
 
 def _client(config: ValkeyConfig, environ: Mapping[str, str]) -> _Client:
