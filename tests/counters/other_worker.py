@@ -44,14 +44,15 @@ async def ask(counters: ValkeyCounters, url: str) -> None:
         for _ in range(CALLERS):
             callers.create_task(caller())
     await client.aclose()
-    print(got[0], most_seen[0], flush=True)
+    sys.stdout.write(f"{got[0]} {most_seen[0]}\n")
 
 
 async def keep(counters: ValkeyCounters, url: str) -> None:
     """Holds something and never settles it."""
     await granted(counters, Hold(TOKENS, 900), Hold(REQUESTS, 1))
     await granted(counters, Hold(TOKENS, 100), Hold(REQUESTS, 1))
-    print("held", flush=True)
+    sys.stdout.write("held\n")
+    sys.stdout.flush()
     await asyncio.Event().wait()
 
 

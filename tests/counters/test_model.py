@@ -74,10 +74,12 @@ class Played:
             case float():
                 self.clock.advance(seconds=step)
                 self.model.now_s += step
-            case "set back":
+            case str():
                 self.clock.moment -= timedelta(hours=3)
                 # The moment in which it is set passes for nobody.
                 await self.counters.used(LIMITS)
+            case _:
+                pass  # nothing is granted that could be settled
         await self.after()
         assert await self.counters.used(LIMITS) == [self.model.used(limit) for limit in LIMITS]
         await self.after()

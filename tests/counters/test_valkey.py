@@ -3,7 +3,6 @@
 import asyncio
 from collections.abc import Awaitable, Callable
 
-
 from outcrop.counters.limit import Grant, Hold, Refused
 from outcrop.counters.valkey import ValkeyCounters
 from tests.counters.workers import (
@@ -149,7 +148,7 @@ def test_keys_that_count_nothing_are_forgotten(valkey: ValkeyProcess) -> None:
             # Two minutes pass for everybody.
             client.hincrby("{outcrop}:clock", "now", 120_000)
             await until(lambda: client.zcard("{outcrop}:idle") == 0)
-            left = {key.decode().split(":")[1] for key in client.keys()}
+            left = {key.decode().split(":")[1] for key in client.scan_iter()}
         assert left <= {"clock", "workers", "worker"}
 
     with_two_workers(valkey, do)

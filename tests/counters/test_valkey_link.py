@@ -51,19 +51,29 @@ async def with_tls(valkey: ValkeyProcess, context: ssl.SSLContext) -> AsyncGener
     """The port of something that ends TLS in front of Valkey."""
 
     async def relay(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        to_valkey = await asyncio.open_unix_connection(valkey.socket)
-        async with asyncio.TaskGroup() as both_ways:
-            both_ways.create_task(pump(reader, to_valkey[1]))
-            both_ways.create_task(pump(to_valkey[0], writer))
+        from_valkey, to_valkey = await asyncio.open_unix_connection(valkey.socket)
+        try:
+            async with asyncio.TaskGroup() as both_ways:
+                both_ways.create_task(pump(reader, to_valkey))
+                both_ways.create_task(pump(from_valkey, writer))
+        except* OSError:
+            pass  # whoever does not believe us is gone
+        finally:
+            to_valkey.close()
+            writer.close()
+            relayed.append(to_valkey)
 
     async def pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         while data := await reader.read(65_536):
             writer.write(data)
         writer.close()
 
+    relayed: list[asyncio.StreamWriter] = []
     server = await asyncio.start_server(relay, "127.0.0.1", 0, ssl=context)
     async with server:
         yield server.sockets[0].getsockname()[1]
+    for writer in relayed:
+        await writer.wait_closed()
 
 
 def hold_one_over_tls(valkey: ValkeyProcess, context: ssl.SSLContext, **settings: Any) -> None:
@@ -127,7 +137,7 @@ def test_a_lost_valkey_is_named_without_its_password(
     ],
 )
 def test_a_password_that_is_not_where_it_should_be_is_said(
-    settings: dict[str, str], message: str
+    settings: dict[str, Any], message: str
 ) -> None:
     with pytest.raises(InvalidValkeyConfigError, match=message):
         hold_one(url="unix:///nowhere", **settings)

@@ -38,6 +38,11 @@ async def until_found(counters: ValkeyCounters) -> None:
     await until(lambda: not (counters._lost or counters._unwritten()))
 
 
+async def a_hundred_more(took: Sequence[float]) -> None:
+    enough = len(took) + 100
+    await until(lambda: len(took) > enough)
+
+
 @asynccontextmanager
 async def load(counters: ValkeyCounters) -> AsyncGenerator[list[float]]:
     """Callers that hold and settle for as long as the block lasts; how long each answer took."""
@@ -76,16 +81,13 @@ def test_a_valkey_that_is_killed_and_started_again_under_load_leaves_nothing_hel
         async with worker(own_valkey, when_lost=when_lost, timeout_s=0.3) as counters:
             async with load(counters) as took:
                 for _ in range(2):
-                    before = len(took)
-                    await until(lambda: len(took) > before + 100)
+                    await a_hundred_more(took)
                     own_valkey.stop()
                     await until_lost(counters)
-                    before = len(took)
-                    await until(lambda: len(took) > before + 100)
+                    await a_hundred_more(took)
                     own_valkey.start()
                     await until(lambda: not counters._lost)
-                    before = len(took)
-                    await until(lambda: len(took) > before + 100)
+                    await a_hundred_more(took)
             assert max(took) < 1
             await until_used(counters, REQUESTS, 0)
 
@@ -152,6 +154,7 @@ def test_a_worker_alone_grants_its_share_and_what_it_granted_is_charged_when_val
             one.settle(meanwhile, {"tokens": 25})
             one.settle(before, {"tokens": 10})
 
+            await until_lost(other)
             own_valkey.start()
             for counters in (one, other):
                 await until_found(counters)
@@ -193,7 +196,7 @@ def test_an_older_valkey_is_told_what_is_open_and_gives_back_the_rest(
         async with worker(own_valkey) as counters:
             done = await granted(counters, Hold(TOKENS, 40), Hold(REQUESTS, 1))
             with own_valkey.client() as client:
-                older = {key: client.dump(key) for key in client.keys()}
+                older = {key: client.dump(key) for key in client.scan_iter()}
             counters.settle(done, {"tokens": 10})
             still = await granted(counters, Hold(TOKENS, 5), Hold(REQUESTS, 1))
             await until(lambda: not counters._unwritten())

@@ -148,9 +148,11 @@ class ValkeyCounters:
 
     async def used(self, limits: Sequence[Limit]) -> Sequence[int]:
         if not self._lost:
-            with suppress(ValkeyLostError):
-                asked = [(limit.key, limit.span_s) for limit in limits]
+            asked = [(limit.key, limit.span_s) for limit in limits]
+            try:
                 return list(await self._link.call("used", asked))
+            except ValkeyLostError as error:
+                self.lose(error)
         if self._share is None:
             raise _unavailable()
         return await self._share.used(limits)
