@@ -14,6 +14,7 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import Meta, Struct, field
 
+from outcrop.counters.config import ValkeyConfig
 from outcrop.fleet.config import EmbeddedConfig, ModelServerConfig
 from outcrop.store.catalogue import CustomModel
 
@@ -82,6 +83,7 @@ class Config(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     workers: Annotated[int, Meta(ge=1, le=256)] = 1  # processes
     region: Region = "us-east-1"  # what `outcrop env` exports
     database_url: str | None = None  # postgresql://…; none: SQLite in the state folder
+    valkey: ValkeyConfig = field(default_factory=ValkeyConfig)
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     limits: LimitsConfig = field(default_factory=LimitsConfig)
     inference_profiles: InferenceProfilesConfig = field(default_factory=InferenceProfilesConfig)
@@ -99,6 +101,11 @@ class Config(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         if self.database_url is not None:
             _require_postgresql(self.database_url)
 
+    def require_one_count(self, *, limits_configured: bool) -> None:
+        """Raises ValueError where each worker would grant every limit by itself."""
+        if limits_configured and self.workers > 1 and self.valkey.url is None:
+            raise ValueError(COUNTS_APART.format(workers=self.workers))
+
     @property
     def sqlite_path(self) -> Path:
         return self.state / "outcrop.sqlite3"
@@ -113,6 +120,11 @@ class Config(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 REMOTE_REFUSED = (
     "listen = {host} is not a loopback address, and requests would cross the network unencrypted; "
     "set allow_remote = true (or --allow-remote) if that network is trusted or TLS ends before it"
+)
+
+COUNTS_APART = (
+    "workers = {workers} would each count for themselves, and grant every configured limit"
+    " {workers} times; set valkey.url, so that they count together, or workers = 1"
 )
 
 

@@ -5,12 +5,16 @@ import logging
 import os
 from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
+from typing import NamedTuple
 
 from outcrop.control.foundation_models import FoundationModels
 from outcrop.control.inference_profiles import InferenceProfiles
 from outcrop.control.provisionable import ProvisionableModels
 from outcrop.control.provisioned_throughput import ProvisionedThroughput
 from outcrop.control.tags import Tags
+from outcrop.counters.limit import Counters
+from outcrop.counters.local import LocalCounters
+from outcrop.counters.shared import SharedFacts
 from outcrop.fleet.embedded import EmbeddedSettings
 from outcrop.fleet.fleet import Fleet
 from outcrop.fleet.fleet_keeper import FleetKeeper, open_fleet
@@ -24,6 +28,7 @@ from outcrop.runtime.inference import Inference
 from outcrop.runtime.invoke_model import InvokeModel
 from outcrop.runtime.target import Targets
 from outcrop.server.app import App
+from outcrop.server.clock import steady_clock
 from outcrop.server.config import Config
 from outcrop.server.logs import request_log
 from outcrop.server.reload import Reloader
@@ -52,6 +57,7 @@ async def assembled(
     async with (
         asyncio.TaskGroup() as tasks,
         open_store(location, clock=clock) as store,
+        open_counters(config, clock=steady_clock(), tasks=tasks),
         open_fleet(
             config.model_servers,
             embedded,
@@ -74,6 +80,31 @@ async def assembled(
             reloader.close()
             product.close()
             log.flush()
+
+
+class Counting(NamedTuple):
+    counters: Counters
+    facts: SharedFacts
+
+
+@asynccontextmanager
+async def open_counters(
+    config: Config, *, clock: Clock, tasks: asyncio.TaskGroup
+) -> AsyncGenerator[Counting]:
+    """Of this process alone, or in Valkey with all the others. `clock` does not leap.
+
+    Raises InvalidValkeyConfigError.
+    """
+    if config.valkey.url is None:
+        yield Counting(LocalCounters(clock), SharedFacts(clock))
+        return
+    # Its client takes 7 MB, which a server that counts by itself need not have.
+    from outcrop.counters.valkey import open_valkey  # noqa: PLC0415
+
+    async with open_valkey(
+        config.valkey, os.environ, workers=config.workers, clock=clock, tasks=tasks
+    ) as counters:
+        yield Counting(counters, counters.facts)
 
 
 class Product:
