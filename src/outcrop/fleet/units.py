@@ -5,6 +5,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Literal
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from outcrop.fleet.config import InvalidFleetConfigError, ModelUnitsConfig
 from outcrop.fleet.packing import lacking, linked
@@ -39,6 +40,7 @@ class Units:
     ) -> None:
         """`units` by model and Region (None: any); `bases` by custom model's name."""
         self._units = units
+        self._by_server = {server.name: server.model_units for server in servers}
         self._holding = list(_alike_as_one(servers))
         self._bases = bases
         self._limited = {model_id for server in servers for model_id in server.model_units}
@@ -61,6 +63,10 @@ class Units:
     def limits(self, model_id: str) -> bool:
         """Whether any server says how many units of the model it sustains."""
         return model_id in self._limited
+
+    def held_by(self, server: str) -> Mapping[str, int]:
+        """Units of each model that the server sustains, alone."""
+        return self._by_server.get(server, {})
 
     def supply(self, model_id: str, region: str) -> int | None:
         """The units that the Region's servers hold of this model alone; None: not limited."""
@@ -165,6 +171,26 @@ def units_of(
         for server in servers
     ]
     return Units(by_place, holding, bases=bases)
+
+
+def recounted(measured: Measured, unit: ModelUnitsConfig) -> Measured:
+    """As if all had been measured with this unit of the model."""
+    before = {row.model: _unit(row) for row in measured.model_units}.get(unit.model)
+    if before is None or before == _unit(unit):
+        return measured
+    servers = [
+        replace(
+            server,
+            model_units={
+                model_id: _recounted(number, before, _unit(unit))
+                if model_id == unit.model
+                else number
+                for model_id, number in server.model_units.items()
+            },
+        )
+        for server in measured.model_servers
+    ]
+    return replace(measured, model_servers=tuple(servers))
 
 
 def units_held(unit: ModelUnit, *, input_per_minute: float, output_per_minute: float) -> int:

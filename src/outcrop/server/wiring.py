@@ -27,9 +27,9 @@ from outcrop.runtime.invoke_model import InvokeModel
 from outcrop.runtime.target import Targets
 from outcrop.server.app import App
 from outcrop.server.config import Config
+from outcrop.server.configured_units import configured_units
 from outcrop.server.logs import request_log
 from outcrop.server.reload import Reloader
-from outcrop.server.units_file import configured_units
 from outcrop.store.catalogue import Catalogue
 from outcrop.store.errors import StoreError
 from outcrop.store.store import Store, open_store

@@ -1,18 +1,19 @@
-"""The model units that hold here: the configuration's, and what `outcrop calibrate` wrote."""
+"""The model units of a configuration: declared in it or measured; and what is sold of them."""
 
 from collections.abc import Sequence
 from pathlib import Path
 
 import msgspec
-from msgspec.structs import replace
 
 from outcrop.fleet.config import InvalidFleetConfigError, ModelUnitsConfig
-from outcrop.fleet.units import Measured, MeasuredServer, ServerModels, Units, units_of
+from outcrop.fleet.embedded import EMBEDDED_NAME
+from outcrop.fleet.units import Measured, MeasuredServer, ServerModels, Units, recounted, units_of
 from outcrop.server.config import Config, converted, read_toml
+from outcrop.store.capacity import Capacity, Held
 from outcrop.store.catalogue import EMBEDDED_MODEL_ID, EMBEDDING_MODEL_ID, Catalogue
-
-EMBEDDED = "embedded"
-"""The name of the model server that we ship."""
+from outcrop.store.errors import SchemaError
+from outcrop.store.migrations import MIGRATIONS
+from outcrop.store.store import open_database
 
 _HEAD = """\
 # Written by `outcrop calibrate`: what model servers were measured to sustain (docs/capacity.md).
@@ -20,9 +21,12 @@ _HEAD = """\
 """
 
 
-def configured_units(config: Config) -> Units:
-    """Raises ConfigurationError for a file that cannot be used, InvalidFleetConfigError."""
-    measured = read_measured(config.units_path)
+def configured_units(config: Config, path: Path | None = None) -> Units:
+    """With what was measured in the file of that path, or in the state folder.
+
+    Raises ConfigurationError for a file that cannot be used, and InvalidFleetConfigError.
+    """
+    measured = read_measured(path or config.units_path)
     catalogue = Catalogue(custom_models=config.custom_models)
     for row in config.model_units:
         if not catalogue.knows(row.model):
@@ -35,6 +39,20 @@ def configured_units(config: Config) -> Units:
     )
 
 
+async def units_sold(config: Config) -> Held:
+    """As the store knows it, which is not made or changed. Raises StoreError."""
+    if config.database_url is None and not config.sqlite_path.exists():
+        return {}
+    async with open_database(config.database_url or config.sqlite_path) as database:
+        ((version,),) = await database.fetch("SELECT version FROM schema_version")
+        if version < len(MIGRATIONS):
+            raise SchemaError(
+                f"The database has schema {version} of {len(MIGRATIONS)}: `outcrop serve` brings"
+                " it up to date"
+            )
+        return await Capacity(database).held()
+
+
 def read_measured(path: Path) -> Measured:
     """Nothing, where the file is not there. Raises ConfigurationError."""
     return converted(read_toml(path), Measured, path) if path.exists() else Measured()
@@ -42,12 +60,12 @@ def read_measured(path: Path) -> Measured:
 
 def write_measured(path: Path, unit: ModelUnitsConfig, server: MeasuredServer) -> None:
     """Puts the two in the place of what the file says of the same model, and of it there."""
-    before = read_measured(path)
+    before = recounted(read_measured(path), unit)
     units = [row for row in before.model_units if row.model != unit.model]
-    others = [row for row in before.model_servers if row.name != server.name]
-    here = [row for row in before.model_servers if row.name == server.name]
-    merged = {**here[0].model_units, **server.model_units} if here else server.model_units
-    text = _text([*units, unit], [*others, replace(server, model_units=merged)])
+    counts = {row.name: row.model_units for row in before.model_servers}
+    counts[server.name] = {**counts.get(server.name, {}), **server.model_units}
+    servers = [MeasuredServer(name=name, model_units=held) for name, held in counts.items()]
+    text = _text([*units, unit], servers)
     beside = path.with_name(f"{path.name}.new")
     beside.write_text(text, encoding="utf-8")
     beside.replace(path)
@@ -69,7 +87,7 @@ def _servers(config: Config, measured: Measured) -> Sequence[ServerModels]:
     ]
     if config.embedded.enabled:
         own = frozenset({EMBEDDED_MODEL_ID, EMBEDDING_MODEL_ID})
-        servers.append(ServerModels(name=EMBEDDED, region=None, models=own))
+        servers.append(ServerModels(name=EMBEDDED_NAME, region=None, models=own))
     return servers
 
 
