@@ -106,7 +106,7 @@ def a_unit(step: Step) -> ModelUnit:
 
 
 def _round_below(number: float) -> int:
-    power = 10 ** max(0, int(math.log10(max(1.0, number))))
+    power = int(10 ** max(0, int(math.log10(max(1.0, number)))))
     return max((times for times in (1, 2, 5) if times * power <= number), default=1) * power
 
 
