@@ -7,8 +7,10 @@ import json
 import os
 import random
 import signal
+import sqlite3
 import threading
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -156,9 +158,20 @@ def check(server: OutcropProcess, known: Acknowledged) -> None:
     for arn in random.sample(sorted(found), min(3, len(found))):
         tags = signer.ask("POST", "/listTagsForResource", json.dumps({"resourceARN": arn}).encode())
         assert json.loads(tags.body) == {"tags": [{"key": "name", "value": found[arn]}]}
+    assert_units_are_held(server.state / "outcrop.sqlite3")
     # What was unsure is known now.
     known.unsure.clear()
     known.there = dict.fromkeys(found, "")
+
+
+def assert_units_are_held(database: Path) -> None:
+    """By as many as are in service, each of which has one unit."""
+    with closing(sqlite3.connect(database)) as connection:
+        ((held, in_service),) = connection.execute(
+            "SELECT (SELECT COALESCE(SUM(units), 0) FROM capacity_holds), (SELECT COUNT(*)"
+            " FROM provisioned_model_throughputs WHERE status IN ('InService', 'Updating'))"
+        )
+    assert held == in_service
 
 
 def test_nothing_acknowledged_is_lost_however_often_the_server_is_killed(tmp_path: Path) -> None:

@@ -228,6 +228,39 @@ def test_what_only_a_restart_follows_is_named(tmp_path: Path, text: str, keys: l
     assert list(changed_keys(config("", tmp_path), config(text, tmp_path))) == keys
 
 
+@pytest.mark.slow
+def test_model_units_follow_the_file_and_what_is_sold_is_kept(tmp_path: Path) -> None:
+    table = f"""[[model_units]]
+model = "{MODEL_ID}"
+input_tokens_per_minute = 9
+output_tokens_per_minute = 9
+"""
+
+    def with_units(number: int) -> str:
+        counted = f'model_units = {{"{MODEL_ID}" = {number}}}\n'
+        at_once = "[provisioned_throughput]\ncreating_s = 0"
+        return settings(("gpu", "http://127.0.0.1:9/v1"), more=at_once) + counted + table
+
+    def status(bedrock: Any, name: str) -> str:
+        bought = bedrock.create_provisioned_model_throughput(
+            provisionedModelName=name, modelId=MODEL_ID, modelUnits=3
+        )
+        found: str = bedrock.get_provisioned_model_throughput(
+            provisionedModelId=bought["provisionedModelArn"]
+        )["status"]
+        return found
+
+    with outcrop_process(tmp_path / "state", config=with_units(3)) as server:
+        bedrock = client(server, "bedrock")
+        seen = [status(bedrock, "first"), status(bedrock, "second")]
+        reload(server, with_units(6), until=READ_AGAIN)
+        seen.append(status(bedrock, "third"))
+        reload(server, with_units(5), until=f"6 model units of {MODEL_ID} are sold in us-east-1")
+        seen.append(bedrock.get_provisioned_model_throughput(provisionedModelId="third")["status"])
+
+    assert seen == ["InService", "Failed", "InService", "InService"]
+
+
 def test_the_page_says_what_follows_the_file() -> None:
     page = (Path(__file__).parents[2] / "docs" / "configuration.md").read_text()
     promise = page.partition("After SIGHUP")[2].partition("; keys and")[0]

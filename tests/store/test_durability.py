@@ -9,8 +9,8 @@ import pytest
 
 from outcrop.store.records import ProvisionedModelThroughputFilters
 from tests.clocks import FakeClock
-from tests.store.opened import open_throughputs
-from tests.store.samples import ACCOUNT, REGION
+from tests.store.opened import create, open_throughputs
+from tests.store.samples import ACCOUNT, REGION, throughput
 
 WRITER = Path(__file__).parent / "writer.py"
 ROOT = WRITER.parent.parent.parent
@@ -30,6 +30,40 @@ def test_what_was_acknowledged_survives_kill_9(location: str, clock: FakeClock) 
     assert set(acknowledged) <= set(stored)
     # A run may have been killed between a commit and its acknowledgement, each of its writers once.
     assert len(stored) - len(acknowledged) <= 3 * 4
+
+
+@pytest.mark.slow
+def test_who_reads_the_file_meanwhile_and_leaves_takes_nothing_with_it(
+    tmp_path: Path, clock: FakeClock
+) -> None:
+    """As a backup does, or `outcrop doctor`: whoever closes last removes SQLite's log."""
+    location = str(tmp_path / "outcrop.db")
+
+    async def main() -> list[list[str]]:
+        seen = []
+        async with open_throughputs(location, clock):
+            pass  # a start on a file that is there already is another matter than the first
+        async with open_throughputs(location, clock) as throughputs:
+            for name in ("first", "second", "third"):
+                await create(throughputs, throughput(name))
+                seen.append(_seen_by_another_program(location))
+        return seen
+
+    assert asyncio.run(main()) == [
+        ["first"],
+        ["first", "second"],
+        ["first", "second", "third"],
+    ]
+
+
+def _seen_by_another_program(location: str) -> list[str]:
+    program = (
+        "import sqlite3, sys; database = sqlite3.connect(sys.argv[1]); print(*(name for name, in "
+        "database.execute('SELECT provisioned_model_name FROM provisioned_model_throughputs "
+        "ORDER BY row_id'))); database.close()"
+    )
+    command = [sys.executable, "-c", program, location]
+    return subprocess.run(command, check=True, capture_output=True, text=True).stdout.split()
 
 
 def _killed_after(location: str, run: int, lines: int) -> list[str]:

@@ -2,13 +2,16 @@ import asyncio
 from collections.abc import Sequence
 
 import pytest
+from msgspec.structs import replace
 
+from outcrop.store.capacity import Capacity
 from outcrop.store.database import Row, Transaction
 from outcrop.store.errors import SchemaError
 from outcrop.store.migrations import MIGRATIONS, migrate
+from outcrop.store.provisioned_throughputs import ProvisionedModelThroughputs
 from outcrop.store.store import open_database, open_store
 from tests.clocks import FakeClock
-from tests.store.samples import ACCOUNT, REGION, profile
+from tests.store.samples import ACCOUNT, REGION, profile, throughput
 
 
 def test_an_empty_database_gets_the_newest_schema(location: str) -> None:
@@ -49,6 +52,42 @@ def test_only_what_is_missing_is_migrated(location: str) -> None:
     rows = asyncio.run(main())
 
     assert list(rows) == []
+
+
+def test_what_was_in_service_before_holds_were_kept_has_its_own(
+    location: str, clock: FakeClock
+) -> None:
+    custom = (
+        "arn:aws:bedrock:us-east-1:123456789012:custom-model/amazon.nova-lite-v1:0/abcdefghij01"
+    )
+    bought = [
+        replace(
+            throughput(), status=status, model_units=units, desired_model_units=99, region=where
+        )
+        for status, units, where in (
+            ("InService", 12, REGION),
+            ("Updating", 3, REGION),
+            ("Creating", 5, REGION),
+            ("Failed", 7, REGION),
+            ("InService", 1, "eu-west-1"),
+        )
+    ]
+    bought.append(replace(throughput(), status="InService", model_units=2, model_arn=custom))
+
+    async def main() -> object:
+        async with open_database(location) as database:
+            await migrate(database, MIGRATIONS[:1])
+            for new in bought:
+                throughputs = ProvisionedModelThroughputs(database, clock)
+                await throughputs.create(new, tags={}, client_token=None, quota=None)
+            await migrate(database)
+            return await Capacity(database).held()
+
+    assert asyncio.run(main()) == {
+        (REGION, "amazon.nova-lite-v1:0:24k"): 15,
+        ("eu-west-1", "amazon.nova-lite-v1:0:24k"): 1,
+        (REGION, "amazon.nova-lite-v1:0/abcdefghij01"): 2,
+    }
 
 
 def test_servers_that_start_together_on_an_empty_database_all_come_up(

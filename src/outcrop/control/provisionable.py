@@ -2,6 +2,7 @@
 
 from msgspec import Struct
 
+from outcrop.fleet.units import Units
 from outcrop.iam.caller import Caller
 from outcrop.store.catalogue import Catalogue, CustomModel, ServesModel
 from outcrop.store.records import ProvisionedModelThroughputRecord
@@ -16,9 +17,18 @@ class ProvisionableModel(Struct, frozen=True, kw_only=True):
 
 
 class ProvisionableModels:
-    def __init__(self, catalogue: Catalogue, *, serves: ServesModel) -> None:
+    def __init__(
+        self,
+        catalogue: Catalogue,
+        *,
+        serves: ServesModel,
+        units: Units,
+        require_declared_units: bool = False,
+    ) -> None:
         self._catalogue = catalogue
         self._serves = serves
+        self._units = units
+        self._require_declared_units = require_declared_units
 
     def named(
         self, caller: Caller, model_id: str, commitment_duration: str | None
@@ -68,12 +78,20 @@ class ProvisionableModels:
         return desired
 
     def refusal(self, record: ProvisionedModelThroughputRecord) -> str | None:
-        """Why no server can hold the record's units, as its failureMessage; None when one can."""
+        """Why no server would answer for the model, as a failureMessage; None when one would.
+
+        Whether enough of them is free is said by the room, when the units are taken.
+        """
         arn = Arn.parse(record.desired_model_arn)
         model = self._catalogue.bought_model(record.region, arn)
-        if model is not None and self._serves(model, record.region):
-            return None
-        return f"No model server in {record.region} serves {arn.resource_id}."
+        if model is None or not self._serves(model, record.region):
+            return f"No model server in {record.region} serves {arn.resource_id}."
+        if self._require_declared_units and not self._units.limits(model.model_id):
+            return (
+                f"No model server says how many model units of {model.model_id} it sustains:"
+                f" declare its model_units, or run `outcrop calibrate {model.model_id}`."
+            )
+        return None
 
     def _custom_model(self, caller: Caller, model_id: str) -> CustomModel | None:
         """None for what isn't meant as one. Raises ResourceNotFoundException for an unknown ARN."""

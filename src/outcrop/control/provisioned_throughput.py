@@ -16,7 +16,13 @@ from outcrop.control.new_resources import (
 from outcrop.control.page_tokens import PageTokens
 from outcrop.control.provisionable import ProvisionableModels
 from outcrop.iam.caller import Caller
-from outcrop.store.errors import ClientTokenMismatchError, NameTakenError, QuotaReachedError
+from outcrop.store.capacity import Room
+from outcrop.store.errors import (
+    ClientTokenMismatchError,
+    NameTakenError,
+    NoRoomError,
+    QuotaReachedError,
+)
 from outcrop.store.provisioned_throughputs import (
     ProvisionedModelThroughputs as ProvisionedModelThroughputRecords,
 )
@@ -69,12 +75,14 @@ class ProvisionedThroughput:
         records: ProvisionedModelThroughputRecords,
         models: ProvisionableModels,
         *,
+        room: Room,
         terms: Terms,
         page_token_key: bytes,
         clock: Clock,
     ) -> None:
         self._records = records
         self._models = models
+        self._room = room
         self._terms = terms
         self._clock = clock
         self._tokens = PageTokens(
@@ -205,9 +213,16 @@ class ProvisionedThroughput:
             return
         while due := await self._records.due(now, limit=100):
             for record in due:
-                after = advanced(record, now, self._models.refusal)
-                await self._records.replace(record, after)
+                await self._advance(record, now)
         self._due_at = await self._records.next_due()
+
+    async def _advance(self, record: ProvisionedModelThroughputRecord, now: datetime) -> None:
+        after = advanced(record, now, self._models.refusal)
+        try:
+            await self._records.replace(record, after, room=self._room)
+        except NoRoomError as error:
+            refusal = str(error)
+            await self._records.replace(record, advanced(record, now, lambda _: refusal))
 
     async def watch(self) -> None:
         """Learns what other servers on the same store made due. Called every so often."""

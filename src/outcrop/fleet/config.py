@@ -81,6 +81,16 @@ class AwsConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
             raise ValueError("aws.credentials_file goes with an aws.profile, and there is none")
 
 
+class ModelUnitsConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What one model unit of a model is."""
+
+    model: str
+    region: str | None = None
+    """Without one: in every Region that has no table of its own."""
+    input_tokens_per_minute: Positive
+    output_tokens_per_minute: Positive
+
+
 class ModelServerConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     name: Annotated[str, Meta(pattern=r"\A[A-Za-z0-9][A-Za-z0-9._-]{0,62}\Z")]
     """Appears in the `x-outcrop-served-by` header and in the log."""
@@ -103,6 +113,8 @@ class ModelServerConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields
     """As `headers`, for secrets: header to the environment variable that holds its value."""
     max_concurrency: Positive | None = None
     """Requests it is given at once; further ones go to another server, or wait."""
+    model_units: dict[str, Annotated[int, Meta(ge=0)]] = {}
+    """Foundation model id to the units that it sustains when it serves nothing else."""
     timeouts: TimeoutsConfig = TimeoutsConfig()
     tls: TlsConfig = TlsConfig()
     aws: AwsConfig = AwsConfig()
@@ -112,6 +124,9 @@ class ModelServerConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields
         """What one key says of another; the keys by themselves are the types' business."""
         if not (self.models or self.discover):
             raise ValueError("models names no model, and discover is not true")
+        strange = sorted(set(self.model_units) - set(self.models))
+        if strange and not self.discover:
+            raise ValueError(f"model_units names {strange[0]}, which models does not")
         if self.discover and self.dialect == "bedrock":
             raise ValueError("discover asks /models, which the dialect bedrock does not have")
         if self.api_key_env is not None and self.api_key_file is not None:

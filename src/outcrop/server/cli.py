@@ -1,4 +1,4 @@
-"""The command `outcrop`: serve, env, doctor, check-config, models.
+"""The command `outcrop`: serve, env, doctor, check-config, models, calibrate.
 
 Each command imports what it needs when it runs: `--help` and `env` answer at once, and the parent
 process of a server stays small.
@@ -52,6 +52,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_doctor(commands)
     _add_check_config(commands)
     _add_models(commands)
+    _add_calibrate(commands)
     return parser
 
 
@@ -106,11 +107,43 @@ def _add_check_config(commands: Any) -> None:
 
 
 def _add_models(commands: Any) -> None:
-    models = commands.add_parser("models", help="the models that Outcrop ships")
-    actions = models.add_subparsers(title="commands", required=True, metavar="COMMAND")
+    models = commands.add_parser(
+        "models", help="list the models that are served, their units and what is sold of them"
+    )
+    _add_state(models)
+    _add_config(models)
+    models.add_argument("--json", action="store_true", help="for programs")
+    models.set_defaults(run=_list_models)
+    actions = models.add_subparsers(title="commands", metavar="COMMAND")
     pull = actions.add_parser("pull", help="fetch the embedded models' weights ahead of time")
     _add_config(pull)
     pull.set_defaults(run=_pull_models)
+
+
+def _add_calibrate(commands: Any) -> None:
+    calibrate = commands.add_parser(
+        "calibrate", help="measure how many model units of a model its servers sustain"
+    )
+    calibrate.add_argument("model", metavar="MODEL", help="a model id, or a custom model's name")
+    _add_state(calibrate)
+    _add_config(calibrate)
+    calibrate.add_argument("--server", metavar="NAME", help="default: all that serve the model")
+    calibrate.add_argument(
+        "--seconds", type=_positive, default=20.0, metavar="S", help="of each step; default: 20"
+    )
+    calibrate.add_argument("--input-tokens", type=_positive, default=512, metavar="N")
+    calibrate.add_argument("--output-tokens", type=_positive, default=128, metavar="N")
+    calibrate.add_argument(
+        "--out", type=Path, metavar="FILE", help="default: units.toml in the state folder"
+    )
+    calibrate.set_defaults(run=_calibrate)
+
+
+def _positive(text: str) -> float:
+    number = float(text)
+    if not 0 < number < 1_000_000:
+        raise ValueError
+    return number
 
 
 def _add_state(parser: argparse.ArgumentParser) -> None:
@@ -211,14 +244,58 @@ def _doctor(options: argparse.Namespace) -> int:
 def _check_config(options: argparse.Namespace) -> int:
     from outcrop.fleet.config import InvalidFleetConfigError
     from outcrop.fleet.fleet_keeper import check_servers
+    from outcrop.server.configured_units import configured_units
     from outcrop.store.catalogue import Catalogue
 
     config = load_config(options.config, {})
     try:
         check_servers(config.model_servers, Catalogue(custom_models=config.custom_models))
+        configured_units(config)
     except InvalidFleetConfigError as error:
         _fail(f"{options.config}: {error}")
     print(f"{options.config} can be used")
+    return 0
+
+
+def _list_models(options: argparse.Namespace) -> int:
+    import asyncio
+
+    from outcrop.fleet.config import InvalidFleetConfigError
+    from outcrop.server.models import as_json, as_text, models_of
+    from outcrop.store.errors import StoreError
+
+    config = _config(options)
+    try:
+        models = asyncio.run(models_of(config))
+    except (InvalidFleetConfigError, StoreError) as error:
+        _fail(str(error))
+    print(as_json(models) if options.json else as_text(models))
+    return 0
+
+
+def _calibrate(options: argparse.Namespace) -> int:
+    import asyncio
+
+    from outcrop.fleet.config import InvalidFleetConfigError
+    from outcrop.server.calibrate import Wanted, calibrate
+    from outcrop.server.load import NothingMeasuredError, Shape
+
+    wanted = Wanted(
+        model_id=options.model,
+        server=options.server,
+        seconds=options.seconds,
+        shape=Shape(
+            input_tokens=int(options.input_tokens), output_tokens=int(options.output_tokens)
+        ),
+        out=options.out,
+    )
+    tell = partial(print, flush=True)
+    try:
+        asyncio.run(calibrate(_config(options), wanted, clock=utc_now, tell=tell))
+    except (InvalidFleetConfigError, NothingMeasuredError, OSError) as error:
+        _fail(str(error))
+    except KeyboardInterrupt:
+        _fail("stopped; nothing was written for the server that was being measured")
     return 0
 
 

@@ -9,19 +9,20 @@ import re
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
 import msgspec
 from msgspec import Meta, Struct, field
 
 from outcrop.counters.config import ValkeyConfig
-from outcrop.fleet.config import EmbeddedConfig, ModelServerConfig
+from outcrop.fleet.config import EmbeddedConfig, ModelServerConfig, ModelUnitsConfig
 from outcrop.store.catalogue import CustomModel
 
 DEFAULT_LISTEN = "127.0.0.1:8787"
 
 Positive = Annotated[int, Meta(ge=1)]
 Seconds = Annotated[float, Meta(gt=0, le=86_400)]
+R = TypeVar("R", bound=Struct)
 Region = Annotated[str, Meta(pattern=r"\A[a-z]{2,8}(-[a-z]{1,16}){1,4}-[0-9]{1,2}\Z")]
 
 
@@ -59,6 +60,7 @@ class ProvisionedThroughputConfig(Struct, frozen=True, kw_only=True, forbid_unkn
     model_units_quota: Positive = 1_000  # model units of one provisioned model
     creating_s: Annotated[float, Meta(ge=0, le=86_400)] = 5  # how long Creating lasts
     updating_s: Annotated[float, Meta(ge=0, le=86_400)] = 5  # how long Updating lasts
+    require_declared_units: bool = False  # sell only what model servers say they sustain
 
 
 def default_state() -> Path:
@@ -93,6 +95,7 @@ class Config(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     custom_models: tuple[CustomModel, ...] = ()
     embedded: EmbeddedConfig = field(default_factory=EmbeddedConfig)
     model_servers: tuple[ModelServerConfig, ...] = ()
+    model_units: tuple[ModelUnitsConfig, ...] = ()
 
     def __post_init__(self) -> None:
         host, _ = split_address(self.listen)
@@ -109,6 +112,11 @@ class Config(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     @property
     def sqlite_path(self) -> Path:
         return self.state / "outcrop.sqlite3"
+
+    @property
+    def units_path(self) -> Path:
+        """What `outcrop calibrate` measured."""
+        return self.state / "units.toml"
 
     @property
     def stands_in(self) -> bool:
@@ -130,9 +138,14 @@ COUNTS_APART = (
 
 def load_config(path: Path | None, overrides: Mapping[str, object]) -> Config:
     """The file's settings, if there is one, with the command line's on top."""
-    settings = {**(_read_toml(path) if path else {}), **overrides}
+    settings = {**(read_toml(path) if path else {}), **overrides}
+    return converted(settings, Config, path)
+
+
+def converted(settings: Mapping[str, object], kind: type[R], path: Path | None) -> R:
+    """Raises ConfigurationError with the name of the key that is wrong in the file."""
     try:
-        return msgspec.convert(settings, Config, dec_hook=_path)
+        return msgspec.convert(settings, kind, dec_hook=_path)
     except msgspec.ValidationError as error:
         where = f"{path}: " if path else ""
         raise ConfigurationError(f"{where}{_worded(str(error))}") from error
@@ -177,7 +190,7 @@ def url_of(host: str, port: int) -> str:
     return f"http://[{reachable}]:{port}" if ":" in reachable else f"http://{reachable}:{port}"
 
 
-def _read_toml(path: Path) -> dict[str, Any]:
+def read_toml(path: Path) -> dict[str, Any]:
     try:
         return tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:

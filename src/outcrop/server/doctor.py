@@ -12,6 +12,7 @@ from importlib.metadata import version
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from outcrop.control.room import FleetRoom
 from outcrop.fleet.config import InvalidFleetConfigError
 from outcrop.fleet.embedded_folder import embedded_status
 from outcrop.fleet.fleet_keeper import check_servers
@@ -23,6 +24,7 @@ from outcrop.iam.access_keys import (
     read_root_access_key,
 )
 from outcrop.server.config import Config, ConfigurationError, load_config
+from outcrop.server.configured_units import configured_units, units_sold
 from outcrop.server.endpoint import read_endpoint
 from outcrop.server.finding import Finding
 from outcrop.server.model_server_check import examine_model_server
@@ -54,6 +56,7 @@ def examine(
     for examined in (_state, _database, _embedded):
         yield from _permitted(examined(config))
     yield from _agreement(config)
+    yield from _permitted(_capacity(config))
     for server in config.model_servers:
         yield from examine_model_server(server, os.environ)
     yield from _permitted(_server(config, url, clock))
@@ -75,6 +78,28 @@ def _agreement(config: Config) -> Iterator[Finding]:
         check_servers(config.model_servers, Catalogue(custom_models=config.custom_models))
     except InvalidFleetConfigError as error:
         yield Finding(str(error), "correct model_servers: `outcrop serve` refuses them")
+
+
+def _capacity(config: Config) -> Iterator[Finding]:
+    """Whether what is sold is there."""
+    try:
+        units = configured_units(config)
+    except (InvalidFleetConfigError, ConfigurationError) as error:
+        yield Finding(str(error), "correct model_units: `outcrop serve` refuses them")
+        return
+    knows = Catalogue(custom_models=config.custom_models).knows
+    room = FleetRoom(units, knows=knows, custom_models=config.custom_models)
+    try:
+        held = asyncio.run(units_sold(config))
+    except StoreError:
+        # Said of the database already.
+        return
+    for sentence in room.oversold(held):
+        yield Finding(
+            sentence,
+            "add model servers, correct their model_units, or delete provisioned models:"
+            " nothing more is sold meanwhile",
+        )
 
 
 def _software() -> Iterator[Finding]:

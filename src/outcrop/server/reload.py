@@ -16,6 +16,7 @@ from outcrop.store.errors import StoreError
 FOLLOWED = frozenset(
     {
         "model_servers",
+        "model_units",
         "custom_models",
         "embedded.stand_in",
         "inference_profiles",

@@ -11,6 +11,7 @@ from outcrop.control.foundation_models import FoundationModels
 from outcrop.control.inference_profiles import InferenceProfiles
 from outcrop.control.provisionable import ProvisionableModels
 from outcrop.control.provisioned_throughput import ProvisionedThroughput
+from outcrop.control.room import FleetRoom
 from outcrop.control.tags import Tags
 from outcrop.counters.limit import Counters
 from outcrop.counters.local import LocalCounters
@@ -19,6 +20,7 @@ from outcrop.fleet.embedded import EmbeddedSettings
 from outcrop.fleet.fleet import Fleet
 from outcrop.fleet.fleet_keeper import FleetKeeper, open_fleet
 from outcrop.fleet.router import Router
+from outcrop.fleet.units import Units
 from outcrop.iam.access_keys import ensure_root_access_key
 from outcrop.iam.authenticator import Authenticator
 from outcrop.runtime.converse import Converse
@@ -30,6 +32,7 @@ from outcrop.runtime.target import Targets
 from outcrop.server.app import App
 from outcrop.server.clock import steady_clock
 from outcrop.server.config import Config
+from outcrop.server.configured_units import configured_units
 from outcrop.server.logs import request_log
 from outcrop.server.reload import Reloader
 from outcrop.store.catalogue import Catalogue
@@ -130,16 +133,20 @@ class Product:
         self._watching: asyncio.Task[None] | None = None
 
     async def wire(self, config: Config) -> None:
-        self._follow(config, await self._page_token_key())
+        """Raises ConfigurationError or InvalidFleetConfigError."""
+        await self._follow(config, configured_units(config), await self._page_token_key())
 
-    def _follow(self, config: Config, page_token_key: bytes) -> None:
+    async def _follow(self, config: Config, model_units: Units, page_token_key: bytes) -> None:
         app, store, fleet, clock = self._app, self._store, self._keeper.fleet, self._clock
         catalogue = Catalogue(serves=fleet.serves, custom_models=config.custom_models)
+        room = FleetRoom(model_units, knows=catalogue.knows, custom_models=config.custom_models)
         units = wire_control(
             app,
             store,
             catalogue,
             fleet,
+            room,
+            model_units,
             config=config,
             page_token_key=page_token_key,
             clock=clock,
@@ -148,17 +155,19 @@ class Product:
         fleet.watch(catalogue.refresh)
         self.close()
         self._watching = self._tasks.create_task(watch(units))
+        await tell_of_oversold(store, room)
 
     async def reload(self, config: Config) -> None:
-        """Raises InvalidFleetConfigError or StoreError, and then nothing has changed."""
-        # First of all: the store may be out of reach.
+        """Raises the like of `wire` or StoreError, and then nothing has changed."""
+        model_units = configured_units(config)
+        # Before anything changes: the store may be out of reach.
         page_token_key = await self._page_token_key()
         await self._keeper.reload(
             config.model_servers,
             custom_models=config.custom_models,
             stand_in=config.embedded.stand_in,
         )
-        self._follow(config, page_token_key)
+        await self._follow(config, model_units, page_token_key)
 
     async def _page_token_key(self) -> bytes:
         return await self._store.secrets.get("page_token_key")
@@ -173,6 +182,8 @@ def wire_control(  # noqa: PLR0913 - each by its name
     store: Store,
     catalogue: Catalogue,
     fleet: Fleet,
+    room: FleetRoom,
+    model_units: Units,
     *,
     config: Config,
     page_token_key: bytes,
@@ -188,7 +199,13 @@ def wire_control(  # noqa: PLR0913 - each by its name
     )
     units = ProvisionedThroughput(
         store.provisioned_model_throughputs,
-        ProvisionableModels(catalogue, serves=fleet.serves),
+        ProvisionableModels(
+            catalogue,
+            serves=fleet.serves,
+            units=model_units,
+            require_declared_units=config.provisioned_throughput.require_declared_units,
+        ),
+        room=room,
         terms=config.provisioned_throughput,
         page_token_key=page_token_key,
         clock=clock,
@@ -243,6 +260,15 @@ def wire_runtime(
     app.serve_stream(
         bedrock_runtime.INVOKE_MODEL_WITH_RESPONSE_STREAM, invoke.invoke_model_with_response_stream
     )
+
+
+async def tell_of_oversold(store: Store, room: FleetRoom) -> None:
+    """What was acknowledged stays InService; nothing more is sold until it fits again."""
+    try:
+        for sentence in room.oversold(await store.capacity.held()):
+            _log.warning("provisioned throughput: %s", sentence)
+    except StoreError as error:
+        _log.warning("what is sold could not be compared with what servers hold: %s", error)
 
 
 async def watch(units: ProvisionedThroughput) -> None:

@@ -29,6 +29,10 @@ class QuotaReachedError(StoreRefusal):
     """The account has as many of these in the Region as it may have."""
 
 
+class NoRoomError(StoreRefusal):
+    """The model units that the change would hold are not free; the text says how many are."""
+
+
 class ResourceGoneError(StoreRefusal):
     """There is no such resource (any more)."""
 

@@ -87,7 +87,29 @@ FIRST = (
     ) /* WITHOUT ROWID */""",
 )
 
-MIGRATIONS: Sequence[Sequence[str]] = (FIRST,)
+# Units that were InService before anybody counted them. A summary is JSON of ours, its members in
+# one order, no quote in its names: read so, it is read the same way by every version of an engine.
+_UNITS_AT = """strpos(summary, '"modelUnits":') + 13"""
+_UNITS_END = """strpos(summary, ',"desiredModelUnits":')"""
+SECOND = (
+    # What provisioned models hold, over all accounts (store/capacity.py).
+    """CREATE TABLE capacity_holds (
+        region TEXT NOT NULL,
+        model TEXT NOT NULL,
+        units BIGINT NOT NULL,
+        PRIMARY KEY (region, model)
+    ) /* WITHOUT ROWID */""",
+    f"""INSERT INTO capacity_holds (region, model, units)
+        SELECT scopes.region, substr(model_arn, strpos(model_arn, '/') + 1), SUM(CAST(
+            substr(summary, {_UNITS_AT}, {_UNITS_END} - ({_UNITS_AT})) AS BIGINT
+        ))
+        FROM provisioned_model_throughputs JOIN scopes
+            ON scopes.scope_id = provisioned_model_throughputs.scope_id
+        WHERE status IN ('InService', 'Updating')
+        GROUP BY 1, 2""",  # noqa: S608 - of two constants
+)
+
+MIGRATIONS: Sequence[Sequence[str]] = (FIRST, SECOND)
 
 
 async def migrate(database: Database, migrations: Sequence[Sequence[str]] = MIGRATIONS) -> None:

@@ -5,6 +5,7 @@ from datetime import datetime
 
 from msgspec.structs import replace
 
+from outcrop.store.capacity import Capacity, Room, RoomForAll
 from outcrop.store.client_tokens import first_record, remember
 from outcrop.store.database import Database, Row, Transaction
 from outcrop.store.errors import NameTakenError, QuotaReachedError
@@ -46,12 +47,15 @@ _NEXT_DUE = """
     ORDER BY due_at LIMIT 1
 """
 
+ROOM_FOR_ALL = RoomForAll()
+
 
 class ProvisionedModelThroughputs:
     def __init__(self, database: Database, clock: Clock, *, block_bits: int = BLOCK_BITS) -> None:
         self._database = database
         self._scopes = Scopes(database, KIND)
         self._clock = clock
+        self._capacity = Capacity(database)
         self._names = NameSearch(database, block_bits)
         self._pages = ThroughputPages(database, self._names)
 
@@ -105,11 +109,16 @@ class ProvisionedModelThroughputs:
         return decode(*rows[0]) if rows else None
 
     async def replace(
-        self, before: ProvisionedModelThroughputRecord, after: ProvisionedModelThroughputRecord
+        self,
+        before: ProvisionedModelThroughputRecord,
+        after: ProvisionedModelThroughputRecord,
+        *,
+        room: Room = ROOM_FOR_ALL,
     ) -> bool:
         """Stores `after`, its version raised, if the stored record still has `before`'s version.
 
-        Raises NameTakenError.
+        What it holds changes with it, in the same transaction. Raises NameTakenError, and
+        NoRoomError where `room` refuses what `after` would hold.
         """
 
         async def work(transaction: Transaction) -> bool:
@@ -118,6 +127,7 @@ class ProvisionedModelThroughputs:
                 return False
             if after.provisioned_model_name != row[1]:
                 await _require_free(transaction, scope, after.provisioned_model_name)
+            await self._capacity.move(transaction, before, after, room)
             stored = replace(after, version=before.version + 1)
             await transaction.execute(UPDATE, *change_of(row[0], stored))
             had, has = row_features(row[1], row[2], row[3]), features_of(stored)
@@ -127,13 +137,14 @@ class ProvisionedModelThroughputs:
         return await self._database.write(work)
 
     async def delete(self, before: ProvisionedModelThroughputRecord) -> bool:
-        """Whether it was there in `before`'s version. Its tags go with it."""
+        """Whether it was there in `before`'s version. Its tags go with it; its units are free."""
 
         async def work(transaction: Transaction) -> bool:
             scope, row = await self._lock_current(transaction, before)
             if scope is None or row is None:
                 return False
             await transaction.execute(_DELETE, row[0])
+            await self._capacity.move(transaction, before, None, ROOM_FOR_ALL)
             await remove_tags(transaction, before.provisioned_model_arn)
             await self._names.changed(transaction, scope, row[0], lost={LIVE}, won=())
             scope.live_count -= 1

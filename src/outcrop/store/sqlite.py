@@ -8,7 +8,7 @@ import time
 from asyncio import to_thread, wrap_future
 from collections.abc import AsyncGenerator, Coroutine, Generator, Sequence
 from concurrent.futures import Future
-from contextlib import asynccontextmanager, closing, contextmanager
+from contextlib import asynccontextmanager, closing, contextmanager, suppress
 from functools import lru_cache
 from pathlib import Path
 from queue import Empty, SimpleQueue
@@ -228,8 +228,7 @@ def _run(coroutine: Coroutine[Any, Any, R]) -> R:
 
 def _connect(path: Path) -> sqlite3.Connection:
     with _as_store_errors(f"{path}: "):
-        # It holds secret keys; SQLite gives the files beside it the same mode.
-        os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
+        _create(path)
         connection = sqlite3.connect(
             path,
             timeout=_BUSY_S,
@@ -241,6 +240,17 @@ def _connect(path: Path) -> sqlite3.Connection:
         connection.execute("PRAGMA synchronous = FULL")  # what is acknowledged survives
         connection.execute(f"PRAGMA journal_size_limit = {64 << 20}")
         return connection
+
+
+def _create(path: Path) -> None:
+    """For its owner alone: it holds secret keys. SQLite gives the files beside it the same mode.
+
+    One that is there is not opened: when a file is closed, POSIX drops all locks that the process
+    has on it, those of SQLite too. Then any other program that reads the database and leaves takes
+    itself for the last one, and removes the log that is still being written.
+    """
+    with suppress(FileExistsError):
+        os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
 
 
 def _use_write_ahead_log(connection: sqlite3.Connection) -> None:

@@ -5,6 +5,7 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
 
 from outcrop.store.access_keys import AccessKeys
+from outcrop.store.capacity import Capacity
 from outcrop.store.database import Database
 from outcrop.store.inference_profiles import InferenceProfiles
 from outcrop.store.migrations import migrate
@@ -22,6 +23,7 @@ class Store:
     def __init__(self, database: Database, clock: Clock) -> None:
         self.inference_profiles = InferenceProfiles(database, clock)
         self.provisioned_model_throughputs = ProvisionedModelThroughputs(database, clock)
+        self.capacity = Capacity(database)
         self.tags = Tags(database)
         self.access_keys = AccessKeys(database)
         self.secrets = Secrets(database)
