@@ -12,7 +12,8 @@ from outcrop.fleet.config import TimeoutsConfig
 from outcrop.fleet.fleet import Fleet
 from outcrop.fleet.http_client import Address
 from outcrop.fleet.model_server import ModelServer
-from outcrop.fleet.router import Candidate, Router
+from outcrop.fleet.pool import Candidate, Pool
+from outcrop.fleet.router import Router
 from outcrop.runtime.dialects.bedrock_invoke import input_tokens
 from outcrop.runtime.embeddings import Embeddings
 from outcrop.runtime.families.embedding_table import embedding_family_of
@@ -63,7 +64,7 @@ async def target_of(model_id: str, candidates: Sequence[Candidate], *, stands_in
         model_id=model_id,
         foundation_model=resolved.foundation_model,
         regions=resolved.regions,
-        candidates=tuple(candidates),
+        pools=[Pool.of([candidate]) for candidate in candidates],
         stands_in=stands_in,
     )
 

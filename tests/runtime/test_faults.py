@@ -13,7 +13,8 @@ import pytest
 from outcrop.fleet.config import ModelServerConfig
 from outcrop.fleet.fleet import Fleet, Served
 from outcrop.fleet.member import model_server, set_up
-from outcrop.fleet.router import Candidate, Router
+from outcrop.fleet.pool import Candidate
+from outcrop.fleet.router import Router
 from outcrop.runtime.converse import Converse
 from outcrop.runtime.inference import Inference
 from outcrop.runtime.target import Targets

@@ -14,7 +14,7 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import Meta, Struct, field
 
-from outcrop.fleet.config import EmbeddedConfig, ModelServerConfig
+from outcrop.fleet.config import EmbeddedConfig, ModelServerConfig, RoutingConfig
 from outcrop.store.catalogue import CustomModel
 
 DEFAULT_LISTEN = "127.0.0.1:8787"
@@ -90,6 +90,7 @@ class Config(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     )
     custom_models: tuple[CustomModel, ...] = ()
     embedded: EmbeddedConfig = field(default_factory=EmbeddedConfig)
+    routing: RoutingConfig = field(default_factory=RoutingConfig)
     model_servers: tuple[ModelServerConfig, ...] = ()
 
     def __post_init__(self) -> None:

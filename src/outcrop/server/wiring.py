@@ -14,7 +14,6 @@ from outcrop.control.tags import Tags
 from outcrop.fleet.embedded import EmbeddedSettings
 from outcrop.fleet.fleet import Fleet
 from outcrop.fleet.fleet_keeper import FleetKeeper, open_fleet
-from outcrop.fleet.router import Router
 from outcrop.iam.access_keys import ensure_root_access_key
 from outcrop.iam.authenticator import Authenticator
 from outcrop.runtime.converse import Converse
@@ -56,6 +55,7 @@ async def assembled(
             config.model_servers,
             embedded,
             custom_models=config.custom_models,
+            routing=config.routing,
             environ=os.environ,
             tasks=tasks,
             clock=clock,
@@ -113,7 +113,7 @@ class Product:
             page_token_key=page_token_key,
             clock=clock,
         )
-        wire_runtime(app, store, catalogue, fleet, clock=clock)
+        wire_runtime(app, store, catalogue, self._keeper, clock=clock)
         fleet.watch(catalogue.refresh)
         self.close()
         self._watching = self._tasks.create_task(watch(units))
@@ -126,6 +126,7 @@ class Product:
             config.model_servers,
             custom_models=config.custom_models,
             stand_in=config.embedded.stand_in,
+            routing=config.routing,
         )
         self._follow(config, page_token_key)
 
@@ -193,12 +194,12 @@ def wire_control(  # noqa: PLR0913 - each by its name
 
 
 def wire_runtime(
-    app: App, store: Store, catalogue: Catalogue, fleet: Fleet, *, clock: Clock
+    app: App, store: Store, catalogue: Catalogue, keeper: FleetKeeper, *, clock: Clock
 ) -> None:
     targets = Targets(
-        catalogue, fleet, store.inference_profiles, store.provisioned_model_throughputs
+        catalogue, keeper.fleet, store.inference_profiles, store.provisioned_model_throughputs
     )
-    router = Router()
+    router = keeper.router
     inference = Inference(targets, router, clock=clock)
     converse = Converse(inference)
     invoke = InvokeModel(inference, Embeddings(router), clock=clock)
