@@ -230,7 +230,7 @@ def test_standing_in_follows_the_configuration_too() -> None:
         async with keeper(server("one")) as opened:
             for servers, stand_in in (([server("one")], True), ([server("one")], None), ([], None)):
                 await opened.reload(servers, stand_in=stand_in)
-                standing_in.append(opened.fleet.stand_in(nova) is not None)
+                standing_in.append(bool(opened.fleet.stand_in(nova)))
         return standing_in
 
     assert asyncio.run(main()) == [True, False, True]

@@ -24,6 +24,7 @@ from tests.fakes.model_server import (
 from tests.fleet.asking import ask, opened, pool
 
 QUICK = TimeoutsConfig(connect_s=1, first_byte_s=0.1, between_chunks_s=0.1)
+REFUSES = "refuses connections"
 SOUND = Answers([b"all"])
 
 
@@ -31,13 +32,14 @@ SOUND = Answers([b"all"])
 async def candidates(
     *scripts: Script | str, most: int | None = None, timeouts: TimeoutsConfig = QUICK
 ) -> AsyncGenerator[Sequence[Candidate]]:
-    """Servers `gpu-0`, `gpu-1`, …: by their script, or by a URL."""
+    """Servers `gpu-0`, `gpu-1`, … by their scripts."""
     async with AsyncExitStack() as held:
         found: list[Candidate] = []
         for number, script in enumerate(scripts):
-            if isinstance(script, str):
-                url = script
+            if script == REFUSES:
+                url = url_that_refuses()
             else:
+                assert not isinstance(script, str)
                 url = (await held.enter_async_context(FakeModelServer(script))).url
             server = ModelServer(
                 f"gpu-{number}", Address.parse(url), timeouts=timeouts, max_concurrency=most
@@ -57,7 +59,7 @@ FAILURES: Sequence[Script | str] = [
     BreaksOffAfter([b"ha"]),
     StallsBeforeTheFirstByte(),
     StallsAfter([b"ha"]),
-    url_that_refuses(),
+    REFUSES,
 ]
 
 

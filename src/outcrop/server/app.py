@@ -11,6 +11,7 @@ from msgspec import Struct
 from outcrop.iam.authenticator import Authenticator
 from outcrop.iam.caller import Caller
 from outcrop.metering.invocation import ModelInvocation
+from outcrop.runtime.explanation import EXPLAIN
 from outcrop.server.logs import RequestLine, RequestLog
 from outcrop.server.refusals import error_response, new_request_id
 from outcrop.store.errors import StoreError
@@ -63,7 +64,8 @@ class App:
     def __init__(
         self, authenticator: Authenticator, *, request_log: RequestLog, clock: Clock
     ) -> None:
-        rows = (*bedrock.OPERATIONS, *bedrock_runtime.OPERATIONS)
+        own = (EXPLAIN.name, EXPLAIN.method, EXPLAIN.uri)
+        rows = (*bedrock.OPERATIONS, *bedrock_runtime.OPERATIONS, own)
         self._routes = Routes(rows)
         self._authenticator = authenticator
         self._request_log = request_log

@@ -19,6 +19,7 @@ from outcrop.iam.authenticator import Authenticator
 from outcrop.runtime.converse import Converse
 from outcrop.runtime.count_tokens import CountTokens
 from outcrop.runtime.embeddings import Embeddings
+from outcrop.runtime.explanation import EXPLAIN, Explain
 from outcrop.runtime.inference import Inference
 from outcrop.runtime.invoke_model import InvokeModel
 from outcrop.runtime.target import Targets
@@ -206,6 +207,8 @@ def wire_runtime(
 
     app.serve_model(bedrock_runtime.CONVERSE, converse.converse)
     app.serve_stream(bedrock_runtime.CONVERSE_STREAM, converse.converse_stream)
+
+    app.serve(EXPLAIN, Explain(targets).explain)
 
     app.serve(bedrock_runtime.COUNT_TOKENS, CountTokens(targets, router).count_tokens)
 
