@@ -57,6 +57,8 @@ async def converse_on(
             models={MODEL_ID: "claude-sonnet-4-5"},
             api_key_env="KEY" if environ else None,
             timeouts=IMPATIENT,
+            # Of two, the first is asked first.
+            weight=10.0**-number,
         )
         for number, url in enumerate(urls)
     ]

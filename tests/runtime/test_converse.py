@@ -63,7 +63,8 @@ async def converse_with(
     urls: Sequence[str], timeouts: TimeoutsConfig = IMPATIENT, *, stands_in: bool = False
 ) -> AsyncGenerator[Converse]:
     servers = [
-        ModelServer(f"gpu-{number}", Address.parse(url), timeouts=timeouts)
+        # Of two, the first is asked first.
+        ModelServer(f"gpu-{number}", Address.parse(url), timeouts=timeouts, weight=10.0**-number)
         for number, url in enumerate(urls)
     ]
     candidates = [

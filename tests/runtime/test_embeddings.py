@@ -51,7 +51,9 @@ WORDS = [one + other for one in ascii_lowercase for other in ascii_lowercase][:6
 
 
 def candidate(number: int, url: str, dialect: str) -> Candidate:
-    server = ModelServer(f"gpu-{number}", Address.parse(url), timeouts=IMPATIENT)
+    address = Address.parse(url)
+    # Of two, the first is asked first.
+    server = ModelServer(f"gpu-{number}", address, timeouts=IMPATIENT, weight=10.0**-number)
     return Candidate(server=server, dialect=dialect, served_as="bge-m3", region=None)
 
 
@@ -64,7 +66,7 @@ async def target_of(model_id: str, candidates: Sequence[Candidate], *, stands_in
         model_id=model_id,
         foundation_model=resolved.foundation_model,
         regions=resolved.regions,
-        pools=[Pool.of([candidate]) for candidate in candidates],
+        pools=(Pool.of(candidates),),
         stands_in=stands_in,
     )
 

@@ -14,6 +14,7 @@ from outcrop.fleet.config import RoutingConfig
 from outcrop.fleet.failures import FailureKind, ServerFailureError
 from outcrop.fleet.health import worded
 from outcrop.fleet.pool import Candidate, Pool, Seat
+from outcrop.fleet.slots import Standing
 from outcrop.fleet.waiting_room import NoSlotError, Rank, WaitingRoom
 
 T = TypeVar("T")
@@ -28,7 +29,6 @@ _LOOKED_AT = 32
 _QUICK_S = 0.25
 # Answers after which a server's pace is believed.
 _ANSWERS_TO_JUDGE = 10
-_DEFAULT_STANDING = 2
 
 
 class Request(Struct, kw_only=True):
@@ -42,20 +42,20 @@ class Request(Struct, kw_only=True):
 
     @property
     def standing(self) -> int:
-        return _DEFAULT_STANDING if self.rank is None else self.rank.standing
+        return Standing.DEFAULT if self.rank is None else self.rank.standing
 
 
 class Attempt:
     """One server's turn at a request. Closing `held` ends it and gives its slot back."""
 
-    def __init__(self, seat: Seat, rules: RoutingConfig, standing: int) -> None:
+    def __init__(self, seat: Seat, rules: RoutingConfig) -> None:
         self.held = AsyncExitStack()
         self._seat = seat
         self._rules = rules
         self._time = asyncio.get_running_loop().time
         self._since = self._time()
         seat.state.in_flight += 1
-        self.held.callback(seat.state.give_back, standing)
+        self.held.callback(seat.state.give_back)
 
     @property
     def candidate(self) -> Candidate:
@@ -168,7 +168,7 @@ class Router:
         if seat is None or not seat.state.slots.take(request.standing):
             seat = await self._waited(pools, tried, request)
         tried.append(seat)
-        return Attempt(seat, self.rules, request.standing)
+        return Attempt(seat, self.rules)
 
     async def _answer(
         self, attempt: Attempt, ask: Callable[[Attempt], Awaitable[T]], request: Request
@@ -218,7 +218,7 @@ class Router:
         seats = full or [min(left, key=lambda seat: seat.state.health.left_alone_until)]
         patience_s = max(seat.state.patience_s for seat in seats)
         rank = request.rank or Rank(
-            standing=_DEFAULT_STANDING, account_id="", deadline=now + patience_s
+            standing=Standing.DEFAULT, account_id="", deadline=now + patience_s
         )
         try:
             slots = await self._waiting_room.wait([seat.state.slots for seat in seats], rank)

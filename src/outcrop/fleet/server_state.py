@@ -92,10 +92,10 @@ class ServerState:
         health = self.health
         return (health.well or health.admits(now, self.in_flight)) and self.slots.free
 
-    def give_back(self, standing: int) -> None:
+    def give_back(self) -> None:
         """A call has ended."""
         self.in_flight -= 1
-        self.slots.give_back(standing)
+        self.slots.give_back()
         if self._aside and self.slots.free:
             self.come_back()
 

@@ -151,5 +151,5 @@ def _because(target: Target, first: Seat | None, now: float) -> str:
     ready = sum(seat.state.admits(now) for seat in pool.seats())
     where = f"in {pool.region}" if pool.region else "in the other Regions"
     passed_over = "" if pool is target.pools[0] else f"{target.pools[0].region} has nobody; "
-    least = "it has the least load and time to the first byte" if ready > 1 else "it is the only"
-    return f"{passed_over}{least} of {ready} that may be asked {where}"
+    best = f"it has the least load and time to the first byte of the {ready}"
+    return f"{passed_over}{best if ready > 1 else 'it is the only one'} that may be asked {where}"
