@@ -3,7 +3,7 @@
 import time
 from typing import Any
 
-from msgspec import convert
+from msgspec import json
 
 from outcrop.fleet.affinity import Affinity, Prefix, conversation_prefix, prompt_prefix
 from outcrop.wire.shapes.bedrock_runtime import Message, SystemContentBlock
@@ -20,7 +20,9 @@ def said(role: str, *blocks: str | dict[str, Any]) -> dict[str, Any]:
 
 def prefix(*messages: dict[str, Any], model_id: str = MODEL, system: str = "") -> Prefix:
     blocks = [SystemContentBlock(text=system)] if system else []
-    found = conversation_prefix(model_id, blocks, convert([*messages], list[Message]))
+    found = conversation_prefix(
+        model_id, blocks, json.decode(json.encode(messages), type=list[Message])
+    )
     assert found is not None
     return found
 
@@ -96,7 +98,7 @@ def test_a_long_conversation_costs_no_more_than_a_short_one() -> None:
     turns = [said("user", "word " * 50), said("assistant", "word " * 50)]
 
     def cost(number: int) -> float:
-        messages = convert([*turns * number, NEXT], list[Message])
+        messages = json.decode(json.encode([*turns * number, NEXT]), type=list[Message])
         least = float("inf")
         for _ in range(20):
             began = time.process_time()

@@ -53,7 +53,7 @@ def test_a_faster_server_is_given_more_and_nobody_is_left_idle() -> None:
 
     fake_time.run(offered(Router(), of(quick, slow), every_s=0.02, number=2_000))
 
-    assert 1.5 < quick.asked / slow.asked < 8
+    assert quick.asked > 3 * slow.asked > 30
 
 
 def test_load_is_shared_by_weight() -> None:
@@ -80,10 +80,10 @@ def test_who_becomes_far_slower_than_his_peers_is_ejected_and_tried_again_later(
     slow = servers[3]
 
     async def main() -> tuple[str, int]:
-        await offered(router, pools, every_s=0.01, number=1_000)
+        await offered(router, pools, every_s=0.002, number=5_000)
         slow.first_byte_s = 5.0
-        # Requests enough that it is asked ten times before anybody knows.
-        await offered(router, pools, every_s=0.01, number=2_000)
+        # It is asked by many before the first of them has waited for so long.
+        await offered(router, pools, every_s=0.002, number=5_000)
         state = slow.state.health.state(asyncio.get_running_loop().time())
         slow.first_byte_s = 0.1
         await asyncio.sleep(60)

@@ -49,12 +49,17 @@ class Seat(Struct, frozen=True, eq=False):
         """Requests it would have, by its weight."""
         return (self.state.in_flight + 1) / self.state.weight
 
-    def costs_more_than(self, other: Seat, now: float) -> bool:
-        """By load, and by pace where both are known."""
+    def is_better_than(self, other: Seat, now: float) -> bool:
+        """By load, and by pace where both are known.
+
+        One on trial is: it is asked one thing at a time, and comes back by nothing else.
+        """
+        if not self.state.health.well or not other.state.health.well:
+            return other.state.health.well
         mine, others = self.load, other.load
         if self.latency.known(now) and other.latency.known(now):
-            return mine * self.latency.typical_s > others * other.latency.typical_s
-        return mine > others
+            return mine * self.latency.typical_s < others * other.latency.typical_s
+        return mine < others
 
 
 class Group:
@@ -166,7 +171,7 @@ class Pool(Struct, frozen=True, eq=False):
         if first is None:
             return None
         second = self._draw(now, (*tried, first))
-        if second is None or not first.costs_more_than(second, now):
+        if second is None or not second.is_better_than(first, now):
             return first
         return second
 

@@ -120,6 +120,11 @@ class Router:
         self.rules = rules or RoutingConfig()
         self._affinity = Affinity(self.rules.affinity_entries)
 
+    @property
+    def waiting(self) -> int:
+        """Requests that wait for a slot."""
+        return self._waiting_room.waiting
+
     def follow(self, rules: RoutingConfig) -> None:
         """From the next request on."""
         if rules != self.rules:
