@@ -37,7 +37,7 @@ class Request(Struct, kw_only=True):
     rank: Rank | None = None
     """Whom it may overtake; None: an anonymous on-demand request."""
     prefix: Prefix | None = None
-    skipped: list[str] = field(default_factory=list)
+    skipped: list[str] = field(default_factory=list[str])
     """Who was passed over, and why: `gpu-1: timed out`."""
 
     @property
