@@ -7,6 +7,7 @@ from benchmarks import (
     converse,
     in_process,
     requests_per_second,
+    routing,
     start,
     store_pages,
     streams,
@@ -21,6 +22,7 @@ BENCHMARKS = {
     "converse": converse.main,
     "streams": streams.main,
     "waiting": waiting.main,
+    "routing": routing.main,
     "store_pages": store_pages.main,
 }
 

@@ -79,7 +79,7 @@ def test_a_stream_is_signed_too_and_the_server_keeps_its_name() -> None:
     async def main() -> FakeModelServer:
         async with FakeModelServer(Answers([b"x", b"y"])) as fake:
             server = server_at(fake.url, FakeClock())
-            assert (server.name, server.busy) == ("amazon", False)
+            assert (server.name, server.state.name) == ("amazon", "amazon")
             async with server.open(CALL) as chunks:
                 assert b"".join([chunk async for chunk in chunks]) == b"xy"
             await server.aclose()

@@ -132,17 +132,18 @@ def test_chat_and_embeddings_are_children_of_their_own(model_cache: Path, tmp_pa
 
 
 def test_nothing_is_fetched_or_started_before_an_embedding_is_wanted(tmp_path: Path) -> None:
-    async def main() -> str | None:
+    async def main() -> str:
         settings = EmbeddedSettings(config=EmbeddedConfig(), state=tmp_path, cache=tmp_path)
         async with (
             asyncio.TaskGroup() as tasks,
             open_fleet([], settings, environ={}, tasks=tasks, clock=FakeClock()) as keeper,
         ):
             titan = keeper.fleet.stand_in(model("amazon.titan-embed-text-v2:0"))
-            assert keeper.fleet.candidates(EMBEDDING_MODEL_ID, ("us-east-1",)) == (titan,)
+            (pool,) = keeper.fleet.pools(EMBEDDING_MODEL_ID, ("us-east-1",), "us-east-1")
+            assert pool.candidates == titan[0].candidates
             assert keeper.fleet.stand_in(model("cohere.embed-v4:0")) == titan
-            assert keeper.fleet.stand_in(model("twelvelabs.marengo-embed-3-0-v1:0")) is None
-            return None if titan is None else titan.served_as
+            assert not keeper.fleet.stand_in(model("twelvelabs.marengo-embed-3-0-v1:0"))
+            return titan[0].candidates[0].served_as
 
     assert asyncio.run(main()) == EMBEDDING_MODEL_ID
     assert list(tmp_path.iterdir()) == []

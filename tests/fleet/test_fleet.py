@@ -54,7 +54,8 @@ def model(model_id: str) -> FoundationModel:
 
 
 def names(opened: Fleet, model_id: str, *regions: str) -> list[str]:
-    return [candidate.server.name for candidate in opened.candidates(model_id, regions)]
+    pools = opened.pools(model_id, regions, regions[0])
+    return [candidate.server.name for pool in pools for candidate in pool.candidates]
 
 
 def test_servers_come_in_the_order_of_the_regions_each_once() -> None:
@@ -62,6 +63,7 @@ def test_servers_come_in_the_order_of_the_regions_each_once() -> None:
 
     assert names(opened, LLAMA, "us-east-1", "us-west-2") == ["any", "east", "west"]
     assert names(opened, LLAMA, "us-west-2") == ["west", "any"]
+    assert names(opened, LLAMA, "eu-west-1", "us-east-1") == ["any", "east"]
     assert names(opened, LLAMA, "us-east-1", ANYWHERE) == ["any", "east", "west"]
     assert names(opened, NOVA, "us-east-1") == []
 
@@ -69,11 +71,10 @@ def test_servers_come_in_the_order_of_the_regions_each_once() -> None:
 def test_without_servers_the_embedded_model_stands_in_for_text_models() -> None:
     opened = fleet()
 
-    stand_in = opened.stand_in(model(NOVA))
+    (stand_in,) = opened.stand_in(model(NOVA))
 
-    assert stand_in is not None
-    assert stand_in.served_as == EMBEDDED_MODEL_ID
-    assert opened.stand_in(model("amazon.nova-canvas-v1:0")) is None
+    assert stand_in.candidates[0].served_as == EMBEDDED_MODEL_ID
+    assert not opened.stand_in(model("amazon.nova-canvas-v1:0"))
 
 
 @pytest.mark.parametrize(
@@ -88,9 +89,9 @@ def test_without_servers_the_embedded_model_stands_in_for_text_models() -> None:
 def test_standing_in_is_for_those_who_named_no_server_or_asked_for_it(
     servers: list[ModelServerConfig], embedded: dict[str, Any], standing_in: list[str]
 ) -> None:
-    stand_in = fleet(servers, **embedded).stand_in(model(NOVA))
+    pools = fleet(servers, **embedded).stand_in(model(NOVA))
 
-    assert ([] if stand_in is None else [stand_in.server.name]) == standing_in
+    assert [pool.candidates[0].server.name for pool in pools] == standing_in
 
 
 def test_the_embedded_model_answers_under_its_own_name_unless_it_is_another_or_off() -> None:

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncGenerator, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -13,15 +13,15 @@ from outcrop.fleet.capabilities import Capabilities
 from outcrop.fleet.config import EmbeddedConfig, InvalidFleetConfigError, ModelServerConfig
 from outcrop.fleet.embedded import EmbeddedSettings
 from outcrop.fleet.fleet_keeper import FleetKeeper, open_fleet
-from outcrop.fleet.model_server import Call
-from outcrop.fleet.router import Candidate, Router
+from outcrop.fleet.pool import Candidate, Pool
+from outcrop.fleet.router import Router
 from outcrop.store.catalogue import Catalogue
 from tests.clocks import FakeClock
 from tests.fakes.model_server import Answers, AnswersStatus, FakeModelServer, Script, StallsAfter
+from tests.fleet.asking import ask, opened as begun
 
 LLAMA = "meta.llama3-1-8b-instruct-v1:0"
 NOVA = "amazon.nova-lite-v1:0"
-CALL = Call("/chat/completions", b"{}")
 LISTS_NOVA = AnswersStatus(
     200,
     msgspec.json.encode(
@@ -56,7 +56,11 @@ async def keeper(*servers: ModelServerConfig, **embedded: Any) -> AsyncGenerator
 
 
 def candidates(opened: FleetKeeper, model_id: str) -> Sequence[Candidate]:
-    return opened.fleet.candidates(model_id, ["us-east-1"])
+    return [found for pool in pools(opened, model_id) for found in pool.candidates]
+
+
+def pools(opened: FleetKeeper, model_id: str) -> Sequence[Pool]:
+    return opened.fleet.pools(model_id, ("us-east-1",), "us-east-1")
 
 
 def names(opened: FleetKeeper, model_id: str = LLAMA) -> list[str]:
@@ -79,7 +83,7 @@ def found(script: Script, **members: Any) -> tuple[Sequence[Candidate], Sequence
 def test_models_that_a_server_has_are_served_under_their_own_names() -> None:
     (nova,), llama = found(LISTS_NOVA)
 
-    assert (nova.served_as, llama) == (NOVA, ())
+    assert (nova.served_as, llama) == (NOVA, [])
 
 
 def test_a_mapping_is_the_operators_word_listed_or_not() -> None:
@@ -100,7 +104,7 @@ def test_abilities_are_the_operators_word_then_the_servers_then_the_usual() -> N
 def test_a_server_that_tells_nothing_serves_what_is_named(script: Script) -> None:
     nova, (llama,) = found(script, models={LLAMA: "llama"})
 
-    assert (nova, llama.served_as) == ((), "llama")
+    assert (nova, llama.served_as) == ([], "llama")
 
 
 def test_a_server_that_changes_its_models_is_believed_soon() -> None:
@@ -156,12 +160,11 @@ def test_a_call_in_progress_ends_where_it_began_and_its_connection_then() -> Non
             FakeModelServer(StallsAfter([b"one"])) as fake,
             keeper(server("gpu", fake.url)) as opened,
         ):
-            before = candidates(opened, LLAMA)
-            async with AsyncExitStack() as held:
-                answering = await Router().open(held, before, lambda _: CALL)
+            attempt, chunks = await Router().first(pools(opened, LLAMA), begun)
+            async with attempt.held:
                 await opened.reload([], stand_in=None)
                 assert names(opened) == []
-                assert await anext(answering.chunks) == b"one"
+                assert await anext(chunks) == b"one"
                 assert not fake.left.is_set()
             async with asyncio.timeout(0.1):
                 await fake.left.wait()
@@ -176,7 +179,7 @@ def test_a_server_that_stays_as_it_was_keeps_its_connections() -> None:
             keeper(server("gpu", fake.url)) as opened,
         ):
             for _ in range(3):
-                await Router().ask(candidates(opened, LLAMA), lambda _: CALL)
+                await ask(Router(), pools(opened, LLAMA))
                 await opened.reload([server("gpu", fake.url)], stand_in=None)
             return fake.connections
 
@@ -190,10 +193,10 @@ def test_a_key_that_changed_in_its_file_is_used_from_then_on(tmp_path: Path) -> 
         async with FakeModelServer(Answers([b"x"])) as fake:
             config = server("gpu", fake.url, api_key_file=str(key))
             async with keeper(config) as opened:
-                await Router().ask(candidates(opened, LLAMA), lambda _: CALL)
+                await ask(Router(), pools(opened, LLAMA))
                 key.write_text("new")
                 await opened.reload([config], stand_in=None)
-                await Router().ask(candidates(opened, LLAMA), lambda _: CALL)
+                await ask(Router(), pools(opened, LLAMA))
             return [request.headers["authorization"] for request in fake.requests]
 
     assert asyncio.run(main()) == ["Bearer old", "Bearer new"]
@@ -227,7 +230,7 @@ def test_standing_in_follows_the_configuration_too() -> None:
         async with keeper(server("one")) as opened:
             for servers, stand_in in (([server("one")], True), ([server("one")], None), ([], None)):
                 await opened.reload(servers, stand_in=stand_in)
-                standing_in.append(opened.fleet.stand_in(nova) is not None)
+                standing_in.append(bool(opened.fleet.stand_in(nova)))
         return standing_in
 
     assert asyncio.run(main()) == [True, False, True]

@@ -13,7 +13,8 @@ import pytest
 from outcrop.fleet.config import ModelServerConfig, TimeoutsConfig
 from outcrop.fleet.fleet import Fleet, Served
 from outcrop.fleet.member import capabilities, model_server, set_up
-from outcrop.fleet.router import Candidate, Router
+from outcrop.fleet.pool import Candidate
+from outcrop.fleet.router import Router
 from outcrop.runtime.converse import Converse
 from outcrop.runtime.inference import Inference
 from outcrop.runtime.target import Targets
@@ -56,6 +57,8 @@ async def converse_on(
             models={MODEL_ID: "claude-sonnet-4-5"},
             api_key_env="KEY" if environ else None,
             timeouts=IMPATIENT,
+            # Of two, the first is asked first.
+            weight=10.0**-number,
         )
         for number, url in enumerate(urls)
     ]

@@ -10,7 +10,8 @@ from outcrop.fleet.config import TimeoutsConfig
 from outcrop.fleet.fleet import Fleet, Served
 from outcrop.fleet.http_client import Address
 from outcrop.fleet.model_server import ModelServer
-from outcrop.fleet.router import Candidate, Router
+from outcrop.fleet.pool import Candidate
+from outcrop.fleet.router import Router
 from outcrop.runtime.converse import Converse
 from outcrop.runtime.inference import Inference
 from outcrop.runtime.target import Targets
@@ -62,7 +63,8 @@ async def converse_with(
     urls: Sequence[str], timeouts: TimeoutsConfig = IMPATIENT, *, stands_in: bool = False
 ) -> AsyncGenerator[Converse]:
     servers = [
-        ModelServer(f"gpu-{number}", Address.parse(url), timeouts=timeouts)
+        # Of two, the first is asked first.
+        ModelServer(f"gpu-{number}", Address.parse(url), timeouts=timeouts, weight=10.0**-number)
         for number, url in enumerate(urls)
     ]
     candidates = [
@@ -270,14 +272,14 @@ def test_no_other_server_is_asked_when_it_could_not_help(script: Script) -> None
     async def main() -> int:
         async with (
             FakeModelServer(script) as first,
-            FakeModelServer(Answers([ANSWER])) as second,
+            FakeModelServer(script) as second,
             converse_with([first.url, second.url]) as converse,
         ):
             with pytest.raises(AwsError):
                 await converse.converse(invocation(), converse_request())
-            return len(second.requests)
+            return len(first.requests) + len(second.requests)
 
-    assert asyncio.run(main()) == 0
+    assert asyncio.run(main()) == 1
 
 
 def test_a_caller_that_goes_away_between_events_stops_the_model() -> None:

@@ -9,7 +9,8 @@ from outcrop.fleet.config import TimeoutsConfig
 from outcrop.fleet.fleet import Fleet, Served
 from outcrop.fleet.http_client import Address
 from outcrop.fleet.model_server import ModelServer
-from outcrop.fleet.router import Candidate, Router
+from outcrop.fleet.pool import Candidate
+from outcrop.fleet.router import Router
 from outcrop.runtime.count_tokens import CountTokens
 from outcrop.runtime.target import Targets
 from outcrop.store.catalogue import Catalogue

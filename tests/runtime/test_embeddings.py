@@ -12,7 +12,8 @@ from outcrop.fleet.config import TimeoutsConfig
 from outcrop.fleet.fleet import Fleet
 from outcrop.fleet.http_client import Address
 from outcrop.fleet.model_server import ModelServer
-from outcrop.fleet.router import Candidate, Router
+from outcrop.fleet.pool import Candidate, Pool
+from outcrop.fleet.router import Router
 from outcrop.runtime.dialects.bedrock_invoke import input_tokens
 from outcrop.runtime.embeddings import Embeddings
 from outcrop.runtime.families.embedding_table import embedding_family_of
@@ -50,7 +51,9 @@ WORDS = [one + other for one in ascii_lowercase for other in ascii_lowercase][:6
 
 
 def candidate(number: int, url: str, dialect: str) -> Candidate:
-    server = ModelServer(f"gpu-{number}", Address.parse(url), timeouts=IMPATIENT)
+    address = Address.parse(url)
+    # Of two, the first is asked first.
+    server = ModelServer(f"gpu-{number}", address, timeouts=IMPATIENT, weight=10.0**-number)
     return Candidate(server=server, dialect=dialect, served_as="bge-m3", region=None)
 
 
@@ -63,7 +66,7 @@ async def target_of(model_id: str, candidates: Sequence[Candidate], *, stands_in
         model_id=model_id,
         foundation_model=resolved.foundation_model,
         regions=resolved.regions,
-        candidates=tuple(candidates),
+        pools=(Pool.of(candidates),),
         stands_in=stands_in,
     )
 

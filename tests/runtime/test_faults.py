@@ -13,7 +13,8 @@ import pytest
 from outcrop.fleet.config import ModelServerConfig
 from outcrop.fleet.fleet import Fleet, Served
 from outcrop.fleet.member import model_server, set_up
-from outcrop.fleet.router import Candidate, Router
+from outcrop.fleet.pool import Candidate
+from outcrop.fleet.router import Router
 from outcrop.runtime.converse import Converse
 from outcrop.runtime.inference import Inference
 from outcrop.runtime.target import Targets
@@ -261,15 +262,13 @@ def test_a_server_without_room_is_one_with_too_many_connections() -> None:
     assert error.message == "Too many connections, please wait before trying again."
 
 
-FAILS_WITHOUT_A_BYTE: Sequence[Script] = [
-    script
-    for script, expected in BEFORE_THE_FIRST_EVENT
-    if expected != REFUSED and not isinstance(script, Trickles | Answers)
+FAILS_WITHOUT_AN_EVENT: Sequence[Script] = [
+    script for script, expected in BEFORE_THE_FIRST_EVENT if expected != REFUSED
 ]
 
 
-@pytest.mark.parametrize("script", FAILS_WITHOUT_A_BYTE, ids=repr)
-def test_another_server_answers_in_place_of_one_that_fails_before_its_first_byte(
+@pytest.mark.parametrize("script", FAILS_WITHOUT_AN_EVENT, ids=repr)
+def test_another_server_answers_in_place_of_one_that_fails_before_its_first_event(
     script: Script,
 ) -> None:
     async def main() -> str:
@@ -277,7 +276,7 @@ def test_another_server_answers_in_place_of_one_that_fails_before_its_first_byte
             FakeModelServer(script) as broken,
             FakeModelServer(Answers([ANSWER])) as sound,
             converse_with(
-                config(broken.url, name="broken"), config(sound.url, name="sound")
+                config(broken.url, name="broken", weight=10), config(sound.url, name="sound")
             ) as converse,
         ):
             return await text_of(converse)

@@ -12,7 +12,8 @@ from outcrop.fleet.config import TimeoutsConfig
 from outcrop.fleet.fleet import Fleet, Served
 from outcrop.fleet.http_client import Address
 from outcrop.fleet.model_server import ModelServer
-from outcrop.fleet.router import Candidate, Router
+from outcrop.fleet.pool import Candidate
+from outcrop.fleet.router import Router
 from outcrop.runtime.embeddings import Embeddings
 from outcrop.runtime.inference import Inference
 from outcrop.runtime.invoke_model import InvokeModel

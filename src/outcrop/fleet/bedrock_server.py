@@ -16,6 +16,7 @@ from outcrop.fleet.config import InvalidFleetConfigError, ModelServerConfig
 from outcrop.fleet.failures import FailureKind, ServerFailureError
 from outcrop.fleet.http_client import Address
 from outcrop.fleet.model_server import Call, Calling, ModelServer
+from outcrop.fleet.server_state import ServerState
 from outcrop.wire.timestamps import Clock
 
 # https://docs.aws.amazon.com/general/latest/gr/bedrock.html; VPC endpoints put a name before it.
@@ -45,8 +46,8 @@ class BedrockServer:
         return self._server.name
 
     @property
-    def busy(self) -> bool:
-        return self._server.busy
+    def state(self) -> ServerState:
+        return self._server.state
 
     @asynccontextmanager
     async def open(self, call: Calling) -> AsyncGenerator[AsyncIterator[bytes]]:

@@ -99,6 +99,8 @@ class ModelServerConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields
     dialect: Dialect = "openai"
     region: str | None = None
     """Where it stands; without one it belongs to every Region."""
+    weight: Annotated[float, Meta(gt=0, le=1_000)] = 1.0
+    """Its share of the requests, beside its peers': one of 2.0 is given twice as many."""
     models: Annotated[dict[str, str], Meta(min_length=1)] = {}
     """Foundation model id to the model's name on that server."""
     discover: bool = False
@@ -145,6 +147,24 @@ def _check_headers(names: Sequence[str]) -> None:
             raise ValueError(f"headers: {name!r} cannot be set")
         if lowered.count(name.lower()) > 1:
             raise ValueError(f"headers: {name!r} is given twice")
+
+
+class RoutingConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """How a request finds its server."""
+
+    failover_deadline_s: Seconds = 150.0
+    """From the request's start: no other server is tried after that."""
+    consecutive_failures: Positive = 3
+    """So many in a row eject a server."""
+    ejection_s: Seconds = 5.0
+    """How long the first time; each time soon after it twice as long."""
+    longest_ejection_s: Seconds = 300.0
+    latency_outlier_factor: Annotated[float, Meta(ge=2)] = 8.0
+    """Who takes so many times its peers' time to the first byte is ejected."""
+    affinity_entries: Annotated[int, Meta(ge=0)] = 100_000
+    """Conversations remembered, of each worker; 0: none."""
+    affinity_load_factor: Annotated[float, Meta(ge=1)] = 2.0
+    """A conversation leaves its server when that is loaded so many times as its peers."""
 
 
 class EmbeddedConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -23,6 +23,7 @@ from outcrop.fleet.embedded_worker import WorkerSettings
 from outcrop.fleet.failures import FailureKind, ServerFailureError
 from outcrop.fleet.http_client import Address
 from outcrop.fleet.model_server import Calling, ModelServer
+from outcrop.fleet.server_state import ServerState
 from outcrop.fleet.weights import WeightsUnavailableError, pull
 from outcrop.wire.timestamps import Clock
 
@@ -84,6 +85,8 @@ class EmbeddedModel:
         self._supervising: asyncio.Task[None] | None = None
         self._server: ModelServer | None = None
         self._seen = Published()
+        # Without slots: its engine lets calls wait for one.
+        self.state = ServerState(EMBEDDED_NAME)
 
     @property
     def name(self) -> str:
@@ -93,11 +96,6 @@ class EmbeddedModel:
     def served_as(self) -> str:
         """What its server calls its model."""
         return self._engine.served_as
-
-    @property
-    def busy(self) -> bool:
-        """Never: its engine lets calls wait for a slot."""
-        return False
 
     def start(self) -> None:
         """Does not wait: a request that comes too early does."""

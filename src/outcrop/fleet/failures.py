@@ -14,6 +14,8 @@ class FailureKind(StrEnum):
     BROKE_OFF = "broke off"
     STATUS = "status"
     """It answered, with something other than success."""
+    UNABLE = "unable"
+    """It is sound, and cannot do what is asked."""
 
 
 class ServerFailureError(Exception):

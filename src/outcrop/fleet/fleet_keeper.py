@@ -7,13 +7,14 @@ from contextlib import asynccontextmanager
 
 from msgspec import Struct
 
-from outcrop.fleet.config import InvalidFleetConfigError, ModelServerConfig
+from outcrop.fleet.config import InvalidFleetConfigError, ModelServerConfig, RoutingConfig
 from outcrop.fleet.embedded import EmbeddedModel, EmbeddedSettings
 from outcrop.fleet.embedded_engine import chat_engine, embedding_engine
 from outcrop.fleet.fleet import Fleet, Served
 from outcrop.fleet.http_client import Address
 from outcrop.fleet.member import Member, Setup, Sleep, set_up
-from outcrop.fleet.router import Candidate
+from outcrop.fleet.pool import Candidate
+from outcrop.fleet.router import Router
 from outcrop.store.catalogue import (
     EMBEDDED_MODEL_ID,
     EMBEDDING_MODEL_ID,
@@ -29,11 +30,12 @@ _FIRST_ANSWERS_S = 3.0
 
 
 @asynccontextmanager
-async def open_fleet(
+async def open_fleet(  # noqa: PLR0913 - each by its name
     servers: Sequence[ModelServerConfig],
     embedded: EmbeddedSettings,
     *,
     custom_models: Sequence[CustomModel] = (),
+    routing: RoutingConfig | None = None,
     environ: Mapping[str, str],
     tasks: asyncio.TaskGroup,
     clock: Clock,
@@ -48,7 +50,12 @@ async def open_fleet(
         settings=embedded,
     )
     keeper = FleetKeeper(own, environ=environ, tasks=tasks, clock=clock)
-    await keeper.reload(servers, custom_models=custom_models, stand_in=embedded.config.stand_in)
+    await keeper.reload(
+        servers,
+        custom_models=custom_models,
+        stand_in=embedded.config.stand_in,
+        routing=routing,
+    )
     if embedded.config.enabled and embedded.config.start == "at_start":
         own.chat.start()
     try:
@@ -89,6 +96,7 @@ class FleetKeeper:
         sleep: Sleep = asyncio.sleep,
     ) -> None:
         self.fleet = Fleet((), stand_in=None)
+        self.router = Router()
         self._own = own
         self._catalogue = Catalogue()
         self._environ = environ
@@ -104,6 +112,7 @@ class FleetKeeper:
         *,
         custom_models: Sequence[CustomModel] = (),
         stand_in: bool | None,
+        routing: RoutingConfig | None = None,
     ) -> None:
         """All or nothing: raises InvalidFleetConfigError and leaves everything as it was.
 
@@ -115,12 +124,14 @@ class FleetKeeper:
         # Nothing of the fleet has changed before the last of them could be made.
         members = {config.name: self._member(set_up(config, self._environ)) for config in servers}
         self._catalogue = catalogue
+        self.router.follow(routing or RoutingConfig())
         before, self._members = self._members, members
         self._stands_in = self._may_stand_in(servers, stand_in=stand_in)
         self._serve()
         for name, member in members.items():
             if member is not before.get(name):
                 member.discover(self._tasks, self._serve)
+                member.probe(self._tasks, lambda: self.router.rules)
         for name, member in before.items():
             if member is not members.get(name):
                 await member.aclose()

@@ -10,13 +10,13 @@ from msgspec.structs import asdict, replace
 
 from outcrop.fleet.bedrock_server import BedrockServer, Signing, signing_of
 from outcrop.fleet.capabilities import Capabilities
-from outcrop.fleet.config import CapabilitiesConfig, Dialect, ModelServerConfig
+from outcrop.fleet.config import CapabilitiesConfig, Dialect, ModelServerConfig, RoutingConfig
 from outcrop.fleet.failures import ServerFailureError
 from outcrop.fleet.fleet import Served
 from outcrop.fleet.http_client import Address
 from outcrop.fleet.listing import ListedModel, NoListingError, listed_models
 from outcrop.fleet.model_server import ModelServer
-from outcrop.fleet.router import Candidate
+from outcrop.fleet.pool import Candidate
 from outcrop.fleet.secret_headers import headers_of
 from outcrop.fleet.tls import tls_of
 from outcrop.wire.timestamps import Clock
@@ -24,6 +24,8 @@ from outcrop.wire.timestamps import Clock
 _log = logging.getLogger(__name__)
 
 MODELS_PATH = "/models"
+# A list is there at once, or its server is not well.
+_PROBE_PATIENCE_S = 5.0
 
 Sleep = Callable[[float], Awaitable[None]]
 
@@ -68,6 +70,7 @@ class Member:
         self._listed: dict[str, ListedModel] = {}
         self._answers = True
         self._asking: asyncio.Task[None] | None = None
+        self._probing: asyncio.Task[None] | None = None
         if setup.config.tls.insecure_skip_verify:
             _log.warning(
                 "model server %s: its certificate is not verified (tls.insecure_skip_verify)",
@@ -94,10 +97,25 @@ class Member:
         else:
             self.asked.set()
 
+    def probe(self, tasks: asyncio.TaskGroup, rules: Callable[[], RoutingConfig]) -> None:
+        """From here on, an ejected server is asked for its models before it is given a request."""
+        if self.setup.config.dialect == "bedrock":
+            # It has nothing to ask for: time brings it back.
+            return
+        state = self.server.state
+        state.health.is_probed()
+
+        def ejected() -> None:
+            if self._probing is None or self._probing.done():
+                self._probing = tasks.create_task(self._probe_while_ejected(rules))
+
+        state.ejected = ejected
+
     async def aclose(self) -> None:
         """Calls in progress come to their end."""
-        if self._asking is not None:
-            self._asking.cancel()
+        for task in (self._asking, self._probing):
+            if task is not None:
+                task.cancel()
         await self.server.aclose()
 
     def _row(self, model_id: str, served_as: str) -> Served:
@@ -120,6 +138,25 @@ class Member:
                 self._tell_of(error)
             self.asked.set()
             await self._sleep(self.setup.config.discover_every_s)
+
+    async def _probe_while_ejected(self, rules: Callable[[], RoutingConfig]) -> None:
+        health, time = self.server.state.health, asyncio.get_running_loop().time
+        while health.ejected:
+            await self._sleep(max(0.0, health.left_alone_until - time()))
+            health.probed(time(), rules(), answers=await self._is_there())
+        _log.info("model server %s may come back", self.server.name)
+        self.server.state.come_back()
+
+    async def _is_there(self) -> bool:
+        """Any answer but a failure of its own: not every server lists its models."""
+        try:
+            async with asyncio.timeout(_PROBE_PATIENCE_S):
+                await self.server.get(MODELS_PATH)
+        except TimeoutError:
+            return False
+        except ServerFailureError as failure:
+            return failure.status is not None and failure.status < 500
+        return True
 
     async def _ask(self, changed: Callable[[], None]) -> None:
         listed = {model.name: model for model in listed_models(await self.server.get(MODELS_PATH))}
@@ -159,6 +196,7 @@ def model_server(setup: Setup) -> ModelServer:
         timeouts=config.timeouts,
         tls=tls_of(config),
         max_concurrency=config.max_concurrency,
+        weight=config.weight,
     )
 
 

@@ -1,6 +1,5 @@
 """Connections to one model server, and the one place where its failures get their names."""
 
-import asyncio
 import ssl
 from collections.abc import AsyncGenerator, AsyncIterator, Generator, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
@@ -13,6 +12,7 @@ from outcrop.fleet.config import TimeoutsConfig
 from outcrop.fleet.failures import FailureKind, ServerFailureError
 from outcrop.fleet.http_client import Address, Answer, CannotConnectError, HttpClient, Patience
 from outcrop.fleet.http_connection import BrokenAnswerError
+from outcrop.fleet.server_state import ServerState
 
 # An error body tells a person what is wrong; more than this is not read.
 _ERROR_BODY_BYTES = 64 * 1024
@@ -49,8 +49,8 @@ class Answering(Protocol):
     def name(self) -> str: ...
 
     @property
-    def busy(self) -> bool:
-        """Whether a call would have to wait for others to end."""
+    def state(self) -> ServerState:
+        """What its answers have shown of it."""
         ...
 
     def open(self, call: Calling) -> AbstractAsyncContextManager[AsyncIterator[bytes]]:
@@ -69,9 +69,12 @@ class ModelServer:
         timeouts: TimeoutsConfig,
         tls: ssl.SSLContext | None = None,
         max_concurrency: int | None = None,
+        weight: float = 1.0,
     ) -> None:
         self._name = name
-        self._slots = _Slots(name, max_concurrency, patience_s=timeouts.first_byte_s)
+        self.state = ServerState(
+            name, most=max_concurrency, weight=weight, patience_s=timeouts.first_byte_s
+        )
         self._client = HttpClient(
             address,
             headers=_headers(api_key, headers or {}),
@@ -83,21 +86,13 @@ class ModelServer:
     def name(self) -> str:
         return self._name
 
-    @property
-    def busy(self) -> bool:
-        return self._slots.all_taken
-
     @asynccontextmanager
     async def open(self, call: Calling) -> AsyncGenerator[AsyncIterator[bytes]]:
-        await self._slots.take()
+        chunks = await self._opened(call)
         try:
-            chunks = await self._opened(call)
-            try:
-                yield chunks
-            finally:
-                chunks.close()
+            yield chunks
         finally:
-            self._slots.give_back()
+            chunks.close()
 
     async def ask(self, call: Calling) -> bytes:
         """The whole answer, for what is not streamed."""
@@ -105,7 +100,7 @@ class ModelServer:
             return await whole(self._name, chunks)
 
     async def get(self, path: str) -> bytes:
-        """What the server says of itself; no model is asked, so no slot is taken."""
+        """What the server says of itself; no model is asked, and nobody waits for it."""
         with as_server_failures(self._name):
             async with self._client.get(path) as answer:
                 await self._check(answer)
@@ -134,33 +129,6 @@ class ModelServer:
         if kind and not kind.startswith(_ANSWER_TYPES):
             detail = f"not a model's answer: its content type is {kind[:80]}"
             raise ServerFailureError(self._name, FailureKind.BROKE_OFF, detail)
-
-
-class _Slots:
-    """How many calls a server is given at once."""
-
-    def __init__(self, server: str, number: int | None, *, patience_s: float) -> None:
-        self._server = server
-        self._free = None if number is None else asyncio.Semaphore(number)
-        self._patience_s = patience_s
-
-    @property
-    def all_taken(self) -> bool:
-        return self._free is not None and self._free.locked()
-
-    async def take(self) -> None:
-        if self._free is None:
-            return
-        try:
-            async with asyncio.timeout(self._patience_s):
-                await self._free.acquire()
-        except TimeoutError as error:
-            detail = "max_concurrency calls are in progress"
-            raise ServerFailureError(self._server, FailureKind.BUSY, detail) from error
-
-    def give_back(self) -> None:
-        if self._free is not None:
-            self._free.release()
 
 
 class _Chunks:

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from datetime import datetime
 
-from msgspec import Struct
+from msgspec import Struct, field
 
 from outcrop.iam.caller import Caller
 from outcrop.wire.shapes.bedrock_runtime import TokenUsage
@@ -25,6 +25,10 @@ class ModelInvocation(Struct, kw_only=True):
     provisioned_model_arn: str | None = None
     served_by: str | None = None
     """Who answers, as the header says it: `gpu-1; model="llama"`."""
+    inference_region: str | None = None
+    """Where it is answered; the caller's Region for a server that has none."""
+    skipped: list[str] = field(default_factory=list[str])
+    """Who was passed over, and why: `gpu-1: timed out`, `us-east-1: no room`."""
     first_event_at: datetime | None = None
     usage: TokenUsage | None = None
     """Known when the answer is complete. A broken stream may end without it."""

@@ -5,7 +5,8 @@ from collections.abc import Mapping
 
 from outcrop.fleet.failures import FailureKind, ServerFailureError
 from outcrop.fleet.model_server import Call
-from outcrop.fleet.router import Candidate, Router
+from outcrop.fleet.pool import Candidate
+from outcrop.fleet.router import Attempt, Router
 from outcrop.iam.caller import Caller
 from outcrop.runtime.conversation import check
 from outcrop.runtime.dialects.anthropic_messages import AnthropicMessages
@@ -19,11 +20,12 @@ from outcrop.runtime.dialects.token_counts import (
     Way,
 )
 from outcrop.runtime.documents import formats_read, with_texts
+from outcrop.runtime.embeddings import answer_of
 from outcrop.runtime.families.table import family_of
 from outcrop.runtime.inference import DIALECTS
 from outcrop.runtime.suited import suited
 from outcrop.runtime.target import Target, Targets
-from outcrop.wire.errors import ServiceUnavailableException, ValidationException
+from outcrop.wire.errors import AwsError, ServiceUnavailableException, ValidationException
 from outcrop.wire.shapes.bedrock_runtime import (
     ConverseRequest,
     ConverseTokensRequest,
@@ -52,41 +54,49 @@ class CountTokens:
         """A count of the model's own tokenizer or a refusal, never an estimate."""
         target = await self._targets.resolve_for_counting(caller, request.model_id)
         asked = _asked(request, target)
-        for candidate in suited(asked, target.candidates) if target.candidates else ():
-            count = await self._counted_by(candidate, asked)
-            if count is not None:
-                return CountTokensResponse(input_tokens=count)
-        if not target.candidates:
+        if not target.pools:
             raise target.served_by_nobody
-        # The text is Amazon's for every model but some of Anthropic's.
-        raise ValidationException("The provided model doesn't support counting tokens.")
 
-    async def _counted_by(self, candidate: Candidate, asked: Asked) -> int | None:
-        counter = COUNTERS.get(candidate.dialect)
-        if counter is None:
-            return None
-        readable = await with_texts(asked, but_for=formats_read(candidate))
-        for way in counter.ways(readable, candidate.served_as, candidate.capabilities):
-            count = await self._counted(candidate, way)
-            if count is not None:
-                return count
-        return None
-
-    async def _counted(self, candidate: Candidate, way: Way) -> int | None:
-        def call_for(_: Candidate) -> Call:
-            return Call(way.call.path, way.call.body, way.call.headers)
+        async def put_to(attempt: Attempt) -> int:
+            async with attempt.held:
+                return await _counted_by(attempt.candidate, asked)
 
         try:
-            answered = await self._router.ask([candidate], call_for)
+            count = await self._router.first(suited(asked, target.pools), put_to)
         except ServerFailureError as failure:
             _log.info("no count of tokens: %s", failure)
-            # Any status: servers refuse what they do not know in many ways.
-            if failure.kind is FailureKind.STATUS:
-                return None
-            raise ServiceUnavailableException(
-                "Bedrock is unable to process your request."
-            ) from failure
-        return way.counted(answered.body)
+            raise _as_aws_error(failure) from failure
+        return CountTokensResponse(input_tokens=count)
+
+
+async def _counted_by(candidate: Candidate, asked: Asked) -> int:
+    """Raises ServerFailureError."""
+    counter = COUNTERS.get(candidate.dialect)
+    if counter is not None:
+        readable = await with_texts(asked, but_for=formats_read(candidate))
+        for way in counter.ways(readable, candidate.served_as, candidate.capabilities):
+            count = await _counted(candidate, way)
+            if count is not None:
+                return count
+    raise ServerFailureError(candidate.server.name, FailureKind.UNABLE, "it counts no tokens")
+
+
+async def _counted(candidate: Candidate, way: Way) -> int | None:
+    call = Call(way.call.path, way.call.body, way.call.headers)
+    try:
+        return way.counted(await answer_of(candidate, call))
+    except ServerFailureError as failure:
+        # Any status: servers refuse what they do not know in many ways.
+        if failure.kind is FailureKind.STATUS:
+            return None
+        raise
+
+
+def _as_aws_error(failure: ServerFailureError) -> AwsError:
+    if failure.kind is FailureKind.UNABLE:
+        # The text is Amazon's for every model but some of Anthropic's.
+        return ValidationException("The provided model doesn't support counting tokens.")
+    return ServiceUnavailableException("Bedrock is unable to process your request.")
 
 
 def _asked(request: CountTokensRequest, target: Target) -> Asked:

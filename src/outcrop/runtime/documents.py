@@ -6,7 +6,7 @@ from typing import get_args
 
 from msgspec.structs import replace
 
-from outcrop.fleet.router import Candidate
+from outcrop.fleet.pool import Candidate, Kind
 from outcrop.runtime.attachments import documents
 from outcrop.runtime.dialects.dialect import Asked, Prompt
 from outcrop.runtime.document_texts import NoTextError, text_of
@@ -29,11 +29,11 @@ _EVERY: Formats = frozenset(get_args(DocumentFormat))
 _READ: Mapping[str, Formats] = {"anthropic": frozenset({"csv", "html", "md", "pdf", "txt"})}
 
 
-def formats_read(candidate: Candidate) -> Formats:
+def formats_read(kind: Kind | Candidate) -> Formats:
     """Those of files that may stay what they are."""
-    if not candidate.capabilities.documents:
+    if not kind.capabilities.documents:
         return frozenset()
-    return _READ.get(candidate.dialect, _EVERY)
+    return _READ.get(kind.dialect, _EVERY)
 
 
 async def with_texts(asked: Asked, but_for: Formats = frozenset()) -> Asked:

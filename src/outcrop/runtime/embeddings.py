@@ -3,13 +3,14 @@
 import logging
 import math
 from collections.abc import Mapping, Sequence
-from itertools import groupby
 
 from msgspec import Struct
 
 from outcrop.fleet.embedded_engine import EMBEDDING_TOKENS
 from outcrop.fleet.failures import FailureKind, ServerFailureError
-from outcrop.fleet.router import Candidate, Router
+from outcrop.fleet.model_server import Calling, whole
+from outcrop.fleet.pool import Candidate, Pool
+from outcrop.fleet.router import Attempt, Request, Router
 from outcrop.metering.invocation import ModelInvocation
 from outcrop.runtime.dialects.bedrock_events import complaint as bedrock_complaint
 from outcrop.runtime.dialects.bedrock_invoke import input_tokens, relayed
@@ -24,7 +25,7 @@ from outcrop.runtime.dialects.openai_embeddings import (
 from outcrop.runtime.failures import of_complaint, of_silence
 from outcrop.runtime.families.embedding import EmbeddingFamily, Wanted
 from outcrop.runtime.families.family import Invocation
-from outcrop.runtime.inference import served_by
+from outcrop.runtime.inference import tell_who_serves
 from outcrop.runtime.passages import TooLongError, cut, surely_fit
 from outcrop.runtime.target import Target
 from outcrop.wire.errors import AwsError, ValidationException
@@ -39,6 +40,7 @@ DIALECTS: Mapping[str, EmbeddingsDialect] = {
 
 # Its bodies are the caller's already.
 _RELAYED = "bedrock"
+_ABLE = frozenset({_RELAYED, *DIALECTS})
 
 
 class Embedded(Struct, frozen=True):
@@ -56,7 +58,7 @@ class _Question(Struct, frozen=True):
     invocation: ModelInvocation
 
     def tell(self, candidate: Candidate, tokens: int | None) -> None:
-        self.invocation.served_by = served_by(candidate, self.target)
+        tell_who_serves(self.invocation, candidate, self.target)
         if tokens is not None:
             self.invocation.usage = TokenUsage(
                 input_tokens=tokens, output_tokens=0, total_tokens=tokens
@@ -64,7 +66,6 @@ class _Question(Struct, frozen=True):
 
 
 class _Answered(Struct, frozen=True):
-    candidate: Candidate
     vectors: Vectors
     shortened: bool
     """Whether it was asked for fewer dimensions than its model has."""
@@ -94,107 +95,101 @@ class Embeddings:
             raise _as_aws_error(error, target) from error
 
     async def _first_answer(self, question: "_Question") -> Embedded:
-        *others, last = _alike(question.target)
-        for candidates in others:
-            try:
-                return await self._embedded(candidates, question)
-            except ServerFailureError as failure:
-                if not failure.another_may_answer:
-                    raise
-                _log.warning("model server failed, trying the next: %s", failure)
-        return await self._embedded(last, question)
+        pools = _able(question.target)
 
-    async def _embedded(self, candidates: Sequence[Candidate], question: "_Question") -> Embedded:
-        if candidates[0].dialect == _RELAYED:
-            return await self._relayed(candidates, question)
+        async def put_to(attempt: Attempt) -> Embedded:
+            async with attempt.held:
+                embedded = await self._embedded(attempt.candidate, question)
+                attempt.answered()
+            return embedded
+
+        return await self._router.first(pools, put_to, Request(skipped=question.invocation.skipped))
+
+    async def _embedded(self, candidate: Candidate, question: "_Question") -> Embedded:
+        if candidate.dialect == _RELAYED:
+            return await self._relayed(candidate, question)
         wanted, family = question.wanted, question.family
-        answered = await self._answered(candidates, wanted)
+        answered = await self._answered(candidate, wanted)
         vectors = Vectors(
             [_as_wanted(vector, wanted) for vector in answered.vectors.vectors],
             answered.vectors.input_tokens,
         )
-        question.tell(answered.candidate, vectors.input_tokens)
+        question.tell(candidate, vectors.input_tokens)
         return Embedded(family.response(vectors, question.native), vectors.input_tokens)
 
-    async def _relayed(self, candidates: Sequence[Candidate], question: "_Question") -> Embedded:
+    async def _relayed(self, candidate: Candidate, question: "_Question") -> Embedded:
         """Amazon takes the body as it is, and answers as the family does."""
-        answered = await self._router.ask(
-            candidates,
-            lambda candidate: relayed(question.native.body, candidate.served_as),
-        )
-        tokens = input_tokens(answered.body)
-        question.tell(answered.candidate, tokens)
-        return Embedded(answered.body, tokens)
+        body = await answer_of(candidate, relayed(question.native.body, candidate.served_as))
+        tokens = input_tokens(body)
+        question.tell(candidate, tokens)
+        return Embedded(body, tokens)
 
-    async def _answered(self, candidates: Sequence[Candidate], wanted: Wanted) -> _Answered:
+    async def _answered(self, candidate: Candidate, wanted: Wanted) -> _Answered:
         passages: Sequence[Passage] = wanted.texts
         if wanted.max_tokens is not None and not surely_fit(wanted.texts, wanted.max_tokens):
-            # Tokens are the model's own: once they are counted, no other can be asked.
-            candidates = candidates[:1]
-            passages = await self._cut(candidates[0], wanted)
+            passages = await self._cut(candidate, wanted)
         try:
-            answered = await self._ask(candidates, passages, wanted)
+            answered = await self._ask(candidate, passages, wanted)
         except ServerFailureError as failure:
-            candidate = _asked(candidates, failure)
             countable = DIALECTS[candidate.dialect].tokenizer is not None
             if not (countable and _says_too_long(failure, candidate)):
                 raise
             passages = await self._cut(candidate, wanted)
-            answered = await self._ask([candidate], passages, wanted)
-        return await self._shortened(answered, passages, wanted)
+            answered = await self._ask(candidate, passages, wanted)
+        return await self._shortened(candidate, answered, passages, wanted)
 
     async def _cut(self, candidate: Candidate, wanted: Wanted) -> Sequence[Passage]:
         async def ask(call: Call) -> bytes:
-            return (await self._router.ask([candidate], lambda _: call)).body
+            return await answer_of(candidate, call)
 
         return await cut(wanted, DIALECTS[candidate.dialect].tokenizer, ask)
 
     async def _shortened(
-        self, answered: _Answered, passages: Sequence[Passage], wanted: Wanted
+        self,
+        candidate: Candidate,
+        answered: _Answered,
+        passages: Sequence[Passage],
+        wanted: Wanted,
     ) -> _Answered:
         """Not longer than wanted: the model knows how to leave dimensions out, we do not."""
         size = len(answered.vectors.vectors[0])
         if size <= wanted.dimensions:
             return answered
-        candidate = answered.candidate
         if answered.shortened or not DIALECTS[candidate.dialect].shortens:
             raise _too_many_dimensions(candidate, size, wanted)
         self._sizes[_key(candidate)] = size
-        return await self._shortened(
-            await self._ask([candidate], passages, wanted), passages, wanted
-        )
+        again = await self._ask(candidate, passages, wanted)
+        return await self._shortened(candidate, again, passages, wanted)
 
     async def _ask(
-        self, candidates: Sequence[Candidate], passages: Sequence[Passage], wanted: Wanted
+        self, candidate: Candidate, passages: Sequence[Passage], wanted: Wanted
     ) -> _Answered:
         # Another request may learn more meanwhile; what counts is what this one asks.
-        longer = {key for key, size in self._sizes.items() if size > wanted.dimensions}
-
-        def call_for(candidate: Candidate) -> Call:
-            return DIALECTS[candidate.dialect].call(
-                passages,
-                candidate.served_as,
-                dimensions=wanted.dimensions if _key(candidate) in longer else None,
-                normalize=wanted.normalize,
-            )
-
-        answered = await self._router.ask(candidates, call_for)
-        candidate = answered.candidate
-        vectors = DIALECTS[candidate.dialect].vectors(answered.body, len(passages))
-        return _Answered(candidate, vectors, shortened=_key(candidate) in longer)
+        longer = self._sizes.get(_key(candidate), 0) > wanted.dimensions
+        dialect = DIALECTS[candidate.dialect]
+        call = dialect.call(
+            passages,
+            candidate.served_as,
+            dimensions=wanted.dimensions if longer else None,
+            normalize=wanted.normalize,
+        )
+        body = await answer_of(candidate, call)
+        return _Answered(dialect.vectors(body, len(passages)), shortened=longer)
 
 
-def _alike(target: Target) -> Sequence[Sequence[Candidate]]:
-    """Who can embed at all, in order; neighbours that are asked in the same way together."""
-    able = [found for found in target.candidates if found.dialect in {_RELAYED, *DIALECTS}]
+async def answer_of(candidate: Candidate, call: Calling) -> bytes:
+    """The whole answer: one that breaks off has been seen by nobody."""
+    async with candidate.server.open(call) as chunks:
+        return await whole(candidate.server.name, chunks)
+
+
+def _able(target: Target) -> Sequence[Pool]:
+    """Who can embed at all."""
+    kept = [pool.only(lambda kind: kind.dialect in _ABLE) for pool in target.pools]
+    able = [pool for pool in kept if pool is not None]
     if not able:
         raise target.served_by_nobody
-    grouped = groupby(able, key=lambda candidate: candidate.dialect == _RELAYED)
-    return [list(candidates) for _, candidates in grouped]
-
-
-def _asked(candidates: Sequence[Candidate], failure: ServerFailureError) -> Candidate:
-    return next(found for found in candidates if found.server.name == failure.server)
+    return able
 
 
 def _says_too_long(failure: ServerFailureError, candidate: Candidate) -> bool:
@@ -234,7 +229,8 @@ def _as_aws_error(error: ServerFailureError | ComplaintError, target: Target) ->
     if isinstance(error, ComplaintError):
         return _of_complaint(error.complaint, target)
     if error.kind is FailureKind.STATUS and error.status is not None:
-        dialect = _asked(target.candidates, error).dialect
+        seats = (pool.seat(error.server) for pool in target.pools)
+        dialect = next(filter(None, seats)).candidate.dialect
         complaint = bedrock_complaint if dialect == _RELAYED else DIALECTS[dialect].complaint
         return _of_complaint(complaint(error.status, error.body), target)
     return of_silence(error)

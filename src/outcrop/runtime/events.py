@@ -3,12 +3,13 @@
 import logging
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import AsyncExitStack
 from typing import Self, TypeVar, cast
 
 from outcrop.fleet.failures import FailureKind, ServerFailureError
+from outcrop.fleet.router import Attempt
 from outcrop.runtime.dialects.dialect import (
     Asked,
+    Complaint,
     ComplaintError,
     Dialect,
     ModelEvent,
@@ -35,7 +36,7 @@ class Events:
 
     def __init__(
         self,
-        held: AsyncExitStack,
+        attempt: Attempt,
         chunks: AsyncIterator[bytes],
         dialect: Dialect,
         asked: Asked,
@@ -46,7 +47,7 @@ class Events:
         self.served_by = served_by
         self.head: None = None
         """ConverseStream says nothing in its headers."""
-        self._held = held
+        self._attempt = attempt
         self._chunks = chunks
         self._dialect = dialect
         self._reader = dialect.reader(asked)
@@ -58,9 +59,10 @@ class Events:
         self._begun = False
 
     async def begin(self) -> None:
-        """Returns when there is a first event; until then a failure is an ordinary error."""
+        """Returns when there is a first event. Raises ServerFailureError: another may answer."""
         await self._fill()
         self._begun = True
+        self._attempt.answered()
 
     def __aiter__(self) -> Self:
         return self
@@ -88,7 +90,7 @@ class Events:
         return self._with_metadata(event)
 
     async def aclose(self) -> None:
-        await self._held.aclose()
+        await self._attempt.held.aclose()
 
     def _with_metadata(self, event: EventT | TokenUsage) -> EventT | ConverseStreamMetadataEvent:
         # By its type: of a record, isinstance takes six times as long to say no.
@@ -104,8 +106,7 @@ class Events:
             try:
                 await self._read_chunk()
             except (ComplaintError, ServerFailureError) as error:
-                # Events that came before the failure go out before it.
-                self._failure = self._as_aws_error(error)
+                self._failure = self._after(self._named(error))
         return bool(self._waiting)
 
     async def _read_chunk(self) -> None:
@@ -115,20 +116,38 @@ class Events:
             return
         self._waiting.extend(self._reader.end())
         self._over = True
-        await self._held.aclose()
+        await self._attempt.held.aclose()
 
-    def _as_aws_error(self, error: ComplaintError | ServerFailureError) -> AwsError:
-        _log.warning("model server failed while it answered: %s: %s", self.served_by, error)
-        failure = as_aws_error(error, self._dialect, self._model_id)
-        amazons_own = isinstance(error, ComplaintError) and failure is error.complaint.error
-        begun = self._begun or self._waiting
-        return in_stream(failure) if begun and not amazons_own else failure
+    def _named(self, error: ComplaintError | ServerFailureError) -> ServerFailureError:
+        if isinstance(error, ServerFailureError):
+            return error
+        return ComplainedError(self._attempt.candidate.server.name, error.complaint)
+
+    def _after(self, failure: ServerFailureError) -> AwsError:
+        """For the end of the stream: events that came before the failure go out before it."""
+        if not (self._begun or self._waiting):
+            raise failure
+        _log.warning("model server failed while it answered: %s: %s", self.served_by, failure)
+        self._attempt.failed(failure)
+        error = as_aws_error(failure, self._dialect, self._model_id)
+        amazons_own = isinstance(failure, ComplainedError) and error is failure.complaint.error
+        return error if amazons_own else in_stream(error)
 
 
-def as_aws_error(
-    error: ComplaintError | ServerFailureError, dialect: Dialect, model_id: str
-) -> AwsError:
-    if isinstance(error, ComplaintError):
+class ComplainedError(ServerFailureError):
+    """It began its answer as if all were well, and then said what is wrong."""
+
+    def __init__(self, server: str, complaint: Complaint) -> None:
+        super().__init__(server, FailureKind.STATUS, complaint.message, status=complaint.status)
+        self.complaint = complaint
+
+    @property
+    def another_may_answer(self) -> bool:
+        return super().another_may_answer and not self.complaint.input_too_long
+
+
+def as_aws_error(error: ServerFailureError, dialect: Dialect, model_id: str) -> AwsError:
+    if isinstance(error, ComplainedError):
         complaint = error.complaint
     elif error.kind is FailureKind.STATUS and error.status is not None:
         complaint = dialect.complaint(error.status, error.body)

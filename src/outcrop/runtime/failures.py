@@ -34,9 +34,10 @@ def of_silence(failure: ServerFailureError) -> AwsError:
             )
         case FailureKind.BUSY:
             return ServiceUnavailableException(
-                "Too many connections, please wait before trying again."
+                "Too many connections, please wait before trying again.",
+                retry_after_s=failure.retry_after_s,
             )
-        case FailureKind.REFUSED | FailureKind.BROKE_OFF | FailureKind.STATUS:
+        case _:
             return _unavailable()
 
 

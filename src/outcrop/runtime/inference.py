@@ -1,13 +1,16 @@
 """One question to whoever serves the model, whatever the operation was called, and its events."""
 
 import logging
-from collections.abc import Mapping, Sequence
-from contextlib import AsyncExitStack
+from collections.abc import Mapping
 from datetime import datetime, timedelta
 
+from msgspec import Struct
+
+from outcrop.fleet.affinity import Prefix, conversation_prefix, prompt_prefix
 from outcrop.fleet.failures import ServerFailureError
 from outcrop.fleet.model_server import Call
-from outcrop.fleet.router import Candidate, Opened, Router
+from outcrop.fleet.pool import Candidate
+from outcrop.fleet.router import Attempt, Request, Router
 from outcrop.metering.invocation import ModelInvocation
 from outcrop.runtime.conversation import asks_for_cache
 from outcrop.runtime.dialects.anthropic_messages import AnthropicMessages
@@ -68,43 +71,15 @@ class Inference:
         if target is None:
             target = await self.target(invocation, model_id)
             _check_target(target)
-        held = AsyncExitStack()
+        question = _Question(invocation, target, asked, self._metadata(invocation, asked, since))
+        request = Request(prefix=_prefix(asked, target), skipped=invocation.skipped)
         try:
-            candidates = suited(asked, target.candidates)
-            opened = await self._opened(held, target, candidates, asked)
-            invocation.served_by = served_by(opened.candidate, target)
-            events = Events(
-                held,
-                opened.chunks,
-                DIALECTS[opened.candidate.dialect],
-                asked,
-                served_by=invocation.served_by,
-                metadata=self._metadata(invocation, asked, since),
-            )
-            await events.begin()
-            invocation.first_event_at = self._clock()
-        except BaseException:
-            await held.aclose()
-            raise
-        return events
-
-    async def _opened(
-        self, held: AsyncExitStack, target: Target, candidates: Sequence[Candidate], asked: Asked
-    ) -> Opened:
-        formats = set(map(formats_read, candidates))
-        readable = {one: await with_texts(asked, but_for=one) for one in formats}
-
-        def call_for(candidate: Candidate) -> Call:
-            dialect = DIALECTS[candidate.dialect]
-            question = readable[formats_read(candidate)]
-            call = dialect.call(question, candidate.served_as, candidate.capabilities)
-            return Call(call.path, call.body, call.headers)
-
-        try:
-            return await self._router.open(held, candidates, call_for)
+            events = await self._router.first(suited(asked, target.pools), question.put_to, request)
         except ServerFailureError as failure:
             _log.warning("no model server answered: %s", failure)
             raise as_aws_error(failure, _dialect_of(failure, target), target.model_id) from failure
+        invocation.first_event_at = self._clock()
+        return events
 
     def _metadata(self, invocation: ModelInvocation, asked: Asked, since: datetime) -> Metadata:
         conversation = None if isinstance(asked, Prompt) else asked
@@ -123,6 +98,40 @@ class Inference:
         return metadata
 
 
+class _Question(Struct, frozen=True):
+    """What is asked of one server after the other until one answers."""
+
+    invocation: ModelInvocation
+    target: Target
+    asked: Asked
+    metadata: Metadata
+
+    async def put_to(self, attempt: Attempt) -> Events:
+        """Its events, from the first one on; they hold the attempt."""
+        candidate = attempt.candidate
+        dialect = DIALECTS[candidate.dialect]
+        asked = await with_texts(self.asked, but_for=formats_read(candidate))
+        call = dialect.call(asked, candidate.served_as, candidate.capabilities)
+        opening = candidate.server.open(Call(call.path, call.body, call.headers))
+        chunks = await attempt.held.enter_async_context(opening)
+        events = Events(
+            attempt,
+            chunks,
+            dialect,
+            self.asked,
+            served_by=served_by(candidate, self.target),
+            metadata=self.metadata,
+        )
+        await events.begin()
+        tell_who_serves(self.invocation, candidate, self.target)
+        return events
+
+
+def tell_who_serves(invocation: ModelInvocation, candidate: Candidate, target: Target) -> None:
+    invocation.served_by = served_by(candidate, target)
+    invocation.inference_region = candidate.region or invocation.caller.region
+
+
 def served_by(candidate: Candidate, target: Target) -> str:
     """`embedded; model="outcrop.smollm2-…"; stands-in-for="amazon.nova-lite-v1:0"`."""
     text = f'{candidate.server.name}; model="{candidate.served_as}"'
@@ -138,13 +147,21 @@ def _check_target(target: Target) -> None:
             "This action doesn't support the model that you provided. Try again with a supported"
             " text or chat model."
         )
-    if not target.candidates:
+    if not target.pools:
         raise target.served_by_nobody
 
 
 def _dialect_of(failure: ServerFailureError, target: Target) -> Dialect:
-    names = {candidate.server.name: candidate.dialect for candidate in target.candidates}
-    return DIALECTS[names[failure.server]]
+    seat = next(filter(None, (pool.seat(failure.server) for pool in target.pools)))
+    return DIALECTS[seat.candidate.dialect]
+
+
+def _prefix(asked: Asked, target: Target) -> Prefix | None:
+    """By what the model reads, whatever the operation was called."""
+    model_id = target.foundation_model.model_id
+    if isinstance(asked, Prompt):
+        return prompt_prefix(model_id, asked.prompt)
+    return conversation_prefix(model_id, asked.system or (), asked.messages or ())
 
 
 def _all_input(usage: TokenUsage) -> TokenUsage:

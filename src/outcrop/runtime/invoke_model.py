@@ -200,7 +200,7 @@ def _family(target: Target) -> Family:
             "This action doesn't support the model that you provided. Try again with a supported"
             " text or chat model."
         )
-    if not target.candidates:
+    if not target.pools:
         raise target.served_by_nobody
     return family
 

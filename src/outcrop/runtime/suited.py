@@ -2,15 +2,23 @@
 
 from collections.abc import Sequence
 
-from outcrop.fleet.router import Candidate
+from outcrop.fleet.capabilities import Capabilities
+from outcrop.fleet.pool import Kind, Pool
 from outcrop.runtime.dialects.dialect import Asked
 from outcrop.runtime.dialects.refusals import refusal
+from outcrop.wire.errors import ValidationException
 
 
-def suited(asked: Asked, candidates: Sequence[Candidate]) -> Sequence[Candidate]:
+def suited(asked: Asked, pools: Sequence[Pool]) -> Sequence[Pool]:
     """In their order. Raises ValidationException, in the words of the first, if nobody can."""
-    refusals = [refusal(asked, candidate.capabilities) for candidate in candidates]
-    able = [one for one, refused in zip(candidates, refusals, strict=True) if refused is None]
-    if not able:
-        raise next(refused for refused in refusals if refused is not None)
-    return able
+    refusals: dict[Capabilities, ValidationException | None] = {}
+
+    def able(kind: Kind) -> bool:
+        if kind.capabilities not in refusals:
+            refusals[kind.capabilities] = refusal(asked, kind.capabilities)
+        return refusals[kind.capabilities] is None
+
+    found = [kept for pool in pools if (kept := pool.only(able)) is not None]
+    if not found:
+        raise next(refused for refused in refusals.values() if refused is not None)
+    return found

@@ -6,7 +6,7 @@ from typing import Protocol
 from msgspec import Struct
 
 from outcrop.fleet.fleet import ANYWHERE, Fleet
-from outcrop.fleet.router import Candidate
+from outcrop.fleet.pool import Pool
 from outcrop.iam.caller import Caller
 from outcrop.store.catalogue import Catalogue, FoundationModel
 from outcrop.store.records import InferenceProfileRecord, ProvisionedModelThroughputRecord
@@ -39,8 +39,8 @@ class Target(Struct, frozen=True, kw_only=True):
     foundation_model: FoundationModel
     regions: tuple[str, ...]
     """Where it may run, the source Region first if it may run there."""
-    candidates: tuple[Candidate, ...]
-    """Who may answer, in order; empty if nobody here serves the model."""
+    pools: Sequence[Pool]
+    """Who may answer, the nearest first; empty if nobody here serves the model."""
     inference_profile_arn: str | None = None
     provisioned_model_arn: str | None = None
     stands_in: bool = False
@@ -78,26 +78,28 @@ class Targets:
 
     async def resolve(self, caller: Caller, model_id: str) -> Target:
         """The target, or the exception that Amazon's runtime answers the identifier with."""
-        return self._target(model_id, await self._meant(caller, model_id))
+        return self._target(caller, model_id, await self._meant(caller, model_id))
 
     async def resolve_for_counting(self, caller: Caller, model_id: str) -> Target:
         """CountTokens takes the ids of models that can only be invoked through a profile, too."""
         model = self._catalogue.foundation_model(caller.region, model_id)
         if model is None:
             return await self.resolve(caller, model_id)
-        return self._target(model_id, _Meant(foundation_model=model, regions=(caller.region,)))
+        meant = _Meant(foundation_model=model, regions=(caller.region,))
+        return self._target(caller, model_id, meant)
 
-    def _target(self, model_id: str, meant: _Meant) -> Target:
-        candidates = tuple(self._fleet.candidates(meant.foundation_model.model_id, meant.regions))
-        stand_in = None if candidates else self._fleet.stand_in(meant.foundation_model)
+    def _target(self, caller: Caller, model_id: str, meant: _Meant) -> Target:
+        model = meant.foundation_model
+        pools = self._fleet.pools(model.model_id, meant.regions, caller.region)
+        stand_in = () if pools else self._fleet.stand_in(model)
         return Target(
             model_id=model_id,
-            foundation_model=meant.foundation_model,
+            foundation_model=model,
             regions=meant.regions,
-            candidates=candidates if stand_in is None else (stand_in,),
+            pools=pools or stand_in,
             inference_profile_arn=meant.inference_profile_arn,
             provisioned_model_arn=meant.provisioned_model_arn,
-            stands_in=stand_in is not None,
+            stands_in=bool(stand_in),
         )
 
     async def _meant(self, caller: Caller, model_id: str) -> _Meant:

@@ -11,6 +11,7 @@ from msgspec import Struct
 from outcrop.iam.authenticator import Authenticator
 from outcrop.iam.caller import Caller
 from outcrop.metering.invocation import ModelInvocation
+from outcrop.runtime.explanation import EXPLAIN
 from outcrop.server.logs import RequestLine, RequestLog
 from outcrop.server.refusals import error_response, new_request_id
 from outcrop.store.errors import StoreError
@@ -37,6 +38,10 @@ Answer: TypeAlias = Callable[
 ]
 
 SERVED_BY = "x-outcrop-served-by"
+INFERENCE_REGION = "x-outcrop-inference-region"
+SKIPPED = "x-outcrop-skipped"
+# Of that one: whoever wants to know all of a bad day looks into the log.
+LONGEST_SKIPPED = 512
 # The lengths of `p` seen in Amazon's streams (envoyproxy/ai-gateway, testupstream_test.go).
 SHORTEST_PADDING, PADDINGS = 2, 56
 
@@ -61,7 +66,8 @@ class App:
     def __init__(
         self, authenticator: Authenticator, *, request_log: RequestLog, clock: Clock
     ) -> None:
-        rows = (*bedrock.OPERATIONS, *bedrock_runtime.OPERATIONS)
+        own = (EXPLAIN.name, EXPLAIN.method, EXPLAIN.uri)
+        rows = (*bedrock.OPERATIONS, *bedrock_runtime.OPERATIONS, own)
         self._routes = Routes(rows)
         self._authenticator = authenticator
         self._request_log = request_log
@@ -166,6 +172,8 @@ class App:
                 region=caller.region if caller else None,
                 model_id=invocation.model_id if invocation else None,
                 served_by=invocation.served_by if invocation else None,
+                inference_region=invocation.inference_region if invocation else None,
+                skipped=invocation.skipped or None if invocation else None,
             )
         )
 
@@ -199,12 +207,22 @@ def _told(response: HttpResponse, invocation: ModelInvocation) -> HttpResponse:
     """What is our own to say of an answer."""
     if invocation.served_by is not None:
         response.headers[SERVED_BY] = invocation.served_by
+    if invocation.inference_region is not None:
+        response.headers[INFERENCE_REGION] = invocation.inference_region
+    return _with_skipped(response, invocation)
+
+
+def _with_skipped(response: HttpResponse, invocation: ModelInvocation) -> HttpResponse:
+    if invocation.skipped:
+        text = ", ".join(invocation.skipped).encode("ascii", "replace").decode()
+        response.headers[SKIPPED] = text[:LONGEST_SKIPPED]
     return response
 
 
 def _refused(error: AwsError, life: _Life) -> HttpResponse:
     life.error = error.name
-    return error_response(error, life.request_id)
+    response = error_response(error, life.request_id)
+    return response if life.invocation is None else _with_skipped(response, life.invocation)
 
 
 class _Frames(Generic[EventT]):

@@ -1,4 +1,4 @@
-"""The command `outcrop`: serve, env, doctor, check-config, models, calibrate.
+"""The command `outcrop`: serve, env, doctor, explain, check-config, models, calibrate.
 
 Each command imports what it needs when it runs: `--help` and `env` answer at once, and the parent
 process of a server stays small.
@@ -50,6 +50,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_serve(commands)
     _add_env(commands)
     _add_doctor(commands)
+    _add_explain(commands)
     _add_check_config(commands)
     _add_models(commands)
     _add_calibrate(commands)
@@ -98,6 +99,19 @@ def _add_doctor(commands: Any) -> None:
     _add_config(doctor)
     doctor.add_argument("--url", help="default: where the server last served")
     doctor.set_defaults(run=_doctor)
+
+
+def _add_explain(commands: Any) -> None:
+    explain = commands.add_parser(
+        "explain", help="say what the running server would do with a model id now, and why"
+    )
+    explain.add_argument("model_id", metavar="MODEL_ID", help="an id or ARN, as callers write it")
+    explain.add_argument("--region", help="the caller's; default: the server's")
+    _add_state(explain)
+    _add_config(explain)
+    explain.add_argument("--url", help="default: where the server last served")
+    explain.add_argument("--json", action="store_true", help="for programs")
+    explain.set_defaults(run=_explain)
 
 
 def _add_check_config(commands: Any) -> None:
@@ -203,19 +217,25 @@ def _banner(config: Config, url: str) -> str:
     return "\n".join(lines)
 
 
-def _env(options: argparse.Namespace) -> int:
+def _running(state: Path, url: str | None) -> tuple[Endpoint, Any]:
+    """Where the server of a state folder is, and its root access key."""
     from outcrop.iam.access_keys import RootAccessKeyError, read_root_access_key
 
-    state = options.state or default_state()
     await_endpoint(state)
     try:
         key = read_root_access_key(state)
     except RootAccessKeyError as error:
         _fail(str(error))
     endpoint = read_endpoint(state)
-    url = (options.url or endpoint.url).rstrip("/")
+    url = (url or endpoint.url).rstrip("/")
     if not re.fullmatch(r"https?://[^\s/]+(/\S*)?", url):
         _fail(f"--url {url!r} is not http://address:port")
+    return Endpoint(url=url, region=endpoint.region), key
+
+
+def _env(options: argparse.Namespace) -> int:
+    endpoint, key = _running(options.state or default_state(), options.url)
+    url = endpoint.url
     for name, value in {
         "AWS_ACCESS_KEY_ID": key.access_key_id,
         "AWS_SECRET_ACCESS_KEY": key.secret_access_key,
@@ -239,6 +259,27 @@ def _doctor(options: argparse.Namespace) -> int:
         print(finding.text(), flush=True)
         healthy = healthy and not finding.mend
     return 0 if healthy else 1
+
+
+def _explain(options: argparse.Namespace) -> int:
+    import msgspec
+
+    from outcrop.server.explain import explanation, lines
+    from outcrop.server.probe import ProbeFailedError
+
+    endpoint, key = _running(_config(options).state, options.url)
+    try:
+        told = explanation(
+            endpoint.url,
+            key,
+            options.model_id,
+            region=options.region or endpoint.region,
+            clock=utc_now,
+        )
+    except ProbeFailedError as error:
+        _fail(f"{error} ({error.mend})")
+    print(msgspec.json.encode(told).decode() if options.json else "\n".join(lines(told)))
+    return 0
 
 
 def _check_config(options: argparse.Namespace) -> int:

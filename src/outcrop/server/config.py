@@ -15,7 +15,12 @@ import msgspec
 from msgspec import Meta, Struct, field
 
 from outcrop.counters.config import ValkeyConfig
-from outcrop.fleet.config import EmbeddedConfig, ModelServerConfig, ModelUnitsConfig
+from outcrop.fleet.config import (
+    EmbeddedConfig,
+    ModelServerConfig,
+    ModelUnitsConfig,
+    RoutingConfig,
+)
 from outcrop.store.catalogue import CustomModel
 
 DEFAULT_LISTEN = "127.0.0.1:8787"
@@ -94,6 +99,7 @@ class Config(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     )
     custom_models: tuple[CustomModel, ...] = ()
     embedded: EmbeddedConfig = field(default_factory=EmbeddedConfig)
+    routing: RoutingConfig = field(default_factory=RoutingConfig)
     model_servers: tuple[ModelServerConfig, ...] = ()
     model_units: tuple[ModelUnitsConfig, ...] = ()
 

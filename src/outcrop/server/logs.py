@@ -33,6 +33,8 @@ class RequestLine(
     region: str | None = None
     model_id: str | None = None
     served_by: str | None = None
+    inference_region: str | None = None
+    skipped: list[str] | None = None
 
 
 class RequestLog:

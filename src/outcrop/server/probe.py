@@ -7,6 +7,7 @@ from http.client import HTTPConnection, HTTPException
 from urllib.parse import urlsplit
 
 import msgspec
+from msgspec import Struct
 
 from outcrop.iam.access_keys import RootAccessKey
 from outcrop.iam.authorization import ALGORITHM, MAX_SKEW, Authorization, Scope
@@ -32,16 +33,23 @@ def port_is_free(host: str, port: int, timeout_s: float) -> bool:
     return False
 
 
-def ask_inference_profiles(
-    url: str, key: RootAccessKey, *, region: str, clock: Clock, timeout_s: float
-) -> int:
-    """How many inference profiles the first page has."""
+class Answer(Struct, frozen=True):
+    status: int
+    reason: str
+    error: str
+    """The name of Amazon's exception; empty if there is none."""
+    body: bytes
+
+
+def ask(
+    url: str, key: RootAccessKey, target: str, *, region: str, clock: Clock, timeout_s: float
+) -> Answer:
+    """The answer to a GET of a path and query. Raises ProbeFailedError if there is none."""
     where = urlsplit(url)
     connection = HTTPConnection(where.hostname or "", where.port, timeout=timeout_s)
     try:
-        connection.request(
-            "GET", "/inference-profiles", headers=_signed(where.netloc, key, region, clock())
-        )
+        headers = _signed(target, where.netloc, key, region, clock())
+        connection.request("GET", target, headers=headers)
         answer = connection.getresponse()
         body = answer.read()
     except (OSError, HTTPException) as error:
@@ -52,15 +60,27 @@ def ask_inference_profiles(
     finally:
         connection.close()
     _check_clock(answer.headers.get("date"), clock())
+    name = answer.headers.get("x-amzn-errortype", "").partition(":")[0]
+    return Answer(answer.status, answer.reason, name, body)
+
+
+def ask_inference_profiles(
+    url: str, key: RootAccessKey, *, region: str, clock: Clock, timeout_s: float
+) -> int:
+    """How many inference profiles the first page has."""
+    target = "/inference-profiles"
+    answer = ask(url, key, target, region=region, clock=clock, timeout_s=timeout_s)
     if answer.status != 200:
         raise ProbeFailedError(
             f"it refuses the root access key ({answer.status} {answer.reason})",
             mend="it may serve another state folder: see --state and --url",
         )
-    return _count(body)
+    return _count(answer.body)
 
 
-def _signed(host: str, key: RootAccessKey, region: str, now: datetime) -> dict[str, str]:
+def _signed(
+    target: str, host: str, key: RootAccessKey, region: str, now: datetime
+) -> dict[str, str]:
     timestamp = now.strftime("%Y%m%dT%H%M%SZ")
     scope = Scope(key.access_key_id, timestamp[:8], region, "bedrock")
     headers = {"host": host, "x-amz-date": timestamp}
@@ -74,7 +94,8 @@ def _signed(host: str, key: RootAccessKey, region: str, now: datetime) -> dict[s
         content_sha256="",
         presigned=False,
     )
-    request = HttpRequest(method="GET", raw_path="/inference-profiles", headers=headers)
+    path, _, query = target.partition("?")
+    request = HttpRequest(method="GET", raw_path=path, query_string=query, headers=headers)
     to_sign = string_to_sign(canonical_request(request, unsigned), timestamp, scope)
     signature = SigningKey(key.secret_access_key, scope).signature(to_sign)
     credential = f"Credential={unsigned.credential}, SignedHeaders={SIGNED_HEADERS}"

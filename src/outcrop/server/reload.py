@@ -21,6 +21,7 @@ FOLLOWED = frozenset(
         "embedded.stand_in",
         "inference_profiles",
         "provisioned_throughput",
+        "routing",
     }
 )
 

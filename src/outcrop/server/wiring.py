@@ -19,13 +19,13 @@ from outcrop.counters.shared import SharedFacts
 from outcrop.fleet.embedded import EmbeddedSettings
 from outcrop.fleet.fleet import Fleet
 from outcrop.fleet.fleet_keeper import FleetKeeper, open_fleet
-from outcrop.fleet.router import Router
 from outcrop.fleet.units import Units
 from outcrop.iam.access_keys import ensure_root_access_key
 from outcrop.iam.authenticator import Authenticator
 from outcrop.runtime.converse import Converse
 from outcrop.runtime.count_tokens import CountTokens
 from outcrop.runtime.embeddings import Embeddings
+from outcrop.runtime.explanation import EXPLAIN, Explain
 from outcrop.runtime.inference import Inference
 from outcrop.runtime.invoke_model import InvokeModel
 from outcrop.runtime.target import Targets
@@ -65,6 +65,7 @@ async def assembled(
             config.model_servers,
             embedded,
             custom_models=config.custom_models,
+            routing=config.routing,
             environ=os.environ,
             tasks=tasks,
             clock=clock,
@@ -151,7 +152,7 @@ class Product:
             page_token_key=page_token_key,
             clock=clock,
         )
-        wire_runtime(app, store, catalogue, fleet, clock=clock)
+        wire_runtime(app, store, catalogue, self._keeper, clock=clock)
         fleet.watch(catalogue.refresh)
         self.close()
         self._watching = self._tasks.create_task(watch(units))
@@ -166,6 +167,7 @@ class Product:
             config.model_servers,
             custom_models=config.custom_models,
             stand_in=config.embedded.stand_in,
+            routing=config.routing,
         )
         await self._follow(config, model_units, page_token_key)
 
@@ -241,18 +243,20 @@ def wire_control(  # noqa: PLR0913 - each by its name
 
 
 def wire_runtime(
-    app: App, store: Store, catalogue: Catalogue, fleet: Fleet, *, clock: Clock
+    app: App, store: Store, catalogue: Catalogue, keeper: FleetKeeper, *, clock: Clock
 ) -> None:
     targets = Targets(
-        catalogue, fleet, store.inference_profiles, store.provisioned_model_throughputs
+        catalogue, keeper.fleet, store.inference_profiles, store.provisioned_model_throughputs
     )
-    router = Router()
+    router = keeper.router
     inference = Inference(targets, router, clock=clock)
     converse = Converse(inference)
     invoke = InvokeModel(inference, Embeddings(router), clock=clock)
 
     app.serve_model(bedrock_runtime.CONVERSE, converse.converse)
     app.serve_stream(bedrock_runtime.CONVERSE_STREAM, converse.converse_stream)
+
+    app.serve(EXPLAIN, Explain(targets).explain)
 
     app.serve(bedrock_runtime.COUNT_TOKENS, CountTokens(targets, router).count_tokens)
 

@@ -1,0 +1,112 @@
+"""What is known of one server while it serves: its slots, its health, its load and its pace."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from math import exp, log
+from typing import Protocol
+
+from outcrop.fleet.health import Health
+from outcrop.fleet.slots import Slots
+
+# An answer as old as this says nothing of the next one.
+_FORGOTTEN_S = 60.0
+# Of each new time, in the mean of their logarithms: one long prompt makes no slow server.
+_NEWEST_COUNTS = 0.2
+# The event loop's clock is not finer.
+_SHORTEST_S = 0.001
+
+
+class Latency:
+    """The time to the first byte, as it was lately: a mean that no single answer can move far."""
+
+    __slots__ = ("_log_s", "_told_at", "samples", "typical_s")
+
+    def __init__(self) -> None:
+        self.samples = 0
+        self.typical_s = 0.0
+        self._log_s = 0.0
+        self._told_at = 0.0
+
+    def tell(self, first_byte_s: float, now: float) -> None:
+        log_s = log(max(first_byte_s, _SHORTEST_S))
+        if not self.known(now):
+            self.samples, self._log_s = 0, log_s
+        self.samples += 1
+        self._log_s += _NEWEST_COUNTS * (log_s - self._log_s)
+        self.typical_s = exp(self._log_s)
+        self._told_at = now
+
+    def known(self, now: float) -> bool:
+        return self.samples > 0 and now - self._told_at < _FORGOTTEN_S
+
+    def forget(self) -> None:
+        self.samples = 0
+
+
+class Aside(Protocol):
+    """Where a server is not looked for until it comes back."""
+
+    def put_back(self, state: ServerState) -> None: ...
+
+
+class ServerState:
+    __slots__ = (
+        "_aside",
+        "_latencies",
+        "ejected",
+        "health",
+        "in_flight",
+        "name",
+        "patience_s",
+        "slots",
+        "weight",
+    )
+
+    def __init__(
+        self,
+        name: str,
+        *,
+        most: int | None = None,
+        weight: float = 1.0,
+        patience_s: float = 120.0,
+    ) -> None:
+        """`most`: calls at once; `patience_s`: how long a call may wait to be one of them."""
+        self.name = name
+        self.weight = weight
+        self.patience_s = patience_s
+        self.slots = Slots(most)
+        self.health = Health()
+        self.in_flight = 0
+        self.ejected: Callable[[], object] = _nobody_probes
+        """Called when it has just been ejected."""
+        self._latencies: dict[str, Latency] = {}
+        self._aside: list[Aside] = []
+
+    def latency(self, served_as: str) -> Latency:
+        """Of one of its models: large ones take longer."""
+        return self._latencies.setdefault(served_as, Latency())
+
+    def admits(self, now: float) -> bool:
+        """Whether it should be asked, and has room."""
+        health = self.health
+        return (health.well or health.admits(now, self.in_flight)) and self.slots.free
+
+    def give_back(self) -> None:
+        """A call has ended."""
+        self.in_flight -= 1
+        self.slots.give_back()
+        if self._aside and self.slots.free:
+            self.come_back()
+
+    def set_aside(self, aside: Aside) -> None:
+        self._aside.append(aside)
+
+    def come_back(self) -> None:
+        """To wherever it was set aside; who looks there finds out whether it may be asked."""
+        while self._aside:
+            self._aside.pop().put_back(self)
+
+
+def _nobody_probes() -> None:
+    pass

@@ -1,0 +1,36 @@
+"""Asks the servers of pools as the runtime does."""
+
+from collections.abc import AsyncIterator, Sequence
+
+from outcrop.fleet.model_server import Call, whole
+from outcrop.fleet.pool import Candidate, Pool
+from outcrop.fleet.router import Attempt, Request, Router
+
+CALL = Call("/chat/completions", b"{}")
+
+
+def pool(*candidates: Candidate) -> Sequence[Pool]:
+    return (Pool.of(candidates, "us-east-1"),)
+
+
+async def opened(attempt: Attempt) -> tuple[Attempt, AsyncIterator[bytes]]:
+    """An answer that has begun; `held` of the attempt is for the test to close."""
+    chunks = await attempt.held.enter_async_context(attempt.candidate.server.open(CALL))
+    attempt.answered()
+    return attempt, chunks
+
+
+async def whole_answer(attempt: Attempt) -> tuple[str, bytes]:
+    """Who answered, and all of it."""
+    async with attempt.held:
+        server = attempt.candidate.server
+        async with server.open(CALL) as chunks:
+            body = await whole(server.name, chunks)
+        attempt.answered()
+        return server.name, body
+
+
+async def ask(
+    router: Router, pools: Sequence[Pool], request: Request | None = None
+) -> tuple[str, bytes]:
+    return await router.first(pools, whole_answer, request)
