@@ -27,7 +27,7 @@ class Connection(asyncio.Protocol):
         self._received = bytearray()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self._transport = cast("asyncio.Transport", transport)  # uvloop's is no subclass
+        self.transport = cast("asyncio.Transport", transport)  # uvloop's is no subclass
 
     def data_received(self, data: bytes) -> None:
         self._received += data
@@ -35,8 +35,11 @@ class Connection(asyncio.Protocol):
         if not blank or len(body) < _content_length(head):
             return
         self._received.clear()
+        self.answer(bytes(body))
+
+    def answer(self, body: bytes) -> None:
         wants_stream = b'"stream":true' in body or b'"stream": true' in body
-        self._transport.write(STREAMED if wants_stream else WHOLE)
+        self.transport.write(STREAMED if wants_stream else WHOLE)
 
 
 def _content_length(head: bytes | bytearray) -> int:

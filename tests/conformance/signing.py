@@ -27,6 +27,7 @@ class Signer:
         found = server.credentials
         self._key = Credentials(found.access_key_id, found.secret_access_key)
         self._server = server
+        self.host = f"127.0.0.1:{server.port}"
 
     def headers(
         self,

@@ -34,6 +34,7 @@ from tests.fakes.model_server import (
     StallsBeforeTheFirstByte,
 )
 from tests.fakes.records import FakeInferenceProfiles, FakeProvisionedModelThroughputs
+from tests.runtime.admitting import unlimited
 from tests.runtime.requests import converse_request, invocation, stream_request
 from tests.runtime.test_documents import xlsx
 
@@ -83,7 +84,7 @@ async def converse_on(
         FakeProvisionedModelThroughputs(),
     )
     try:
-        yield Converse(Inference(targets, Router(), clock=FakeClock()))
+        yield Converse(Inference(targets, unlimited(), Router(), clock=FakeClock()))
     finally:
         for server in servers:
             await server.aclose()

@@ -25,6 +25,7 @@ from outcrop.wire.shapes.bedrock_runtime import InvokeModelRequest
 from tests.clocks import FakeClock
 from tests.fakes.model_server import Answers, FakeModelServer, delta, sse, usage
 from tests.fakes.records import FakeInferenceProfiles, FakeProvisionedModelThroughputs
+from tests.runtime.admitting import unlimited
 from tests.runtime.requests import converse_request, invocation
 
 NOVA = "amazon.nova-lite-v1:0"
@@ -74,9 +75,10 @@ async def asking(script: Answers) -> AsyncGenerator[Asking]:
             FakeProvisionedModelThroughputs(),
         )
         router = Router()
-        inference = Inference(targets, router, clock=FakeClock())
+        inference = Inference(targets, unlimited(), router, clock=FakeClock())
         yield Asking(
-            Converse(inference), InvokeModel(inference, Embeddings(router), clock=FakeClock())
+            Converse(inference),
+            InvokeModel(inference, Embeddings(unlimited(), router), clock=FakeClock()),
         )
 
 

@@ -39,6 +39,7 @@ from tests.fakes.model_server import (
     usage,
 )
 from tests.fakes.records import FakeInferenceProfiles, FakeProvisionedModelThroughputs
+from tests.runtime.admitting import unlimited
 from tests.runtime.requests import Answered, answered, converse_request, invocation, stream_request
 
 MODEL_ID = "amazon.nova-lite-v1:0"
@@ -77,7 +78,7 @@ async def converse_with(
         Catalogue(), fleet, FakeInferenceProfiles(), FakeProvisionedModelThroughputs()
     )
     try:
-        yield Converse(Inference(targets, Router(), clock=TickingClock()))
+        yield Converse(Inference(targets, unlimited(), Router(), clock=TickingClock()))
     finally:
         for server in servers:
             await server.aclose()

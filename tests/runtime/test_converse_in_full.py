@@ -4,7 +4,6 @@ import asyncio
 from base64 import b64encode
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager
-from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -22,6 +21,7 @@ from outcrop.runtime.target import Targets
 from outcrop.store.catalogue import Catalogue
 from outcrop.wire.errors import ValidationException
 from outcrop.wire.shapes.bedrock_runtime import ContentBlockStartEvent
+from tests.clocks import FakeClock
 from tests.fakes.model_server import (
     Answers,
     FakeModelServer,
@@ -31,6 +31,7 @@ from tests.fakes.model_server import (
     usage,
 )
 from tests.fakes.records import FakeInferenceProfiles, FakeProvisionedModelThroughputs
+from tests.runtime.admitting import unlimited
 from tests.runtime.requests import converse_request, invocation, stream_request
 
 MODEL_ID = "amazon.nova-lite-v1:0"
@@ -62,7 +63,7 @@ async def converse_with(*servers: tuple[str, Capabilities]) -> AsyncGenerator[Co
         FakeProvisionedModelThroughputs(),
     )
     try:
-        yield Converse(Inference(targets, Router(), clock=lambda: datetime(2026, 1, 1, tzinfo=UTC)))
+        yield Converse(Inference(targets, unlimited(), Router(), clock=FakeClock()))
     finally:
         for server in opened:
             await server.aclose()

@@ -39,6 +39,7 @@ from tests.fakes.model_server import (
     url_that_refuses,
 )
 from tests.fakes.records import FakeInferenceProfiles, FakeProvisionedModelThroughputs
+from tests.runtime.admitting import unlimited
 from tests.runtime.requests import caller, invocation
 
 V1 = "amazon.titan-embed-text-v1"
@@ -82,7 +83,7 @@ class Asking:
 
     def __init__(self, candidates: Sequence[Candidate]) -> None:
         self._candidates = candidates
-        self._embeddings = Embeddings(Router())
+        self._embeddings = Embeddings(unlimited(), Router())
 
     async def invoke(self, model_id: str, *, stands_in: bool = False, **body: Any) -> Told:
         target = await target_of(model_id, self._candidates, stands_in=stands_in)

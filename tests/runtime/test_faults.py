@@ -40,6 +40,7 @@ from tests.fakes.model_server import (
     usage,
 )
 from tests.fakes.records import FakeInferenceProfiles, FakeProvisionedModelThroughputs
+from tests.runtime.admitting import unlimited
 from tests.runtime.requests import converse_request, invocation, stream_request
 
 MODEL_ID = "amazon.nova-lite-v1:0"
@@ -82,7 +83,7 @@ async def converse_with(*configs: ModelServerConfig) -> AsyncGenerator[Converse]
         FakeProvisionedModelThroughputs(),
     )
     try:
-        yield Converse(Inference(targets, Router(), clock=FakeClock()))
+        yield Converse(Inference(targets, unlimited(), Router(), clock=FakeClock()))
     finally:
         for server in servers:
             await server.aclose()

@@ -44,6 +44,7 @@ from tests.fakes.records import (
     FakeProvisionedModelThroughputs,
     provisioned_model,
 )
+from tests.runtime.admitting import unlimited
 from tests.runtime.requests import ACCOUNT, Answered, answered, invocation
 from tests.runtime.test_converse import TickingClock
 
@@ -86,9 +87,9 @@ async def invoking(*urls: str, timeouts: TimeoutsConfig = IMPATIENT) -> AsyncGen
         FakeProvisionedModelThroughputs([BOUGHT]),
     )
     clock, router = TickingClock(), Router()
-    inference = Inference(targets, router, clock=clock)
+    inference = Inference(targets, unlimited(), router, clock=clock)
     try:
-        yield InvokeModel(inference, Embeddings(router), clock=clock)
+        yield InvokeModel(inference, Embeddings(unlimited(), router), clock=clock)
     finally:
         for server in servers:
             await server.aclose()

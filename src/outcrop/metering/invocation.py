@@ -18,11 +18,17 @@ class ModelInvocation(Struct, kw_only=True):
     began_at: datetime
     headers: Mapping[str, str]
     """The request's, in lower case, as received."""
+    body_bytes: int = 0
+    """Length of the request's body."""
     model_id: str | None = None
     """As the caller wrote it."""
     foundation_model_id: str | None = None
     inference_profile_arn: str | None = None
     provisioned_model_arn: str | None = None
+    service_tier: str | None = None
+    """As the caller asked for it; None: `default`."""
+    spilled_over: bool = False
+    """Whether its model units were used up and it went on as an on-demand call."""
     served_by: str | None = None
     """Who answers, as the header says it: `gpu-1; model="llama"`."""
     inference_region: str | None = None

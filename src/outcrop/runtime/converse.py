@@ -12,6 +12,12 @@ from outcrop.wire.shapes.bedrock_runtime import (
 )
 
 
+def _check(request: ConverseRequest | ConverseStreamRequest, invocation: ModelInvocation) -> None:
+    check(request)
+    if request.service_tier is not None:
+        invocation.service_tier = request.service_tier.type
+
+
 class Converse:
     def __init__(self, inference: Inference) -> None:
         self._inference = inference
@@ -19,7 +25,7 @@ class Converse:
     async def converse(
         self, invocation: ModelInvocation, request: ConverseRequest
     ) -> ConverseResponse:
-        check(request)
+        _check(request, invocation)
         events = await self._inference.events(invocation, request.model_id, request)
         try:
             return collected(await events.rest())
@@ -30,5 +36,5 @@ class Converse:
         self, invocation: ModelInvocation, request: ConverseStreamRequest
     ) -> Events:
         """Returns when the first event is here. Whoever gets the events closes them."""
-        check(request)
+        _check(request, invocation)
         return await self._inference.events(invocation, request.model_id, request)

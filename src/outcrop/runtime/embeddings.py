@@ -11,7 +11,9 @@ from outcrop.fleet.failures import FailureKind, ServerFailureError
 from outcrop.fleet.model_server import Calling, whole
 from outcrop.fleet.pool import Candidate, Pool
 from outcrop.fleet.router import Attempt, Request, Router
+from outcrop.fleet.waiting_room import Rank
 from outcrop.metering.invocation import ModelInvocation
+from outcrop.runtime.admission import Admission
 from outcrop.runtime.dialects.bedrock_events import complaint as bedrock_complaint
 from outcrop.runtime.dialects.bedrock_invoke import input_tokens, relayed
 from outcrop.runtime.dialects.dialect import Call, Complaint, ComplaintError
@@ -22,6 +24,7 @@ from outcrop.runtime.dialects.openai_embeddings import (
     Passage,
     Vectors,
 )
+from outcrop.runtime.estimate import tokens_of_text
 from outcrop.runtime.failures import of_complaint, of_silence
 from outcrop.runtime.families.embedding import EmbeddingFamily, Wanted
 from outcrop.runtime.families.family import Invocation
@@ -72,7 +75,8 @@ class _Answered(Struct, frozen=True):
 
 
 class Embeddings:
-    def __init__(self, router: Router) -> None:
+    def __init__(self, admission: Admission, router: Router) -> None:
+        self._admission = admission
         self._router = router
         self._sizes: dict[tuple[str, str], int] = {}
         """Dimensions that a server's model has when nobody asks for fewer, once seen."""
@@ -86,24 +90,31 @@ class Embeddings:
     ) -> Embedded:
         """The answer to a native body, or the exception that says why not."""
         question = _Question(target, family, family.wanted(native.body), native, invocation)
+        pools = _able(target)
+        admitted = await self._admission.admit(
+            invocation, target, tokens_in=tokens_of_text(len(native.body)), tokens_out=0
+        )
         try:
-            return await self._first_answer(question)
+            return await self._first_answer(pools, question, admitted.rank)
         except TooLongError as error:
             raise family.too_long(error.most_tokens, error.tokens) from error
         except (ServerFailureError, ComplaintError) as error:
             _log.warning("no model server gave embeddings: %s", error)
             raise _as_aws_error(error, target) from error
+        finally:
+            admitted.settle()
 
-    async def _first_answer(self, question: "_Question") -> Embedded:
-        pools = _able(question.target)
-
+    async def _first_answer(
+        self, pools: Sequence[Pool], question: "_Question", rank: Rank
+    ) -> Embedded:
         async def put_to(attempt: Attempt) -> Embedded:
             async with attempt.held:
                 embedded = await self._embedded(attempt.candidate, question)
                 attempt.answered()
             return embedded
 
-        return await self._router.first(pools, put_to, Request(skipped=question.invocation.skipped))
+        request = Request(rank=rank, skipped=question.invocation.skipped)
+        return await self._router.first(pools, put_to, request)
 
     async def _embedded(self, candidate: Candidate, question: "_Question") -> Embedded:
         if candidate.dialect == _RELAYED:

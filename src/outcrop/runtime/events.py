@@ -41,10 +41,10 @@ class Events:
         dialect: Dialect,
         asked: Asked,
         *,
-        served_by: str,
         metadata: Metadata,
+        closed: Callable[[], None],
     ) -> None:
-        self.served_by = served_by
+        """`closed` is called when they are: what was used is known then, if it ever will be."""
         self.head: None = None
         """ConverseStream says nothing in its headers."""
         self._attempt = attempt
@@ -53,6 +53,7 @@ class Events:
         self._reader = dialect.reader(asked)
         self._model_id = asked.model_id
         self._metadata = metadata
+        self._closed = closed
         self._waiting: deque[ModelEvent] = deque()
         self._failure: AwsError | None = None
         self._over = False
@@ -90,6 +91,7 @@ class Events:
         return self._with_metadata(event)
 
     async def aclose(self) -> None:
+        self._closed()
         await self._attempt.held.aclose()
 
     def _with_metadata(self, event: EventT | TokenUsage) -> EventT | ConverseStreamMetadataEvent:
@@ -127,7 +129,7 @@ class Events:
         """For the end of the stream: events that came before the failure go out before it."""
         if not (self._begun or self._waiting):
             raise failure
-        _log.warning("model server failed while it answered: %s: %s", self.served_by, failure)
+        _log.warning("model server failed while it answered: %s", failure)
         self._attempt.failed(failure)
         error = as_aws_error(failure, self._dialect, self._model_id)
         amazons_own = isinstance(failure, ComplainedError) and error is failure.complaint.error

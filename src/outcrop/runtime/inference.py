@@ -1,7 +1,7 @@
 """One question to whoever serves the model, whatever the operation was called, and its events."""
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 
 from msgspec import Struct
@@ -9,9 +9,10 @@ from msgspec import Struct
 from outcrop.fleet.affinity import Prefix, conversation_prefix, prompt_prefix
 from outcrop.fleet.failures import ServerFailureError
 from outcrop.fleet.model_server import Call
-from outcrop.fleet.pool import Candidate
+from outcrop.fleet.pool import Candidate, Pool
 from outcrop.fleet.router import Attempt, Request, Router
 from outcrop.metering.invocation import ModelInvocation
+from outcrop.runtime.admission import Admission, Admitted
 from outcrop.runtime.conversation import asks_for_cache
 from outcrop.runtime.dialects.anthropic_messages import AnthropicMessages
 from outcrop.runtime.dialects.bedrock_converse import BedrockConverse
@@ -19,6 +20,7 @@ from outcrop.runtime.dialects.dialect import Asked, Dialect, Prompt
 from outcrop.runtime.dialects.embedded_chat import EmbeddedChat
 from outcrop.runtime.dialects.openai_chat import OpenAiChat
 from outcrop.runtime.documents import formats_read, with_texts
+from outcrop.runtime.estimate import tokens_in, tokens_out
 from outcrop.runtime.events import Events, Metadata, as_aws_error
 from outcrop.runtime.suited import suited
 from outcrop.runtime.target import Target, Targets
@@ -44,8 +46,11 @@ DIALECTS: Mapping[str, Dialect] = {
 
 
 class Inference:
-    def __init__(self, targets: Targets, router: Router, *, clock: Clock) -> None:
+    def __init__(
+        self, targets: Targets, admission: Admission, router: Router, *, clock: Clock
+    ) -> None:
         self._targets = targets
+        self._admission = admission
         self._router = router
         self._clock = clock
 
@@ -71,15 +76,35 @@ class Inference:
         if target is None:
             target = await self.target(invocation, model_id)
             _check_target(target)
-        question = _Question(invocation, target, asked, self._metadata(invocation, asked, since))
-        request = Request(prefix=_prefix(asked, target), skipped=invocation.skipped)
+        pools = suited(asked, target.pools)
+        admitted = await self._admission.admit(
+            invocation,
+            target,
+            tokens_in=tokens_in(asked, invocation.body_bytes),
+            tokens_out=tokens_out(asked),
+        )
+        metadata = self._metadata(invocation, asked, since)
+        question = _Question(invocation, target, asked, metadata, admitted)
         try:
-            events = await self._router.first(suited(asked, target.pools), question.put_to, request)
+            events = await self._first(pools, question)
+        except BaseException:
+            admitted.settle()
+            raise
+        invocation.first_event_at = self._clock()
+        return events
+
+    async def _first(self, pools: Sequence[Pool], question: "_Question") -> Events:
+        target = question.target
+        request = Request(
+            rank=question.admitted.rank,
+            prefix=_prefix(question.asked, target),
+            skipped=question.invocation.skipped,
+        )
+        try:
+            return await self._router.first(pools, question.put_to, request)
         except ServerFailureError as failure:
             _log.warning("no model server answered: %s", failure)
             raise as_aws_error(failure, _dialect_of(failure, target), target.model_id) from failure
-        invocation.first_event_at = self._clock()
-        return events
 
     def _metadata(self, invocation: ModelInvocation, asked: Asked, since: datetime) -> Metadata:
         conversation = None if isinstance(asked, Prompt) else asked
@@ -105,6 +130,7 @@ class _Question(Struct, frozen=True):
     target: Target
     asked: Asked
     metadata: Metadata
+    admitted: Admitted
 
     async def put_to(self, attempt: Attempt) -> Events:
         """Its events, from the first one on; they hold the attempt."""
@@ -119,8 +145,8 @@ class _Question(Struct, frozen=True):
             chunks,
             dialect,
             self.asked,
-            served_by=served_by(candidate, self.target),
             metadata=self.metadata,
+            closed=self.admitted.settle,
         )
         await events.begin()
         tell_who_serves(self.invocation, candidate, self.target)

@@ -44,6 +44,7 @@ class InvokeModel:
     ) -> InvokeModelResponse:
         timer = _Timer(self._clock)
         check(request)
+        invocation.service_tier = request.service_tier
         target = await self._inference.target(invocation, request.model_id)
         native = _native(request, target, timer)
         embedding = embedding_family_of(target.foundation_model.native_model_id)
@@ -58,6 +59,7 @@ class InvokeModel:
         """Returns when the first event is here. Whoever gets the chunks closes them."""
         timer = _Timer(self._clock)
         check(request)
+        invocation.service_tier = request.service_tier
         target = await self._inference.target(invocation, request.model_id)
         native = _native(request, target, timer)
         family = _streaming_family(target)

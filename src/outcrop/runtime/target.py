@@ -43,6 +43,8 @@ class Target(Struct, frozen=True, kw_only=True):
     """Who may answer, the nearest first; empty if nobody here serves the model."""
     inference_profile_arn: str | None = None
     provisioned_model_arn: str | None = None
+    model_units: int = 0
+    """Of the provisioned model."""
     stands_in: bool = False
     """Whether the embedded model answers in place of the foundation model."""
 
@@ -61,6 +63,7 @@ class _Meant(Struct, frozen=True, kw_only=True):
     regions: tuple[str, ...]
     inference_profile_arn: str | None = None
     provisioned_model_arn: str | None = None
+    model_units: int = 0
 
 
 class Targets:
@@ -99,6 +102,7 @@ class Targets:
             pools=pools or stand_in,
             inference_profile_arn=meant.inference_profile_arn,
             provisioned_model_arn=meant.provisioned_model_arn,
+            model_units=meant.model_units,
             stands_in=bool(stand_in),
         )
 
@@ -197,6 +201,7 @@ class Targets:
             foundation_model=model,
             regions=(caller.region,),
             provisioned_model_arn=record.provisioned_model_arn,
+            model_units=record.model_units,
         )
 
     def _model_anywhere(self, caller: Caller, model_id: str) -> FoundationModel | None:

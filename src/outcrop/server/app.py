@@ -11,6 +11,7 @@ from msgspec import Struct
 from outcrop.iam.authenticator import Authenticator
 from outcrop.iam.caller import Caller
 from outcrop.metering.invocation import ModelInvocation
+from outcrop.runtime.admission import SPILLOVER
 from outcrop.runtime.explanation import EXPLAIN
 from outcrop.server.logs import RequestLine, RequestLog
 from outcrop.server.refusals import error_response, new_request_id
@@ -199,6 +200,7 @@ class _Life(Struct, kw_only=True):
             caller=caller,
             began_at=self.began_at,
             headers=request.headers,
+            body_bytes=len(request.body),
         )
         return self.invocation
 
@@ -209,6 +211,8 @@ def _told(response: HttpResponse, invocation: ModelInvocation) -> HttpResponse:
         response.headers[SERVED_BY] = invocation.served_by
     if invocation.inference_region is not None:
         response.headers[INFERENCE_REGION] = invocation.inference_region
+    if invocation.spilled_over:
+        response.headers[SPILLOVER] = "on"
     return _with_skipped(response, invocation)
 
 

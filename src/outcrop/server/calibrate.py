@@ -17,7 +17,7 @@ from outcrop.fleet.config import ModelUnitsConfig
 from outcrop.fleet.embedded import EMBEDDED_NAME, EmbeddedModel, EmbeddedSettings
 from outcrop.fleet.embedded_engine import chat_engine
 from outcrop.fleet.member import Member, set_up
-from outcrop.fleet.router import Candidate
+from outcrop.fleet.pool import Candidate
 from outcrop.fleet.units import MeasuredServer, ModelUnit, units_held
 from outcrop.server.config import Config, ConfigurationError
 from outcrop.server.configured_units import configured_units, write_measured

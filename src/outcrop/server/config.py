@@ -21,6 +21,7 @@ from outcrop.fleet.config import (
     ModelUnitsConfig,
     RoutingConfig,
 )
+from outcrop.metering.config import AdmissionConfig, QuotaConfig
 from outcrop.store.catalogue import CustomModel
 
 DEFAULT_LISTEN = "127.0.0.1:8787"
@@ -97,6 +98,8 @@ class Config(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     provisioned_throughput: ProvisionedThroughputConfig = field(
         default_factory=ProvisionedThroughputConfig
     )
+    admission: AdmissionConfig = field(default_factory=AdmissionConfig)
+    quotas: tuple[QuotaConfig, ...] = ()
     custom_models: tuple[CustomModel, ...] = ()
     embedded: EmbeddedConfig = field(default_factory=EmbeddedConfig)
     routing: RoutingConfig = field(default_factory=RoutingConfig)
@@ -109,6 +112,7 @@ class Config(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
             raise ValueError(REMOTE_REFUSED.format(host=host))
         if self.database_url is not None:
             _require_postgresql(self.database_url)
+        self.require_one_count(limits_configured=bool(self.quotas or self.model_units))
 
     def require_one_count(self, *, limits_configured: bool) -> None:
         """Raises ValueError where each worker would grant every limit by itself."""

@@ -7,7 +7,7 @@ from itertools import count
 from msgspec import Struct
 
 from outcrop.fleet.failures import ServerFailureError
-from outcrop.fleet.router import Candidate
+from outcrop.fleet.pool import Candidate
 from outcrop.runtime.dialects.dialect import ComplaintError, ModelEvent
 from outcrop.runtime.inference import DIALECTS
 from outcrop.wire.shapes.bedrock_runtime import (

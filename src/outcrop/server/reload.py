@@ -17,6 +17,8 @@ FOLLOWED = frozenset(
     {
         "model_servers",
         "model_units",
+        "admission",
+        "quotas",
         "custom_models",
         "embedded.stand_in",
         "inference_profiles",

@@ -22,6 +22,8 @@ from outcrop.fleet.fleet_keeper import FleetKeeper, open_fleet
 from outcrop.fleet.units import Units
 from outcrop.iam.access_keys import ensure_root_access_key
 from outcrop.iam.authenticator import Authenticator
+from outcrop.metering.quotas import Quotas
+from outcrop.runtime.admission import Admission
 from outcrop.runtime.converse import Converse
 from outcrop.runtime.count_tokens import CountTokens
 from outcrop.runtime.embeddings import Embeddings
@@ -60,7 +62,7 @@ async def assembled(
     async with (
         asyncio.TaskGroup() as tasks,
         open_store(location, clock=clock) as store,
-        open_counters(config, clock=steady_clock(), tasks=tasks),
+        open_counters(config, clock=steady_clock(), tasks=tasks) as counting,
         open_fleet(
             config.model_servers,
             embedded,
@@ -74,7 +76,7 @@ async def assembled(
         await ensure_root_access_key(store.access_keys, config.state, clock)
         log = request_log(config.log_level)
         app = App(Authenticator(store.access_keys, clock), request_log=log, clock=clock)
-        product = Product(app, store, keeper, tasks=tasks, clock=clock)
+        product = Product(app, store, keeper, counting, tasks=tasks, clock=clock)
         await product.wire(config)
         reloader = Reloader(config, reread, product.reload, tasks=tasks)
         reloader.listen()
@@ -122,6 +124,7 @@ class Product:
         app: App,
         store: Store,
         keeper: FleetKeeper,
+        counting: Counting,
         *,
         tasks: asyncio.TaskGroup,
         clock: Clock,
@@ -129,6 +132,7 @@ class Product:
         self._app = app
         self._store = store
         self._keeper = keeper
+        self._counting = counting
         self._tasks = tasks
         self._clock = clock
         self._watching: asyncio.Task[None] | None = None
@@ -152,7 +156,10 @@ class Product:
             page_token_key=page_token_key,
             clock=clock,
         )
-        wire_runtime(app, store, catalogue, self._keeper, clock=clock)
+        admission = Admission(
+            self._counting.counters, Quotas(config.quotas), model_units, config.admission
+        )
+        wire_runtime(app, store, catalogue, self._keeper, admission, clock=clock)
         fleet.watch(catalogue.refresh)
         self.close()
         self._watching = self._tasks.create_task(watch(units))
@@ -243,15 +250,21 @@ def wire_control(  # noqa: PLR0913 - each by its name
 
 
 def wire_runtime(
-    app: App, store: Store, catalogue: Catalogue, keeper: FleetKeeper, *, clock: Clock
+    app: App,
+    store: Store,
+    catalogue: Catalogue,
+    keeper: FleetKeeper,
+    admission: Admission,
+    *,
+    clock: Clock,
 ) -> None:
     targets = Targets(
         catalogue, keeper.fleet, store.inference_profiles, store.provisioned_model_throughputs
     )
     router = keeper.router
-    inference = Inference(targets, router, clock=clock)
+    inference = Inference(targets, admission, router, clock=clock)
     converse = Converse(inference)
-    invoke = InvokeModel(inference, Embeddings(router), clock=clock)
+    invoke = InvokeModel(inference, Embeddings(admission, router), clock=clock)
 
     app.serve_model(bedrock_runtime.CONVERSE, converse.converse)
     app.serve_stream(bedrock_runtime.CONVERSE_STREAM, converse.converse_stream)
