@@ -26,8 +26,8 @@ from benchmarks.paced_server import paced_server
 from tests.conformance.signing import Signer
 from tests.outcrop_process import OutcropProcess, outcrop_process
 
-MODEL_ID = "meta.llama3-1-8b-instruct-v1:0"
-BOUGHT_MODEL_ID = "meta.llama3-1-8b-instruct-v1:0:128k"
+MODEL_ID = "amazon.nova-lite-v1:0"
+BOUGHT_MODEL_ID = "amazon.nova-lite-v1:0"
 OUTPUT_TOKENS = 5
 """Of each answer; each call asks for no more."""
 

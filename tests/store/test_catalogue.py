@@ -223,3 +223,19 @@ def test_what_is_served_is_asked_again_when_it_may_have_changed() -> None:
 
     assert (before, kept) == (None, None)
     assert catalogue.provisioned_model("us-east-1", model_id) is not None
+
+
+def test_an_id_with_a_context_length_leads_to_its_model_in_any_region() -> None:
+    catalogue = Catalogue(serves=lambda _model, _region: True)
+    variants = [
+        variant
+        for region in ("us-east-1", "us-west-2", "ap-south-1", "eu-west-3")
+        for model in catalogue.foundation_models(region)
+        for variant in model.provisioned_variants
+    ]
+
+    assert len(variants) > 100
+    for variant in variants:
+        assert catalogue.without_context(variant.model_id) == variant.foundation_model
+    assert catalogue.without_context("cohere.embed-english-v3:0:512") == "cohere.embed-english-v3"
+    assert catalogue.without_context("no.such-model") == "no.such-model"

@@ -1,24 +1,19 @@
 """What the fleet can hold of what is sold: the store's question, answered from the model units."""
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from outcrop.fleet.units import Place, Units
 from outcrop.store.capacity import EVERYWHERE, Held, Hold
-from outcrop.store.catalogue import CustomModel
+from outcrop.store.catalogue import Catalogue, CustomModel
 
 
 class FleetRoom:
     def __init__(
-        self,
-        units: Units,
-        *,
-        knows: Callable[[str], bool],
-        custom_models: Sequence[CustomModel] = (),
+        self, units: Units, catalogue: Catalogue, *, custom_models: Sequence[CustomModel] = ()
     ) -> None:
-        """`knows` tells the catalogue's ids from those with a context length."""
         self._units = units
-        self._knows = knows
+        self._catalogue = catalogue
         self._custom_names = {
             model.custom_model_id: model.custom_model_name for model in custom_models
         }
@@ -29,7 +24,7 @@ class FleetRoom:
         if custom_model_id:
             # One that the configuration no longer names still was bought on this base.
             return self._custom_names.get(custom_model_id, base)
-        return base if self._knows(base) else base.rpartition(":")[0]
+        return self._catalogue.without_context(base)
 
     def sold(self, held: Held) -> Mapping[Place, int]:
         sold = Counter[Place]()

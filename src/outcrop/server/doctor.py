@@ -87,8 +87,8 @@ def _capacity(config: Config) -> Iterator[Finding]:
     except (InvalidFleetConfigError, ConfigurationError) as error:
         yield Finding(str(error), "correct model_units: `outcrop serve` refuses them")
         return
-    knows = Catalogue(custom_models=config.custom_models).knows
-    room = FleetRoom(units, knows=knows, custom_models=config.custom_models)
+    catalogue = Catalogue(custom_models=config.custom_models)
+    room = FleetRoom(units, catalogue, custom_models=config.custom_models)
     try:
         held = asyncio.run(units_sold(config))
     except StoreError:

@@ -144,7 +144,7 @@ class Product:
     async def _follow(self, config: Config, model_units: Units, page_token_key: bytes) -> None:
         app, store, fleet, clock = self._app, self._store, self._keeper.fleet, self._clock
         catalogue = Catalogue(serves=fleet.serves, custom_models=config.custom_models)
-        room = FleetRoom(model_units, knows=catalogue.knows, custom_models=config.custom_models)
+        room = FleetRoom(model_units, catalogue, custom_models=config.custom_models)
         units = wire_control(
             app,
             store,

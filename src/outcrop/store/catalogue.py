@@ -161,6 +161,10 @@ class Catalogue:
         """What `model_id`, with or without a context length, buys throughput for, if anything."""
         return self._index(region).provisioned_variants.get(model_id)
 
+    def without_context(self, model_id: str) -> str:
+        """The foundation model of an id that may name a context length, whatever the Region."""
+        return self._by_variant.get(model_id, model_id)
+
     def bought_model(self, region: str, model_arn: Arn) -> FoundationModel | None:
         """What answers for the model of a provisioned model.
 
@@ -231,6 +235,14 @@ class Catalogue:
         for row in _unlisted_rows(file, self._profile_rows):
             rows.setdefault(row.id, row)
         return dict(sorted(rows.items()))
+
+    @cached_property
+    def _by_variant(self) -> dict[str, str]:
+        return {
+            variant.id: row.id
+            for row in self._rows.values()
+            for variant in row.provisioned_throughput_variants
+        }
 
     @cached_property
     def _profile_rows(self) -> "tuple[_ProfileRow, ...]":
