@@ -22,9 +22,10 @@ def test_without_others_nothing_waits_to_be_told(clock: FakeClock) -> None:
 
 
 def test_what_is_not_told_yet_stands_against_what_others_say(clock: FakeClock) -> None:
-    facts = SharedFacts(clock)
-    facts.shared = True
+    told: list[str] = []
+    facts = SharedFacts(clock, tell=lambda: told.append("there is something"))
     facts.put("a", "mine", 10)
+    assert told == ["there is something"]
     facts.learn([Fact("a", "theirs", 10), Fact("b", "theirs", 10)])
 
     assert facts.get_all("") == {"a": "mine", "b": "theirs"}

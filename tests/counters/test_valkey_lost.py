@@ -88,7 +88,7 @@ def test_a_valkey_that_is_killed_and_started_again_under_load_leaves_nothing_hel
                     own_valkey.start()
                     await until(lambda: not counters._lost)
                     await a_hundred_more(took)
-            assert max(took) < 1
+            assert max(took) < 3
             await until_used(counters, REQUESTS, 0)
 
     asyncio.run(run())

@@ -8,6 +8,7 @@ import pytest
 
 from outcrop.counters.limit import Grant, Hold, Limit
 from outcrop.counters.local import LocalCounters
+from outcrop.counters.valkey import ValkeyCounters
 from outcrop.server.clock import steady_clock
 from outcrop.server.config import Config, ConfigurationError, load_config
 from outcrop.server.wiring import Counting, open_counters
@@ -37,15 +38,14 @@ def test_without_valkey_a_process_counts_for_itself() -> None:
     counting = granted(Config())
 
     assert isinstance(counting.counters, LocalCounters)
-    assert not counting.facts.shared
 
 
 def test_with_valkey_it_counts_there() -> None:
     with valkey_server() as valkey:
         counting = granted(load_config(None, {"valkey": {"url": valkey.url}}))
 
-    assert not isinstance(counting.counters, LocalCounters)
-    assert counting.facts.shared
+    assert isinstance(counting.counters, ValkeyCounters)
+    assert counting.facts is counting.counters.facts
 
 
 @pytest.mark.slow

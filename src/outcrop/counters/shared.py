@@ -1,6 +1,6 @@
 """Small facts that workers tell each other, each for a time: "this server is ejected"."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 
 from msgspec import Struct
 
@@ -20,19 +20,20 @@ class SharedFacts:
     Without Valkey, or while it is lost, a worker knows only what it put itself.
     """
 
-    def __init__(self, clock: Clock) -> None:
+    def __init__(self, clock: Clock, *, tell: Callable[[], None] | None = None) -> None:
+        """`tell` is called when there is something to tell the others, if there are others."""
         self._steady = Steady(clock)
         self._own: dict[str, tuple[str, float]] = {}
         self._others: dict[str, tuple[str, float]] = {}
         self._untold: set[str] = set()
-        self.shared = False
-        """Whether somebody takes what is untold to the other workers."""
+        self._tell = tell
 
     def put(self, key: str, value: str, ttl_s: float) -> None:
         """The last one to put a key wins."""
         self._own[key] = (value, self._steady() + ttl_s)
-        if self.shared:
+        if self._tell is not None:
             self._untold.add(key)
+            self._tell()
 
     def get_all(self, prefix: str) -> Mapping[str, str]:
         now = self._steady()

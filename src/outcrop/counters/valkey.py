@@ -97,8 +97,6 @@ class ValkeyCounters:
         clock: Clock,
         tasks: asyncio.TaskGroup,
     ) -> None:
-        self.facts = SharedFacts(clock)
-        self.facts.shared = True
         self._link = link
         self._workers = workers
         self._local_share = local_share
@@ -120,6 +118,7 @@ class ValkeyCounters:
         self._writing: _Written | None = None
         self._sequence = 0
         self._work = asyncio.Event()
+        self.facts = SharedFacts(clock, tell=self._work.set)
         self._beat_at = 0.0
 
         self._lost = True  # until it is joined
