@@ -1,7 +1,7 @@
 """One question to whoever serves the model, whatever the operation was called, and its events."""
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 
 from msgspec import Struct
@@ -9,7 +9,7 @@ from msgspec import Struct
 from outcrop.fleet.affinity import Prefix, conversation_prefix, prompt_prefix
 from outcrop.fleet.failures import ServerFailureError
 from outcrop.fleet.model_server import Call
-from outcrop.fleet.pool import Candidate
+from outcrop.fleet.pool import Candidate, Pool
 from outcrop.fleet.router import Attempt, Request, Router
 from outcrop.metering.invocation import ModelInvocation
 from outcrop.runtime.conversation import asks_for_cache
@@ -18,7 +18,7 @@ from outcrop.runtime.dialects.bedrock_converse import BedrockConverse
 from outcrop.runtime.dialects.dialect import Asked, Dialect, Prompt
 from outcrop.runtime.dialects.embedded_chat import EmbeddedChat
 from outcrop.runtime.dialects.openai_chat import OpenAiChat
-from outcrop.runtime.documents import formats_read, with_texts
+from outcrop.runtime.documents import Formats, formats_read, with_texts
 from outcrop.runtime.events import Events, Metadata, as_aws_error
 from outcrop.runtime.suited import suited
 from outcrop.runtime.target import Target, Targets
@@ -69,10 +69,17 @@ class Inference:
         if target is None:
             target = await self.target(invocation, model_id)
             _check_target(target)
-        question = _Question(invocation, target, asked, self._metadata(invocation, asked, since))
+        pools = suited(asked, target.pools)
+        question = _Question(
+            invocation=invocation,
+            target=target,
+            asked=asked,
+            readable=await _readable(asked, pools),
+            metadata=self._metadata(invocation, asked, since),
+        )
         request = Request(prefix=_prefix(asked, target), skipped=invocation.skipped)
         try:
-            events = await self._router.first(suited(asked, target.pools), question.put_to, request)
+            events = await self._router.first(pools, question.put_to, request)
         except ServerFailureError as failure:
             _log.warning("no model server answered: %s", failure)
             raise as_aws_error(failure, _dialect_of(failure, target), target.model_id) from failure
@@ -96,20 +103,22 @@ class Inference:
         return metadata
 
 
-class _Question(Struct, frozen=True):
+class _Question(Struct, frozen=True, kw_only=True):
     """What is asked of one server after the other until one answers."""
 
     invocation: ModelInvocation
     target: Target
     asked: Asked
+    readable: Mapping[Formats, Asked]
+    """The same, by the formats of files that a server reads itself."""
     metadata: Metadata
 
     async def put_to(self, attempt: Attempt) -> Events:
         """Its events, from the first one on; they hold the attempt."""
         candidate = attempt.candidate
         dialect = DIALECTS[candidate.dialect]
-        asked = await with_texts(self.asked, but_for=formats_read(candidate))
-        call = dialect.call(asked, candidate.served_as, candidate.capabilities)
+        readable = self.readable[formats_read(candidate)]
+        call = dialect.call(readable, candidate.served_as, candidate.capabilities)
         opening = candidate.server.open(Call(call.path, call.body, call.headers))
         chunks = await attempt.held.enter_async_context(opening)
         events = Events(
@@ -123,6 +132,12 @@ class _Question(Struct, frozen=True):
         await events.begin()
         tell_who_serves(self.invocation, candidate, self.target)
         return events
+
+
+async def _readable(asked: Asked, pools: Sequence[Pool]) -> Mapping[Formats, Asked]:
+    """Before any server is asked: taking text out of files may take long."""
+    formats = {formats_read(group.kind) for pool in pools for group in pool.groups}
+    return {one: await with_texts(asked, but_for=one) for one in formats}
 
 
 def tell_who_serves(invocation: ModelInvocation, candidate: Candidate, target: Target) -> None:
