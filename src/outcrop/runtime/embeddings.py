@@ -57,6 +57,11 @@ class _Question(Struct, frozen=True):
     native: Invocation
     invocation: ModelInvocation
 
+    @property
+    def request(self) -> Request:
+        invocation = self.invocation
+        return Request(account_id=invocation.caller.account_id, skipped=invocation.skipped)
+
     def tell(self, candidate: Candidate, tokens: int | None) -> None:
         tell_who_serves(self.invocation, candidate, self.target)
         if tokens is not None:
@@ -103,7 +108,7 @@ class Embeddings:
                 attempt.answered()
             return embedded
 
-        return await self._router.first(pools, put_to, Request(skipped=question.invocation.skipped))
+        return await self._router.first(pools, put_to, question.request)
 
     async def _embedded(self, candidate: Candidate, question: "_Question") -> Embedded:
         if candidate.dialect == _RELAYED:

@@ -77,7 +77,11 @@ class Inference:
             readable=await _readable(asked, pools),
             metadata=self._metadata(invocation, asked, since),
         )
-        request = Request(prefix=_prefix(asked, target), skipped=invocation.skipped)
+        request = Request(
+            account_id=invocation.caller.account_id,
+            prefix=_prefix(asked, target),
+            skipped=invocation.skipped,
+        )
         try:
             events = await self._router.first(pools, question.put_to, request)
         except ServerFailureError as failure:
