@@ -82,12 +82,12 @@ def calls(fake: FakeModelServer) -> int:
 
 
 async def all_healthy(kept: FleetKeeper) -> None:
-    """Asks until everybody has come back."""
+    """Asks near and far until everybody has come back."""
     time = asyncio.get_running_loop().time
     async with asyncio.timeout(5):
         while any(seat.state.health.state(time()) != "healthy" for seat in seats(kept)):
-            await ask(kept.router, pools(kept))
-            await asyncio.sleep(0)
+            for pool in pools(kept):
+                await ask(kept.router, (pool,))
 
 
 BAD: Sequence[Script] = [
@@ -202,6 +202,22 @@ def test_a_busy_server_is_left_alone_for_as_long_as_it_asks_unless_nobody_else_i
 
     assert alone == 1
     assert tried == 2
+
+
+def test_a_server_that_has_left_the_fleet_is_not_probed() -> None:
+    async def main() -> int:
+        async with fleet_of(1) as (fakes, kept):
+            before = pools(kept)
+            await kept.reload([], stand_in=None, routing=RULES)
+            fakes[0].script = Says(b"")
+            for _ in range(3):
+                with pytest.raises(ServerFailureError):
+                    await ask(kept.router, before)
+            assert next(before[0].seats()).state.health.ejected
+            await asyncio.sleep(0.06)
+            return len(fakes[0].requests) - calls(fakes[0])
+
+    assert asyncio.run(main()) == 0
 
 
 async def caller(kept: FleetKeeper, chance: random.Random) -> None:

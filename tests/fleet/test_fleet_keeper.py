@@ -10,7 +10,12 @@ import msgspec
 import pytest
 
 from outcrop.fleet.capabilities import Capabilities
-from outcrop.fleet.config import EmbeddedConfig, InvalidFleetConfigError, ModelServerConfig
+from outcrop.fleet.config import (
+    EmbeddedConfig,
+    InvalidFleetConfigError,
+    ModelServerConfig,
+    RoutingConfig,
+)
 from outcrop.fleet.embedded import EmbeddedSettings
 from outcrop.fleet.fleet_keeper import FleetKeeper, open_fleet
 from outcrop.fleet.pool import Candidate, Pool
@@ -242,3 +247,14 @@ def test_a_start_does_not_wait_for_a_server_that_is_not_there() -> None:
             return names(opened)
 
     assert asyncio.run(main()) == ["gpu"]
+
+
+def test_the_rules_of_routing_follow_the_configuration() -> None:
+    rules = RoutingConfig(consecutive_failures=7)
+
+    async def main() -> RoutingConfig:
+        async with keeper(server("one")) as opened:
+            await opened.reload([server("one")], stand_in=None, routing=rules)
+            return opened.router.rules
+
+    assert asyncio.run(main()) == rules

@@ -71,6 +71,7 @@ class Member:
         self._answers = True
         self._asking: asyncio.Task[None] | None = None
         self._probing: asyncio.Task[None] | None = None
+        self._left = False
         if setup.config.tls.insecure_skip_verify:
             _log.warning(
                 "model server %s: its certificate is not verified (tls.insecure_skip_verify)",
@@ -106,13 +107,14 @@ class Member:
         state.health.is_probed()
 
         def ejected() -> None:
-            if self._probing is None or self._probing.done():
+            if not self._left and (self._probing is None or self._probing.done()):
                 self._probing = tasks.create_task(self._probe_while_ejected(rules))
 
         state.ejected = ejected
 
     async def aclose(self) -> None:
-        """Calls in progress come to their end."""
+        """Calls in progress come to their end; whatever they show, nobody looks after it."""
+        self._left = True
         for task in (self._asking, self._probing):
             if task is not None:
                 task.cancel()

@@ -34,8 +34,9 @@ _ANSWERS_TO_JUDGE = 10
 class Request(Struct, kw_only=True):
     """What the router is told of a request besides its pools, and what it tells of it."""
 
+    account_id: str = ""
     rank: Rank | None = None
-    """Whom it may overtake; None: an anonymous on-demand request."""
+    """Whom it may overtake; None: an on-demand request that waits as long as servers let it."""
     prefix: Prefix | None = None
     skipped: list[str] = field(default_factory=list[str])
     """Who was passed over, and why: `gpu-1: timed out`."""
@@ -223,7 +224,9 @@ class Router:
         seats = full or [min(left, key=lambda seat: seat.state.health.left_alone_until)]
         patience_s = max(seat.state.patience_s for seat in seats)
         rank = request.rank or Rank(
-            standing=Standing.DEFAULT, account_id="", deadline=now + patience_s
+            standing=Standing.DEFAULT,
+            account_id=request.account_id,
+            deadline=now + patience_s,
         )
         try:
             slots = await self._waiting_room.wait([seat.state.slots for seat in seats], rank)

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from outcrop.fleet.failures import FailureKind, ServerFailureError
 from outcrop.fleet.model_server import Call
 from outcrop.fleet.pool import Candidate
-from outcrop.fleet.router import Attempt, Router
+from outcrop.fleet.router import Attempt, Request, Router
 from outcrop.iam.caller import Caller
 from outcrop.runtime.conversation import check
 from outcrop.runtime.dialects.anthropic_messages import AnthropicMessages
@@ -62,7 +62,8 @@ class CountTokens:
                 return await _counted_by(attempt.candidate, asked)
 
         try:
-            count = await self._router.first(suited(asked, target.pools), put_to)
+            whose = Request(account_id=caller.account_id)
+            count = await self._router.first(suited(asked, target.pools), put_to, whose)
         except ServerFailureError as failure:
             _log.info("no count of tokens: %s", failure)
             raise _as_aws_error(failure) from failure

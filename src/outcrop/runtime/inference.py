@@ -19,7 +19,7 @@ from outcrop.runtime.dialects.bedrock_converse import BedrockConverse
 from outcrop.runtime.dialects.dialect import Asked, Dialect, Prompt
 from outcrop.runtime.dialects.embedded_chat import EmbeddedChat
 from outcrop.runtime.dialects.openai_chat import OpenAiChat
-from outcrop.runtime.documents import formats_read, with_texts
+from outcrop.runtime.documents import Formats, formats_read, with_texts
 from outcrop.runtime.estimate import tokens_in, tokens_out
 from outcrop.runtime.events import Events, Metadata, as_aws_error
 from outcrop.runtime.suited import suited
@@ -83,9 +83,15 @@ class Inference:
             tokens_in=tokens_in(asked, invocation.body_bytes),
             tokens_out=tokens_out(asked),
         )
-        metadata = self._metadata(invocation, asked, since)
-        question = _Question(invocation, target, asked, metadata, admitted)
         try:
+            question = _Question(
+                invocation=invocation,
+                target=target,
+                asked=asked,
+                readable=await _readable(asked, pools),
+                metadata=self._metadata(invocation, asked, since),
+                admitted=admitted,
+            )
             events = await self._first(pools, question)
         except BaseException:
             admitted.settle()
@@ -123,12 +129,14 @@ class Inference:
         return metadata
 
 
-class _Question(Struct, frozen=True):
+class _Question(Struct, frozen=True, kw_only=True):
     """What is asked of one server after the other until one answers."""
 
     invocation: ModelInvocation
     target: Target
     asked: Asked
+    readable: Mapping[Formats, Asked]
+    """The same, by the formats of files that a server reads itself."""
     metadata: Metadata
     admitted: Admitted
 
@@ -136,8 +144,8 @@ class _Question(Struct, frozen=True):
         """Its events, from the first one on; they hold the attempt."""
         candidate = attempt.candidate
         dialect = DIALECTS[candidate.dialect]
-        asked = await with_texts(self.asked, but_for=formats_read(candidate))
-        call = dialect.call(asked, candidate.served_as, candidate.capabilities)
+        readable = self.readable[formats_read(candidate)]
+        call = dialect.call(readable, candidate.served_as, candidate.capabilities)
         opening = candidate.server.open(Call(call.path, call.body, call.headers))
         chunks = await attempt.held.enter_async_context(opening)
         events = Events(
@@ -151,6 +159,12 @@ class _Question(Struct, frozen=True):
         await events.begin()
         tell_who_serves(self.invocation, candidate, self.target)
         return events
+
+
+async def _readable(asked: Asked, pools: Sequence[Pool]) -> Mapping[Formats, Asked]:
+    """Before any server is asked: taking text out of files may take long."""
+    formats = {formats_read(group.kind) for pool in pools for group in pool.groups}
+    return {one: await with_texts(asked, but_for=one) for one in formats}
 
 
 def tell_who_serves(invocation: ModelInvocation, candidate: Candidate, target: Target) -> None:
