@@ -41,7 +41,7 @@ def test_amazons_signature_verifies_by_amazons_own_steps(vector: Vector) -> None
     presented = authorization.read(request)
     timestamp = authorization.signed_at(presented, NOW)
     scope = authorization.scope(presented, timestamp, SUITE.service)
-    key = sigv4.signing_key(SUITE.secret_access_key, scope)
+    key = sigv4.SigningKey(SUITE.secret_access_key, scope)
 
     canonical = sigv4.canonical_request(request, presented)
 

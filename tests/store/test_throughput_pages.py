@@ -56,7 +56,7 @@ def expected(records: Sequence[Record], filters: Filters, *, descending: bool) -
     """The same without an index."""
     ordered = sorted(records, key=lambda record: record.creation_time, reverse=descending)
     return [
-        Listed(to_micros(record.creation_time), record.provisioned_model_id, encode(record)[0])
+        Listed(to_micros(record.creation_time), encode(record)[0])
         for record in ordered
         if _matches(record, filters)
     ]
@@ -146,22 +146,22 @@ def test_pages_neither_repeat_nor_lose_what_was_there_throughout(
 ) -> None:
     filters = Filters(name_contains=name_contains)
 
-    async def main() -> tuple[set[str], list[str]]:
+    async def main() -> tuple[set[int], list[int]]:
         async with open_throughputs(location, clock, block_bits=3) as throughputs:
             records = [await create(throughputs, throughput()) for _ in range(30)]
             goers, stayers = records[::3], records[1::3] + records[2::3]
-            seen: list[str] = []
+            seen: list[int] = []
             after = None
             while some := await page(
                 throughputs, filters, descending=order == "descending", after=after, limit=4
             ):
-                seen += [row.resource_id for row in some]
+                seen += [row.position for row in some]
                 after = some[-1].position
                 if goers:
                     await throughputs.delete(goers.pop())
                     await throughputs.delete(goers.pop(0))
                     await create(throughputs, throughput())
-            return {record.provisioned_model_id for record in stayers}, seen
+            return {to_micros(record.creation_time) for record in stayers}, seen
 
     throughout, seen = asyncio.run(main())
 

@@ -6,7 +6,7 @@ from operator import itemgetter
 from typing import Literal, cast
 
 import msgspec
-from msgspec import Raw
+from msgspec import Raw, Struct
 
 from outcrop.control.new_resources import (
     REQUEST_MISMATCH,
@@ -93,7 +93,7 @@ class InferenceProfiles:
                 "list[InferenceProfileSummary]",
                 [summary for _, summary in page],
             ),
-            next_token=self._tokens.seal(page[-1][0], caller, filters)
+            next_token=self._tokens.seal(_position(*page[-1]), caller, filters)
             if len(found) > limit
             else None,
         )
@@ -132,21 +132,24 @@ class InferenceProfiles:
 
     async def _page(
         self, caller: Caller, type_equals: str | None, after: Position | None, limit: int
-    ) -> list[tuple[Position, Raw]]:
+    ) -> list[tuple[int, Raw]]:
         """The next profiles in order: ascending `updatedAt`, then ARN, as observed on Amazon."""
         types = {type_equals} if type_equals else self._types_by_default
-        found: list[tuple[Position, Raw]] = []
+        found: list[tuple[int, Raw]] = []
         if "SYSTEM_DEFINED" in types:
             found = self._system_listing(caller).page(after, limit)
         if "APPLICATION" in types:
             records = await self._records.page(
-                caller.account_id, caller.region, after=after, limit=limit
-            )
-            if len(found) == limit:
+                caller.account_id,
+                caller.region,
+                after=after,
                 # Most application profiles are younger than all that Amazon defines.
-                records = [row for row in records if row.position <= found[-1][0][0]]
-            arn = _application_arn(caller, "")
-            found += [((row.position, arn + row.resource_id), Raw(row.summary)) for row in records]
+                until=found[-1][0] if len(found) == limit else None,
+                limit=limit,
+            )
+            # `application-inference-profile/` sorts before `inference-profile/`, and so, of one
+            # moment, do these: the sort keeps the order of equals.
+            found = [(row.position, Raw(row.summary)) for row in records] + found
         if len(types) > 1:
             found.sort(key=itemgetter(0))
         return found[:limit]
@@ -236,12 +239,22 @@ class _SystemListing:
 
     def __init__(self, summaries: Sequence[InferenceProfileSummary]) -> None:
         placed = [(_place(summary), Raw(msgspec.json.encode(summary))) for summary in summaries]
-        self._placed = sorted(placed, key=itemgetter(0))
-        self._positions = [position for position, _ in self._placed]
+        placed.sort(key=itemgetter(0))
+        self._positions = [position for position, _ in placed]
+        self._placed = [(micros, summary) for (micros, _), summary in placed]
 
-    def page(self, after: Position | None, limit: int) -> list[tuple[Position, Raw]]:
+    def page(self, after: Position | None, limit: int) -> list[tuple[int, Raw]]:
         start = bisect_right(self._positions, after) if after else 0
         return self._placed[start : start + limit]
+
+
+class _Named(Struct, frozen=True, rename="camel"):
+    inference_profile_arn: str
+
+
+def _position(micros: int, summary: Raw) -> Position:
+    """Where a profile is in every listing: the ARN is looked up in its summary."""
+    return micros, msgspec.json.decode(summary, type=_Named).inference_profile_arn
 
 
 def _place(summary: InferenceProfileSummary) -> Position:

@@ -74,7 +74,7 @@ class Authenticator:
         return _Known(
             scope=scope,
             caller=_root(key.account_id, scope.region),
-            signing_key=sigv4.signing_key(key.secret_access_key, scope),
+            signing_key=sigv4.SigningKey(key.secret_access_key, scope),
             until=now + KNOWN_FOR,
         )
 
@@ -88,7 +88,7 @@ class Authenticator:
 class _Known(Struct, frozen=True, kw_only=True):
     scope: authorization.Scope
     caller: Caller
-    signing_key: bytes
+    signing_key: sigv4.SigningKey
     until: datetime
 
 

@@ -3,7 +3,7 @@
 import logging
 import secrets
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, Generic, Protocol, TypeAlias, TypeVar
 
 from msgspec import Struct
@@ -25,7 +25,7 @@ from outcrop.wire.operation import Operation, StreamOperation
 from outcrop.wire.routes import Routes, unknown_operation
 from outcrop.wire.shape import Shape
 from outcrop.wire.shapes import bedrock, bedrock_runtime
-from outcrop.wire.timestamps import Clock, to_micros
+from outcrop.wire.timestamps import Clock
 
 InputT = TypeVar("InputT", bound=Shape)
 OutputT = TypeVar("OutputT", bound=Shape)
@@ -39,6 +39,8 @@ Answer: TypeAlias = Callable[
 SERVED_BY = "x-outcrop-served-by"
 # The lengths of `p` seen in Amazon's streams (envoyproxy/ai-gateway, testupstream_test.go).
 SHORTEST_PADDING, PADDINGS = 2, 56
+
+_MILLISECOND = timedelta(milliseconds=1)
 
 _log = logging.getLogger(__name__)
 
@@ -158,7 +160,7 @@ class App:
                 method=request.method,
                 operation=life.operation,
                 status=response.status,
-                duration_ms=(to_micros(now) - to_micros(life.began_at)) / 1000,
+                duration_ms=(now - life.began_at) / _MILLISECOND,
                 error=life.error,
                 account_id=caller.account_id if caller else None,
                 region=caller.region if caller else None,

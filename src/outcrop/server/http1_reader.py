@@ -1,6 +1,6 @@
 """HTTP/1.1 requests out of bytes, however they are cut; refused as soon as they are too large."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from enum import Enum, auto
 from typing import NamedTuple, cast
 
@@ -66,6 +66,7 @@ class Http1Reader:
         self._header_bytes = 0
         self._uncounted = 0
         self._url = b""
+        self._fields: list[tuple[bytes, bytes]] = []
         self._headers: dict[str, str] = {}
 
     @property
@@ -106,42 +107,45 @@ class Http1Reader:
         self._url += url
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        self._header_bytes += len(name) + len(value)
-        if self.arriving is not Arriving.HEAD:
-            self._pass_over_trailer()
-            return
-        key = _NAMES.get(name) or name.decode("latin-1").lower()
-        text = value.decode("latin-1").strip()
-        headers = self._headers
-        headers[key] = f"{headers[key]},{text}" if key in headers else text
+        if self.arriving is Arriving.HEAD:
+            self._fields.append((name, value))
+        else:
+            self._pass_over_trailer(len(name) + len(value))
 
     def on_headers_complete(self) -> None:
         self._in_head = False
         if self.arriving is not Arriving.HEAD:
             return
         self.arriving = Arriving.BODY
-        length = self._headers.get("content-length")
+        self._headers = headers = _joined(self._fields)
         try:
-            self._edge.admit_head(uri_bytes=len(self._url), header_bytes=self._header_bytes)
-            if length is not None:
-                self._edge.admit_body(int(length))
-            if self._headers.get("transfer-encoding", "chunked").lower() != "chunked":
-                # The parser lets `gzip, chunked` pass, and unpacks nothing.
-                raise MalformedHttpRequestException("Transfer-Encoding may be chunked alone")
-            if "," in self._headers.get("host", "," if self._is_http_1_1() else ""):
-                # RFC 9112, 3.2; two of them were joined by a comma.
-                raise MalformedHttpRequestException("The request must have one Host header")
+            self._admit(headers)
         except AwsError as refusal:
             self.refuse(refusal)
         else:
-            if "expect" in self._headers:
+            if "expect" in headers:
                 self._go_on()
+
+    def _admit(self, headers: Mapping[str, str]) -> None:
+        self._header_bytes = sum([len(name) + len(value) for name, value in self._fields])
+        self._edge.admit_head(uri_bytes=len(self._url), header_bytes=self._header_bytes)
+        length = headers.get("content-length")
+        if length is not None:
+            self._edge.admit_body(int(length))
+        if headers.get("transfer-encoding", "chunked").lower() != "chunked":
+            # The parser lets `gzip, chunked` pass, and unpacks nothing.
+            raise MalformedHttpRequestException("Transfer-Encoding may be chunked alone")
+        host = headers.get("host")
+        if "," in host if host is not None else self._is_http_1_1():
+            # RFC 9112, 3.2; two of them were joined by a comma.
+            raise MalformedHttpRequestException("The request must have one Host header")
 
     def _is_http_1_1(self) -> bool:
         return self._parser.get_http_version() == "1.1"
 
-    def _pass_over_trailer(self) -> None:
+    def _pass_over_trailer(self, size: int) -> None:
         """What follows a body is no header of the request (RFC 9110, 6.5.1): it is only counted."""
+        self._header_bytes += size
         try:
             self._edge.admit_head(uri_bytes=0, header_bytes=self._header_bytes)
         except AwsError as refusal:
@@ -223,6 +227,16 @@ class Http1Reader:
         if self.arriving is Arriving.BODY:
             self._complete(keep_alive=False)
         self.arriving = Arriving.NOTHING
+
+
+def _joined(fields: list[tuple[bytes, bytes]]) -> dict[str, str]:
+    """By their names in lower case; what comes twice is joined by a comma."""
+    headers: dict[str, str] = {}
+    for name, value in fields:
+        key = _NAMES.get(name) or name.decode("latin-1").lower()
+        text = value.decode("latin-1").strip()
+        headers[key] = f"{headers[key]},{text}" if key in headers else text
+    return headers
 
 
 class _BodyOnly:

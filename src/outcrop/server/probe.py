@@ -3,7 +3,6 @@
 import socket
 from datetime import datetime, timedelta
 from email.utils import parsedate_to_datetime
-from hmac import digest
 from http.client import HTTPConnection, HTTPException
 from urllib.parse import urlsplit
 
@@ -11,7 +10,7 @@ import msgspec
 
 from outcrop.iam.access_keys import RootAccessKey
 from outcrop.iam.authorization import ALGORITHM, MAX_SKEW, Authorization, Scope
-from outcrop.iam.sigv4 import canonical_request, signing_key, string_to_sign
+from outcrop.iam.sigv4 import SigningKey, canonical_request, string_to_sign
 from outcrop.wire.http import HttpRequest
 from outcrop.wire.timestamps import Clock
 
@@ -77,7 +76,7 @@ def _signed(host: str, key: RootAccessKey, region: str, now: datetime) -> dict[s
     )
     request = HttpRequest(method="GET", raw_path="/inference-profiles", headers=headers)
     to_sign = string_to_sign(canonical_request(request, unsigned), timestamp, scope)
-    signature = digest(signing_key(key.secret_access_key, scope), to_sign.encode(), "sha256").hex()
+    signature = SigningKey(key.secret_access_key, scope).signature(to_sign)
     credential = f"Credential={unsigned.credential}, SignedHeaders={SIGNED_HEADERS}"
     return {**headers, "authorization": f"{ALGORITHM} {credential}, Signature={signature}"}
 

@@ -56,7 +56,7 @@ class InferenceProfiles:
         self._clock = clock
         walk = database.walk(("scope_id",), "updated_at", descending=False)
         self._page = (
-            "SELECT updated_at, inference_profile_id, summary"  # noqa: S608 -- ours
+            "SELECT updated_at, summary"  # noqa: S608 -- ours
             f" FROM inference_profiles WHERE {walk.where}"
             f" ORDER BY {walk.order_by} LIMIT $4"
         )
@@ -120,16 +120,26 @@ class InferenceProfiles:
         return await self._database.write(work)
 
     async def page(
-        self, account_id: str, region: str, *, after: tuple[int, str] | None, limit: int
+        self,
+        account_id: str,
+        region: str,
+        *,
+        after: tuple[int, str] | None,
+        until: int | None = None,
+        limit: int,
     ) -> list[Listed]:
-        """In order of (`updated_at` in microseconds, ARN), those that come after `after`."""
+        """In order of (`updated_at` in microseconds, ARN), those that come after `after`.
+
+        `until`: none that is younger, in microseconds.
+        """
         scope_id = await self._scopes.find(account_id, region)
         if scope_id is None:
             return []
         moment, arn = after or (-1, "")
         # At the very microsecond of `after` there is one at most: it may come before or after it.
-        rows = await self._database.fetch(self._page, scope_id, moment - 1, _END, limit + 1)
-        if rows and rows[0][0] == moment and decode(rows[0][2]).inference_profile_arn <= arn:
+        end = _END if until is None else until + 1
+        rows = await self._database.fetch(self._page, scope_id, moment - 1, end, limit + 1)
+        if rows and rows[0][0] == moment and decode(rows[0][1]).inference_profile_arn <= arn:
             rows = rows[1:]
         return [Listed(*row) for row in rows[:limit]]
 

@@ -10,5 +10,4 @@ from msgspec import Struct
 class Listed(Struct, frozen=True):
     position: int
     """Its time in the listing, in microseconds: no two rows of a listing share it."""
-    resource_id: str
     summary: str

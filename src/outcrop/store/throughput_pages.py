@@ -17,7 +17,7 @@ from outcrop.wire.timestamps import to_micros
 
 _SEALED_UNTIL = "SELECT sealed_until FROM scopes WHERE scope_id = $1"
 _CANDIDATES = f"""
-    SELECT row_id, creation_time, provisioned_model_id, summary, status, model_arn
+    SELECT row_id, creation_time, summary, status, model_arn
     FROM {TABLE}
     WHERE strpos(provisioned_model_name, $1) > 0 AND row_id IN
 """  # noqa: S608 -- ours
@@ -145,7 +145,7 @@ def _query(database: Database, given: tuple[str, ...], *, descending: bool, part
     limit = len(given) + 4
     named = f" AND strpos(provisioned_model_name, ${limit + 1}) > 0" if part else ""
     return (
-        "SELECT creation_time, provisioned_model_id, summary"  # noqa: S608 -- ours
+        "SELECT creation_time, summary"  # noqa: S608 -- ours
         f" FROM {TABLE} WHERE {walk.where}{named}"
         f" ORDER BY {walk.order_by} LIMIT ${limit}"
     )
