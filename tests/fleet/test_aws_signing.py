@@ -67,7 +67,7 @@ def test_outcrop_believes_the_signature() -> None:
     presented = authorization.read(request)
     timestamp = authorization.signed_at(presented, NOW)
     scope = authorization.scope(presented, timestamp, "bedrock")
-    key = sigv4.signing_key(LASTING.secret_access_key, scope)
+    key = sigv4.SigningKey(LASTING.secret_access_key, scope)
 
     sigv4.verify(request, presented, timestamp=timestamp, scope=scope, key=key)
 

@@ -1,7 +1,7 @@
 """What Converse refuses before any model is asked, in Amazon's words."""
 
 from collections.abc import Sequence
-from itertools import pairwise
+from operator import eq
 
 import msgspec
 from msgspec import Raw
@@ -31,12 +31,24 @@ def check(request: ConverseRequest | ConverseStreamRequest) -> None:
     _check_order(messages)
     for index, message in enumerate(messages):
         _check_message(message, f"messages.{index}")
-    check_attachments(messages)
+    only_text = _are_only_text(messages)
+    if not only_text:
+        check_attachments(messages)
     _check_tools(request.tool_config)
-    _check_tool_results(request, messages)
+    if not only_text:
+        _check_tool_results(request, messages)
     _check_system(request.system or ())
     _check_paths(request.additional_model_response_field_paths or ())
     _check_nothing_missing(request)
+
+
+def _are_only_text(messages: Sequence[Message]) -> bool:
+    """As most conversations are: then much need not be looked for."""
+    for message in messages:
+        for block in message.content:
+            if block.text is None:
+                return False
+    return True
 
 
 def asks_for_cache(request: ConverseRequest | ConverseStreamRequest) -> bool:
@@ -64,7 +76,8 @@ def _check_order(messages: Sequence[Message]) -> None:
             "A conversation must start with a user message. Try again with a conversation that"
             " starts with a user message."
         )
-    if any(one.role == other.role for one, other in pairwise(messages)):
+    roles = [message.role for message in messages]
+    if any(map(eq, roles, roles[1:])):
         raise ValidationException(
             "A conversation must alternate between user and assistant roles. Make sure the"
             " conversation alternates between user and assistant roles and try again."
@@ -82,11 +95,13 @@ def _check_message(message: Message, path: str) -> None:
 
 
 def _check_block(block: ContentBlock, role: str, path: str) -> None:
-    if block.text is not None and not block.text.strip():
-        raise ValidationException(
-            f"The text field in the ContentBlock object at {path} is blank."
-            " Add text to the text field, and try again."
-        )
+    if block.text is not None:
+        if not block.text.strip():
+            raise ValidationException(
+                f"The text field in the ContentBlock object at {path} is blank."
+                " Add text to the text field, and try again."
+            )
+        return  # a block is one thing
     if block.tool_use is not None and not _is_object(block.tool_use.input):
         raise _no_object(f"{path}.toolUse.input")
     if block.tool_result is not None:

@@ -4,7 +4,7 @@ import logging
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack
-from typing import Self, TypeVar
+from typing import Self, TypeVar, cast
 
 from outcrop.fleet.failures import FailureKind, ServerFailureError
 from outcrop.runtime.dialects.dialect import (
@@ -68,8 +68,8 @@ class Events:
     async def __anext__(self) -> ConverseStreamOutput:
         while self._waiting or await self._fill():
             event = self._waiting.popleft()
-            if not isinstance(event, StopDetail):
-                return self._with_metadata(event)
+            if type(event) is not StopDetail:
+                return cast("ConverseStreamOutput", self._with_metadata(event))
         raise StopAsyncIteration
 
     async def rest(self) -> Sequence[ConverseStreamOutput | StopDetail]:
@@ -91,7 +91,10 @@ class Events:
         await self._held.aclose()
 
     def _with_metadata(self, event: EventT | TokenUsage) -> EventT | ConverseStreamMetadataEvent:
-        return self._metadata(event) if isinstance(event, TokenUsage) else event
+        # By its type: of a record, isinstance takes six times as long to say no.
+        if type(event) is TokenUsage:
+            return self._metadata(event)
+        return cast("EventT", event)
 
     async def _fill(self) -> bool:
         """Waits for events; none are waiting afterwards only if the answer is over."""

@@ -47,15 +47,17 @@ class MessageParts:
         self._deltas: dict[int, list[ContentBlockDelta]] = {}
 
     def add(self, event: ContentBlockStartEvent | ContentBlockDeltaEvent) -> None:
-        deltas = self._deltas.setdefault(event.content_block_index, [])
-        if isinstance(event, ContentBlockStartEvent):
-            self._starts[event.content_block_index] = event.start
-        else:
+        deltas = self._deltas.get(event.content_block_index)
+        if deltas is None:
+            deltas = self._deltas[event.content_block_index] = []
+        if isinstance(event, ContentBlockDeltaEvent):
             deltas.append(event.delta)
+        else:
+            self._starts[event.content_block_index] = event.start
 
     def blocks(self) -> list[ContentBlock]:
         blocks = sorted(self._deltas.items())
-        made = (_block(self._starts.get(index), deltas) for index, deltas in blocks)
+        made = [_block(self._starts.get(index), deltas) for index, deltas in blocks]
         return [block for block in made if block is not None]
 
 
@@ -64,15 +66,13 @@ def collected(events: Iterable[ConverseStreamOutput | StopDetail]) -> ConverseRe
     stop = MessageStopEvent(stop_reason="end_turn")
     metadata: ConverseStreamMetadataEvent | None = None
     for event in events:
-        match event:
-            case ContentBlockDeltaEvent() | ContentBlockStartEvent():
-                parts.add(event)
-            case MessageStopEvent():
-                stop = event
-            case ConverseStreamMetadataEvent():
-                metadata = event
-            case _:
-                pass
+        # By their types: of a record, isinstance takes six times as long to say no.
+        if type(event) is ContentBlockDeltaEvent or type(event) is ContentBlockStartEvent:
+            parts.add(event)
+        elif type(event) is MessageStopEvent:
+            stop = event
+        elif type(event) is ConverseStreamMetadataEvent:
+            metadata = event
     assert metadata is not None, "an answer that ends has its usage"
     return _response(parts.blocks(), stop, metadata)
 
@@ -100,6 +100,9 @@ def _trace(trace: ConverseStreamTrace) -> ConverseTrace:
 def _block(
     start: ContentBlockStart | None, deltas: Sequence[ContentBlockDelta]
 ) -> ContentBlock | None:
+    said = [delta.text for delta in deltas if delta.text is not None]
+    if len(said) == len(deltas) and start is None:
+        return ContentBlock(text="".join(said)) if deltas else None
     if start is not None and start.tool_use is not None:
         fragments = [delta.tool_use.input for delta in deltas if delta.tool_use is not None]
         return ContentBlock(tool_use=_tool_use(start.tool_use, "".join(fragments)))
@@ -109,7 +112,7 @@ def _block(
     if start is not None and start.tool_result is not None:
         found = [part for delta in deltas for part in delta.tool_result or ()]
         return ContentBlock(tool_result=_tool_result(start.tool_result, found))
-    text = "".join(delta.text or "" for delta in deltas)
+    text = "".join(said)
     citations = [_citation(delta.citation) for delta in deltas if delta.citation is not None]
     if citations:
         cited = CitationsContentBlock(

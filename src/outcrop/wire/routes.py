@@ -1,6 +1,7 @@
 """From a method and a raw path to the operation they address, and the labels in the path."""
 
 from collections.abc import Iterable, Mapping
+from functools import lru_cache
 from types import MappingProxyType
 from typing import Generic, TypeVar
 from urllib.parse import unquote
@@ -51,11 +52,21 @@ class Routes(Generic[KeyT]):
         if len(segments) < 2:
             return None
         for route in self._routes.get((method, segments[1], len(segments)), ()):
-            if all(segments[at] == text for at, text in route.literals) and all(
-                segments[at] for at, _ in route.labels
-            ):
-                return route.key, {name: unquote(segments[at]) for at, name in route.labels}
+            if _leads(route, segments):
+                return route.key, {name: _unquoted(segments[at]) for at, name in route.labels}
         return None
+
+
+def _leads(route: Route[KeyT], segments: list[str]) -> bool:
+    for at, text in route.literals:
+        if segments[at] != text:
+            return False
+    # No label is empty.
+    return "" not in [segments[at] for at, _ in route.labels]
+
+
+# The same few models are asked for again and again.
+_unquoted = lru_cache(maxsize=256)(unquote)
 
 
 def _route(key: KeyT, segments: list[str]) -> Route[KeyT]:

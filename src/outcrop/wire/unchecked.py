@@ -43,17 +43,19 @@ def _check_items(check: Check | None, items: Callable[[Any], Any]) -> Check | No
 
 def _check_union(info: inspect.StructType) -> Check:
     checks = [_check(field.type) for field in info.fields]
+    checked = [(at, check) for at, check in enumerate(checks) if check is not None]
     documents = any(isinstance(field.type, inspect.RawType) for field in info.fields)
 
     def check_arm(value: Any) -> bool:
         arms = structs.astuple(value)
         if documents:
             arms = tuple(None if _is_absent(arm) else arm for arm in arms)
-        present = [at for at, arm in enumerate(arms) if arm is not None]
-        if len(present) != 1:
+        if arms.count(None) != len(arms) - 1:
             return False
-        check = checks[present[0]]
-        return check is None or check(arms[present[0]])
+        for at, check in checked:
+            if arms[at] is not None:
+                return check(arms[at])
+        return True
 
     return check_arm
 

@@ -76,6 +76,10 @@ def _assistant_message(message: Message, capabilities: Capabilities) -> dict[str
 
 def _user_messages(message: Message) -> Iterator[dict[str, Any]]:
     """Results stand alone and first, right behind the calls; the rest is one message."""
+    if len(message.content) == 1 and message.content[0].text is not None:
+        # As most messages are.
+        yield {"role": "user", "content": message.content[0].text}
+        return
     results = [block.tool_result for block in message.content if block.tool_result is not None]
     for result in results:
         yield {

@@ -1,6 +1,6 @@
 """Answers of OpenAI's chat completions, and of its completions, to Converse's events."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final, cast
 
 import msgspec
@@ -151,10 +151,16 @@ class ChatReader:
         """For a call that the server did not mark as one."""
         return self._blocks.own_tool_use_id(number)
 
-    def _read(self, data: bytes) -> Iterator[ModelEvent]:
+    def _read(self, data: bytes) -> Iterable[ModelEvent]:
         if data == b"[DONE]":
-            return
+            return ()
         chunk = _decoded(data)
+        if self._started and self._native is None and (text := _only_text(chunk)):
+            # Most of what a model says; every generator on the way to it costs as much as itself.
+            return self._blocks.text(text)
+        return self._read_all(chunk, data)
+
+    def _read_all(self, chunk: Chunk, data: bytes) -> Iterator[ModelEvent]:
         if chunk.error is not UNSET and bytes(chunk.error) != b"null":
             raise ComplaintError(complaint(502, data))
         if self._native is not None:
@@ -284,6 +290,25 @@ def _token_logprobs(logprobs: Any) -> list[Any]:
             return content
         case _:
             return []
+
+
+def _only_text(chunk: Chunk) -> str | None:
+    """What is said where nothing else is told; None where something else may be."""
+    choices = chunk.choices
+    if choices is None or len(choices) != 1 or choices[0].finish_reason is not None:
+        return None
+    if chunk.usage is not None or chunk.error is not UNSET or chunk.verbose is not None:
+        return None
+    delta = choices[0].delta
+    return None if delta is None else _said_alone(delta)
+
+
+def _said_alone(delta: Delta) -> str | None:
+    if delta.reasoning_content or delta.reasoning or delta.thinking_blocks:
+        return None
+    if delta.tool_calls or delta.refusal:
+        return None
+    return delta.content if isinstance(delta.content, str) else None
 
 
 def _text(content: Sequence[Part]) -> str:

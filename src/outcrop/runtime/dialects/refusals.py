@@ -94,6 +94,8 @@ def _refuse_in(message: Message) -> None:
     where = f"{message.role} messages"
     if message.role == "system":
         raise unsupported("system", "messages")
+    if None not in [block.text for block in message.content]:
+        return  # nothing but text
     for member in (*_members_not_in_chat(message), *_sources_not_in_chat(message)):
         raise unsupported(member, where)
 

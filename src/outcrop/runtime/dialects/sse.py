@@ -1,6 +1,6 @@
 """Server-sent events: a stream of bytes to payloads, however it was chunked."""
 
-from collections.abc import Iterator
+from collections.abc import Sequence
 
 # No event of a model is so long: a server that ends no line must not fill the memory.
 _LONGEST_LINE_BYTES = 8 * 1024 * 1024
@@ -18,30 +18,38 @@ class EventReader:
         self._data: list[bytes] = []
         self._data_bytes = 0
 
-    def feed(self, chunk: bytes) -> Iterator[bytes]:
+    def feed(self, chunk: bytes) -> Sequence[bytes]:
         """Raises EndlessLineError."""
+        if not (self._rest or self._data) and (whole := _whole_events(chunk)):
+            return whole
         *lines, self._rest = (self._rest + chunk).split(b"\n")
-        for line in lines:
-            if (data := self._after(line)) is not None:
-                yield data
+        found = self._ended(lines)
         if len(self._rest) + self._data_bytes > _LONGEST_LINE_BYTES:
             raise EndlessLineError
+        return found
 
-    def end(self) -> Iterator[bytes]:
+    def end(self) -> Sequence[bytes]:
         """What was left when the stream ended: some servers leave out the last empty line."""
-        for line in (self._rest, b""):
-            if (data := self._after(line)) is not None:
-                yield data
+        return self._ended([self._rest, b""])
 
-    def _after(self, line: bytes) -> bytes | None:
-        """The data of the event that ends with this line."""
-        line = line.removesuffix(b"\r")
-        if line.startswith(b"data:"):
-            self._data.append(line[5:].removeprefix(b" "))
-            self._data_bytes += len(line)
-        elif not line and self._data:
-            data = b"\n".join(self._data)
-            self._data.clear()
-            self._data_bytes = 0
-            return data
-        return None
+    def _ended(self, lines: Sequence[bytes]) -> Sequence[bytes]:
+        """The data of the events that end within these lines."""
+        found: list[bytes] = []
+        data = self._data
+        for line in lines:
+            if line.startswith(b"data:"):
+                data.append(line[5:].removesuffix(b"\r").removeprefix(b" "))
+            elif data and line in {b"", b"\r"}:
+                # Nearly always it is one line, which join would copy.
+                found.append(data[0] if len(data) == 1 else b"\n".join(data))
+                data.clear()
+        self._data_bytes = sum(map(len, data))
+        return found
+
+
+def _whole_events(chunk: bytes) -> Sequence[bytes]:
+    """The data of a chunk that is whole events of one line each, as most are; empty for others."""
+    if not (chunk.startswith(b"data: ") and chunk.endswith(b"\n\n")) or b"\r" in chunk:
+        return ()
+    found = chunk[6:-2].split(b"\n\ndata: ")
+    return found if chunk.count(b"\n") == 2 * len(found) else ()
