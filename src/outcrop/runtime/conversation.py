@@ -54,12 +54,14 @@ def _are_only_text(messages: Sequence[Message]) -> bool:
 def asks_for_cache(request: ConverseRequest | ConverseStreamRequest) -> bool:
     """Whether the caller marked something to be cached."""
     tools = request.tool_config.tools if request.tool_config else ()
-    before = any(one.cache_point is not None for one in (*tools, *(request.system or ())))
-    return before or any(
-        block.cache_point is not None
-        for message in request.messages or ()
-        for block in message.content
-    )
+    for one in (*tools, *(request.system or ())):
+        if one.cache_point is not None:
+            return True
+    for message in request.messages or ():
+        for block in message.content:
+            if block.cache_point is not None:
+                return True
+    return False
 
 
 def check_service_tier(service_tier: str) -> None:

@@ -3,7 +3,7 @@
 import logging
 from collections.abc import Mapping, Sequence
 from contextlib import AsyncExitStack
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from outcrop.fleet.failures import ServerFailureError
 from outcrop.fleet.model_server import Call
@@ -25,7 +25,9 @@ from outcrop.wire.shapes.bedrock_runtime import (
     ConverseStreamMetrics,
     TokenUsage,
 )
-from outcrop.wire.timestamps import Clock, to_micros
+from outcrop.wire.timestamps import Clock
+
+_MILLISECOND = timedelta(milliseconds=1)
 
 _log = logging.getLogger(__name__)
 
@@ -110,7 +112,7 @@ class Inference:
 
         def metadata(usage: TokenUsage) -> ConverseStreamMetadataEvent:
             invocation.usage = usage
-            latency_ms = (to_micros(self._clock()) - to_micros(since)) // 1000
+            latency_ms = (self._clock() - since) // _MILLISECOND
             return ConverseStreamMetadataEvent(
                 usage=usage if caches else _all_input(usage),
                 metrics=ConverseStreamMetrics(latency_ms=latency_ms),

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from enum import Enum, auto
+from itertools import chain
 from typing import NamedTuple, cast
 
 from httptools import HttpParserError, HttpParserUpgrade, HttpRequestParser, parse_url
@@ -127,7 +128,7 @@ class Http1Reader:
                 self._go_on()
 
     def _admit(self, headers: Mapping[str, str]) -> None:
-        self._header_bytes = sum([len(name) + len(value) for name, value in self._fields])
+        self._header_bytes = sum(map(len, chain.from_iterable(self._fields)))
         self._edge.admit_head(uri_bytes=len(self._url), header_bytes=self._header_bytes)
         length = headers.get("content-length")
         if length is not None:
@@ -181,7 +182,8 @@ class Http1Reader:
             headers=self._headers,
             body=bytes(self._body),
         )
-        http_1_1 = self._is_http_1_1()
+        # HTTP/1.0 keeps a connection only where it is asked to; asking the parser costs more.
+        http_1_1 = (keep_alive and "connection" not in self._headers) or self._is_http_1_1()
         # Whoever answers the request gives its bytes back.
         self._body_bytes = 0
         self._body.clear()
