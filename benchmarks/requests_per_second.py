@@ -1,8 +1,10 @@
 """Requests per second of the two listings, as a part of what bare Granian serves: half, at least.
 
-Both servers run pinned to one core and the client to another, in turns, with the very same answers.
-A second of a core is counted as the kernel charges it to the server's processes, so that others who
-want the same core do not count.
+All servers run pinned to one core and the client to another, in turns, with the very same answers.
+The same pages are asked for again and again while nobody writes, so SQLite's answers are
+remembered; a second server remembers nothing and reads each page from the store. A second of a core
+is counted as the kernel charges it to the server's processes, so that others who want the same core
+do not count.
 """
 
 import os
@@ -12,8 +14,8 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Generator
-from contextlib import contextmanager, suppress
+from collections.abc import Generator, Mapping
+from contextlib import ExitStack, contextmanager, suppress
 from itertools import product
 from pathlib import Path
 from typing import NamedTuple
@@ -53,42 +55,55 @@ class Serving(NamedTuple):
     port: int
 
 
-class Rates(msgspec.Struct, frozen=True):
-    """Requests per second of one core, one of each for every round."""
+Rates = Mapping[str, list[float]]
+"""Requests per second of one core by the server's name, one of each for every round."""
 
-    bare: list[float]
-    outcrop: list[float]
-
-    @property
-    def ratio(self) -> float:
-        return statistics.median(
-            ours / theirs for ours, theirs in zip(self.outcrop, self.bare, strict=True)
-        )
+# Read each time: what the aim is about.
+READING = "from outcrop.store import sqlite; sqlite.ROWS_REMEMBERED = -1; "
+SERVERS = {"remembered": "", "read": READING}
 
 
 def main() -> None:
     if (os.cpu_count() or 1) < 2:
         print("needs two cores: one for the server, one for the client")
         return
-    with tempfile.TemporaryDirectory() as folder, _outcrop(Path(folder)) as server:
-        _fill(server)
+    with ExitStack() as held:
+        folder = Path(held.enter_context(tempfile.TemporaryDirectory()))
+        servers = {
+            name: held.enter_context(_outcrop(folder / name, first))
+            for name, first in SERVERS.items()
+        }
+        for server in servers.values():
+            _fill(server)
         title = "requests per second of a core, connections"
-        print(f"{title:56}{'bare Granian':>14}{'Outcrop':>10}{'ratio':>8}")
+        print(f"{title:56}{'bare Granian':>14}", *(f"{name:>12}{'ratio':>8}" for name in SERVERS))
         for path, connections in product(PATHS, CONNECTIONS):
-            rates = _measure(server, path, connections, Path(folder))
-            print(
-                f"{path:52}{connections:>4}{statistics.median(rates.bare):>14,.0f}"
-                f"{statistics.median(rates.outcrop):>10,.0f}{rates.ratio:>8.2f}"
-                f"{'' if rates.ratio >= AT_LEAST else f'  (wanted: {AT_LEAST})'}",
-                flush=True,
-            )
+            _tell(path, connections, _measure(servers, path, connections, folder))
+
+
+def _tell(path: str, connections: int, rates: Rates) -> None:
+    ratios = {name: _ratio(rates, name) for name in SERVERS}
+    told = (f"{statistics.median(rates[name]):>12,.0f}{ratios[name]:>8.2f}" for name in SERVERS)
+    print(
+        f"{path:52}{connections:>4}{statistics.median(rates['bare']):>14,.0f}",
+        *told,
+        "" if ratios["read"] >= AT_LEAST else f"  (wanted: {AT_LEAST})",
+        flush=True,
+    )
+
+
+def _ratio(rates: Rates, name: str) -> float:
+    pairs = zip(rates[name], rates["bare"], strict=True)
+    return statistics.median(ours / theirs for ours, theirs in pairs)
 
 
 @contextmanager
-def _outcrop(folder: Path) -> Generator[OutcropProcess]:
-    command = ["taskset", "-c", SERVER_CORE, sys.executable, "-m", "outcrop", "serve"]
+def _outcrop(state: Path, first: str) -> Generator[OutcropProcess]:
+    """`first`: statements of Python before it serves."""
+    program = f"import sys; {first}from outcrop.server.cli import main; sys.exit(main())"
+    command = ["taskset", "-c", SERVER_CORE, sys.executable, "-c", program, "serve"]
     config = "[embedded]\nenabled = false\n"
-    with outcrop_process(folder / "state", config=config, command=command) as server:
+    with outcrop_process(state, config=config, command=command) as server:
         yield server
 
 
@@ -116,17 +131,19 @@ def _client_settings(server: OutcropProcess) -> dict[str, str]:
     }
 
 
-def _measure(server: OutcropProcess, path: str, connections: int, folder: Path) -> Rates:
+def _measure(
+    servers: Mapping[str, OutcropProcess], path: str, connections: int, folder: Path
+) -> Rates:
     answer = folder / "answer.json"
-    answer.write_bytes(_answer(server, path))
-    ours = Serving(server.process.pid, server.port)
-    rates = Rates([], [])
+    answer.write_bytes(_answer(servers["read"], path))
+    rates: Rates = {name: [] for name in ("bare", *SERVERS)}
     with _bare_granian(answer) as bare:
         for _ in range(ROUNDS):
-            # A signature is good for five minutes: each round has its own.
-            request = _signed(server, path)
-            rates.bare.append(_load(bare, request, connections))
-            rates.outcrop.append(_load(ours, request, connections))
+            rates["bare"].append(_load(bare, _signed(servers["read"], path), connections))
+            for name, server in servers.items():
+                # A signature is good for five minutes: each round has its own.
+                ours = Serving(server.process.pid, server.port)
+                rates[name].append(_load(ours, _signed(server, path), connections))
     return rates
 
 

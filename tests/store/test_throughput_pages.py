@@ -34,9 +34,10 @@ async def page(
     after: int | None = None,
     limit: int = 1000,
 ) -> list[Listed]:
-    return await throughputs.page(
+    rows = await throughputs.page(
         ACCOUNT, REGION, filters=filters, descending=descending, after=after, limit=limit
     )
+    return [(position, summary) for position, summary in rows]
 
 
 async def walk(
@@ -48,7 +49,7 @@ async def walk(
     while some := await page(throughputs, filters, descending=descending, after=after, limit=limit):
         assert len(some) <= limit
         found += some
-        after = some[-1].position
+        after = some[-1][0]
     return found
 
 
@@ -56,7 +57,7 @@ def expected(records: Sequence[Record], filters: Filters, *, descending: bool) -
     """The same without an index."""
     ordered = sorted(records, key=lambda record: record.creation_time, reverse=descending)
     return [
-        Listed(to_micros(record.creation_time), encode(record)[0])
+        (to_micros(record.creation_time), encode(record)[0])
         for record in ordered
         if _matches(record, filters)
     ]
@@ -155,8 +156,8 @@ def test_pages_neither_repeat_nor_lose_what_was_there_throughout(
             while some := await page(
                 throughputs, filters, descending=order == "descending", after=after, limit=4
             ):
-                seen += [row.position for row in some]
-                after = some[-1].position
+                seen += [position for position, _ in some]
+                after = some[-1][0]
                 if goers:
                     await throughputs.delete(goers.pop())
                     await throughputs.delete(goers.pop(0))
@@ -205,6 +206,6 @@ def test_another_accounts_names_are_not_found(location: str, clock: FakeClock) -
             none = await throughputs.page(
                 "8" * 12, REGION, filters=Filters(), descending=True, after=None, limit=9
             )
-            return len(mine), len({row.summary.split(":")[5] for row in mine}), len(none)
+            return len(mine), len({summary.split(":")[5] for _, summary in mine}), len(none)
 
     assert asyncio.run(main()) == (20, 1, 0)

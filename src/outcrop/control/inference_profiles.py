@@ -149,7 +149,7 @@ class InferenceProfiles:
             )
             # `application-inference-profile/` sorts before `inference-profile/`, and so, of one
             # moment, do these: the sort keeps the order of equals.
-            found = [(row.position, Raw(row.summary)) for row in records] + found
+            found = [(position, Raw(summary)) for position, summary in records] + found
         if len(types) > 1:
             found.sort(key=itemgetter(0))
         return found[:limit]

@@ -110,9 +110,9 @@ class ProvisionedThroughput:
             provisioned_model_summaries=cast(
                 # As they go out already: a Raw is written as it is.
                 "list[ProvisionedModelSummary]",
-                [Raw(row.summary) for row in page],
+                [Raw(summary) for _, summary in page],
             ),
-            next_token=self._tokens.seal(page[-1].position, caller, sealed_with)
+            next_token=self._tokens.seal(page[-1][0], caller, sealed_with)
             if len(found) > limit
             else None,
         )

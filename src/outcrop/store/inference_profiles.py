@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from datetime import datetime
-from typing import Literal
+from typing import Literal, cast
 
 import msgspec
 from msgspec import Struct
@@ -141,7 +141,7 @@ class InferenceProfiles:
         rows = await self._database.fetch(self._page, scope_id, moment - 1, end, limit + 1)
         if rows and rows[0][0] == moment and decode(rows[0][1]).inference_profile_arn <= arn:
             rows = rows[1:]
-        return [Listed(*row) for row in rows[:limit]]
+        return cast("list[Listed]", rows[:limit])
 
 
 _END = 1 << 62

@@ -87,18 +87,18 @@ class _Reader:
     """
 
     def __init__(self, connection: sqlite3.Connection) -> None:
-        self._connection = connection
+        self._cursor = connection.cursor()
         self._version = -1
         self._read: dict[tuple[str, tuple[Value, ...]], Sequence[Row]] = {}
 
     def fetch(self, sql: str, values: tuple[Value, ...]) -> Sequence[Row]:
-        ((version,),) = self._connection.execute("PRAGMA data_version")
+        ((version,),) = self._cursor.execute("PRAGMA data_version")
         if version != self._version or len(self._read) >= REMEMBERED:
             self._version = version
             self._read.clear()
         rows = self._read.get((sql, values))
         if rows is None:
-            rows = self._connection.execute(for_sqlite(sql), values).fetchall()
+            rows = self._cursor.execute(for_sqlite(sql), values).fetchall()
             if len(rows) <= ROWS_REMEMBERED:
                 self._read[sql, values] = rows
         return rows

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import aclosing
 from itertools import islice, product
 from operator import itemgetter
+from typing import cast
 
 from msgspec import Struct
 
@@ -66,7 +67,7 @@ class ThroughputPages:
             limit,
             *(() if part is None else (part,)),
         )
-        return [Listed(*row) for row in rows]
+        return cast("list[Listed]", rows)
 
     async def _searched(self, listing: Listing, span: Span, limit: int) -> list[Listed]:
         """From the blocks that are full by their index, from the last one row by row."""
@@ -104,8 +105,8 @@ class ThroughputPages:
         part = listing.filters.name_contains
         rows = await self._database.fetch(f"{_CANDIDATES} ({names})", part, *values)
         return [
-            Listed(*row)
-            for _, *row, status, model_arn in sorted(
+            (position, summary)
+            for _, position, summary, status, model_arn in sorted(
                 rows, key=itemgetter(0), reverse=listing.descending
             )
             if _fits(status, model_arn, listing.filters)
