@@ -103,7 +103,8 @@ class HttpClient:
         `headers`, in lower case, come on top of those of every request.
         """
         head = _lines({**self._headers, **headers}) if headers else self._head
-        request = f"{_line('POST', self._address.base_path, path)}{head}content-length: {len(body)}\r\n\r\n"
+        line = _line("POST", self._address.base_path, path)
+        request = f"{line}{head}content-length: {len(body)}\r\n\r\n"
         return await self._answer(request.encode("latin-1") + body)
 
     @asynccontextmanager
