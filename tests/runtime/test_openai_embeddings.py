@@ -66,6 +66,7 @@ def test_a_server_may_leave_usage_out() -> None:
         answer([]),
         answer([None]),
         answer(["a"]),
+        b'{"x":' + b"[" * 100_000,
     ],
 )
 def test_an_answer_without_a_vector_for_each_text_is_the_servers_fault(body: bytes) -> None:
@@ -94,5 +95,6 @@ def test_the_engine_tells_the_tokens_of_a_text() -> None:
     assert call.path == "/tokenize"
     assert json.loads(call.body) == {"content": "hello", "add_special": True}
     assert tokenizer.tokens(b'{"tokens":[101,7592,102]}') == (101, 7592, 102)
-    with pytest.raises(ComplaintError):
-        tokenizer.tokens(b'{"tokens":"no"}')
+    for rubbish in (b'{"tokens":"no"}', b'{"x":' + b"[" * 100_000):
+        with pytest.raises(ComplaintError):
+            tokenizer.tokens(rubbish)

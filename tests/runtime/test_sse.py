@@ -1,4 +1,7 @@
+from itertools import pairwise
+
 import pytest
+from hypothesis import given, strategies as st
 
 from outcrop.runtime.dialects.sse import EndlessLineError, EventReader
 
@@ -26,6 +29,34 @@ def test_payloads_come_out_at_any_cut() -> None:
 
 def test_payloads_come_out_byte_by_byte() -> None:
     assert read([STREAM[i : i + 1] for i in range(len(STREAM))]) == PAYLOADS
+
+
+# What an event may look like, and what is read of it.
+_EVENTS = st.sampled_from(
+    [
+        (b"data: one\n\n", [b"one"]),
+        (b"data:two\n\n", [b"two"]),
+        (b"data:  a space of its own\n\n", [b" a space of its own"]),
+        (b"data: three\ndata: lines\n\n", [b"three\nlines"]),
+        (b"data: with\r\n\r\n", [b"with"]),
+        (b"data: \n\n", [b""]),
+        (b": nothing\n\n", []),
+        (b"\n", []),
+        (b"id: 7\ndata: named\n\n", [b"named"]),
+    ]
+)
+
+
+@given(st.lists(_EVENTS, max_size=8), st.lists(st.integers(0, 200), max_size=4))
+def test_events_are_the_same_however_they_are_mixed_and_cut(
+    events: list[tuple[bytes, list[bytes]]], cuts: list[int]
+) -> None:
+    stream = b"".join(text for text, _ in events)
+    places = [0, *sorted(min(cut, len(stream)) for cut in cuts), len(stream)]
+
+    payloads = read([stream[low:high] for low, high in pairwise(places)])
+
+    assert payloads == [payload for _, told in events for payload in told]
 
 
 def test_a_line_without_end_is_refused() -> None:

@@ -9,6 +9,7 @@ import ssl
 from collections import deque
 from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import asynccontextmanager
+from functools import lru_cache
 from typing import Self
 from urllib.parse import urlsplit
 
@@ -102,7 +103,8 @@ class HttpClient:
         `headers`, in lower case, come on top of those of every request.
         """
         head = _lines({**self._headers, **headers}) if headers else self._head
-        request = f"{self._line('POST', path)}{head}content-length: {len(body)}\r\n\r\n"
+        line = _line("POST", self._address.base_path, path)
+        request = f"{line}{head}content-length: {len(body)}\r\n\r\n"
         return await self._answer(request.encode("latin-1") + body)
 
     @asynccontextmanager
@@ -118,7 +120,7 @@ class HttpClient:
 
     @asynccontextmanager
     async def get(self, path: str) -> AsyncGenerator["Answer"]:
-        request = f"{self._line('GET', path)}{self._head}\r\n"
+        request = f"{_line('GET', self._address.base_path, path)}{self._head}\r\n"
         answer = await self._answer(request.encode("latin-1"))
         try:
             yield answer
@@ -130,11 +132,6 @@ class HttpClient:
         self._closed = True
         while self._idle:
             self._idle.pop().abort()
-
-    def _line(self, method: str, path: str) -> str:
-        if not _PATH.fullmatch(path):
-            raise ValueError(f"no path of a request: {path!r}")
-        return f"{method} {_resolved(self._address.base_path, path)} HTTP/1.1\r\n"
 
     async def _answer(self, request: bytes) -> "Answer":
         connection = await self._asked(request)
@@ -237,6 +234,14 @@ def _is_host(host: str) -> bool:
         return bool(host.encode("idna"))
     except UnicodeError:
         return False
+
+
+@lru_cache(maxsize=256)
+def _line(method: str, base_path: str, path: str) -> str:
+    """A server is asked for the same few paths again and again."""
+    if not _PATH.fullmatch(path):
+        raise ValueError(f"no path of a request: {path!r}")
+    return f"{method} {_resolved(base_path, path)} HTTP/1.1\r\n"
 
 
 def _resolved(base_path: str, path: str) -> str:

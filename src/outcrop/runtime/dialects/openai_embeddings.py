@@ -7,6 +7,7 @@ from typing import Protocol
 import msgspec
 from msgspec import Struct
 
+from outcrop.runtime.dialects.bad_json import BAD_JSON
 from outcrop.runtime.dialects.dialect import Call, Complaint, ComplaintError
 from outcrop.runtime.dialects.openai_complaint import complaint
 
@@ -131,7 +132,7 @@ class EmbeddedTokenizer:
     def tokens(self, body: bytes) -> tuple[int, ...]:
         try:
             return msgspec.json.decode(body, type=_Tokens).tokens
-        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        except BAD_JSON as error:
             raise ComplaintError(Complaint(502, f"no tokens: {error}")) from error
 
 
@@ -163,7 +164,7 @@ class _Tokens(Struct, frozen=True):
 def _vectors(body: bytes, count: int) -> Vectors:
     try:
         answer = msgspec.json.decode(body, type=_Answer)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except BAD_JSON as error:
         raise ComplaintError(Complaint(502, f"no embeddings: {error}")) from error
     in_order = sorted(answer.data, key=lambda found: found.index)
     if [found.index for found in in_order] != list(range(count)):
