@@ -1,6 +1,7 @@
 """What a request needs to be allowed, resource by resource, and whether it is."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from functools import lru_cache
 from typing import Literal, TypeAlias
 
 from msgspec import Struct
@@ -8,8 +9,10 @@ from msgspec import Struct
 from outcrop.iam import actions
 from outcrop.iam.caller import Caller
 from outcrop.iam.policy.context import Environment, environment_context, tagged
-from outcrop.iam.policy.evaluation import Access, AttachedPolicy, Authorizer, Decision
+from outcrop.iam.policy.evaluation import Authorizer, Decision
 from outcrop.iam.policy.patterns import Context
+from outcrop.iam.policy.principal import Principal
+from outcrop.iam.policy.rules import Access, AttachedPolicy
 from outcrop.wire.arn import Arn
 
 BearerTokenType: TypeAlias = Literal["SHORT_TERM", "LONG_TERM"]
@@ -18,6 +21,8 @@ ANYWHERE = ""
 """The Region in the ARN of a model that a global profile may run in any Region."""
 UNSPECIFIED = "unspecified"
 """What `aws:RequestedRegion` is then."""
+
+_REMEMBERED = 4_096
 
 
 class Resource(Struct, frozen=True, kw_only=True):
@@ -48,7 +53,7 @@ class AuthorizationRequest(Struct, frozen=True, kw_only=True):
 def authorized(request: AuthorizationRequest, authorizer: Authorizer) -> Decision:
     """The first denial, or of the last resource the permission."""
     decision: Decision | None = None
-    for access in accesses(request, authorizer):
+    for access in accesses(request, authorizer.principal):
         decision = authorizer.decide(access)
         if not decision.allowed:
             break
@@ -82,23 +87,25 @@ def invoked(
     return models if profile is None else [profile, *models]
 
 
-def accesses(request: AuthorizationRequest, authorizer: Authorizer) -> Iterator[Access]:
+def accesses(request: AuthorizationRequest, principal: Principal) -> Iterator[Access]:
     """In the order in which they are asked for."""
-    principal = authorizer.principal
-    shared = {**authorizer.context, **environment_context(request.environment, principal)}
-    here = {"aws:requestedregion": principal.caller.region}
+    environment = environment_context(request.environment, principal)
+    here = (("aws:requestedregion", principal.caller.region),)
     if request.bearer_token_type is not None:
-        context = {**shared, **here, "bedrock:bearertokentype": request.bearer_token_type}
-        yield Access(action=actions.CALL_WITH_BEARER_TOKEN, resource="*", context=context)
+        yield Access(
+            action=actions.CALL_WITH_BEARER_TOKEN,
+            resource="*",
+            constant=here,
+            context={**environment, "bedrock:bearertokentype": request.bearer_token_type},
+        )
     action = actions.ACTIONS[request.operation]
-    shared |= _own_keys(request, action)
+    context = {**environment, **_own_keys(request, action)}
     if not request.resources:
-        yield Access(action=action.name, resource="*", context={**shared, **here})
+        yield Access(action=action.name, resource="*", constant=here, context=context)
     for resource in request.resources:
-        yield _access(action.name, resource, {**shared, **_resource_keys(resource)})
+        yield _access(action.name, resource, context)
     for resource in request.resources:
         if resource.is_created and request.request_tags:
-            context = {**shared, **_resource_keys(resource)}
             yield _access(actions.TAG_RESOURCE, resource, context)
 
 
@@ -116,22 +123,29 @@ def _own_keys(request: AuthorizationRequest, action: actions.Action) -> Context:
     return keys
 
 
-def _resource_keys(resource: Resource) -> Context:
-    arn = Arn.parse(resource.arn)
-    keys = {"aws:requestedregion": arn.region or UNSPECIFIED}
-    if arn.account_id:
-        keys["aws:resourceaccount"] = arn.account_id
-    if resource.inference_profile_arn is not None:
-        keys["bedrock:inferenceprofilearn"] = resource.inference_profile_arn
-    return {**keys, **tagged("aws:resourcetag", resource.tags)}
-
-
 def _access(action: str, resource: Resource, context: Context) -> Access:
-    account_id = context.get("aws:resourceaccount")
+    account_id, constant = _constant_keys(resource.arn, resource.inference_profile_arn)
+    if resource.tags:
+        context = {**context, **tagged("aws:resourcetag", resource.tags)}
     return Access(
         action=action,
         resource=resource.arn,
+        constant=constant,
         context=context,
         resource_policy=resource.policy,
-        resource_account_id=account_id if isinstance(account_id, str) else None,
+        resource_account_id=account_id,
     )
+
+
+@lru_cache(maxsize=_REMEMBERED)
+def _constant_keys(
+    resource: str, inference_profile_arn: str | None
+) -> tuple[str | None, tuple[tuple[str, str], ...]]:
+    """Whose the resource is, if anyone's, and its keys that are always the same."""
+    arn = Arn.parse(resource)
+    keys = {
+        "aws:requestedregion": arn.region or UNSPECIFIED,
+        "aws:resourceaccount": arn.account_id,
+        "bedrock:inferenceprofilearn": inference_profile_arn,
+    }
+    return arn.account_id or None, tuple((key, value) for key, value in keys.items() if value)

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 
 from msgspec import Struct
 
-CALL_WITH_BEARER_TOKEN = "bedrock:CallWithBearerToken"
+CALL_WITH_BEARER_TOKEN = "bedrock:CallWithBearerToken"  # noqa: S105 - a name
 """Besides the operation's own action, when the credential is an API key."""
 TAG_RESOURCE = "bedrock:TagResource"
 """Besides the operation's own action, when a resource is made with tags."""

@@ -8,6 +8,7 @@ import re
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta, timezone
 from decimal import Decimal
+from functools import lru_cache
 from typing import Any, TypeAlias, TypeVar
 
 from outcrop.iam.policy.patterns import Test
@@ -20,6 +21,7 @@ Comparison: TypeAlias = Callable[[Any, Any], bool]
 _NUMBER = re.compile(r"[+-]?\d{1,100}(?:\.\d{1,100})?(?:[eE][+-]?\d{1,3})?", re.ASCII)
 _EPOCH = re.compile(r"-?\d{1,3}|-?\d{5,19}|-\d{4}", re.ASCII)
 _LAST_EPOCH = 2**63
+_REMEMBERED = 256
 # The W3C's profile of ISO 8601, and what IAM accepts besides (moto, test_iam_policies.py).
 _DATE = re.compile(
     r"(\d{4})(?:-(\d\d)(?:-(\d\d)(?:[Tt](\d{1,2}):(\d\d)(?::(\d\d)(?:\.(\d{1,9}))?)?"
@@ -50,15 +52,22 @@ def address(text: str) -> Test:
         network = ipaddress.ip_network(text, strict=False)
     except ValueError as error:
         raise ValueError(f"{text!r} is no IP address and no range of them") from error
-    return _lenient(ipaddress.ip_address, lambda found: found in network)
+    return _lenient(_address, lambda found: found in network)
 
 
+@lru_cache(maxsize=_REMEMBERED)
+def _address(text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address:
+    return ipaddress.ip_address(text)
+
+
+@lru_cache(maxsize=_REMEMBERED)
 def number(text: str) -> Decimal:
     if not _NUMBER.fullmatch(text):
         raise ValueError(f"{text!r} is no number")
     return Decimal(text)
 
 
+@lru_cache(maxsize=_REMEMBERED)
 def moment(text: str) -> int:
     """Microseconds since 1970. Four digits are a year, any other whole number is an epoch time."""
     if _EPOCH.fullmatch(text):

@@ -4,11 +4,11 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Literal, TypeAlias
 
-from msgspec import UNSET, Struct, UnsetType
+from msgspec import UNSET, Struct
 
 from outcrop.iam.policy import grammar
 from outcrop.iam.policy.conditions import Condition, UnknownOperatorError, condition
-from outcrop.iam.policy.grammar import Document, Scalar, malformed
+from outcrop.iam.policy.grammar import Document, malformed
 from outcrop.iam.policy.patterns import Template, arn_test, caseless_test, is_fixed, template
 from outcrop.iam.policy.principal import Principals
 from outcrop.iam.policy.statement import Actions, Resources, Statement
@@ -97,7 +97,7 @@ def _check_legacy(document: Document, *, variables: bool) -> Sequence[tuple[Cond
         if given.effect not in {"Allow", "Deny"}:
             raise malformed(_LEGACY, f"{place}.Effect", "It is Allow or Deny, in this case")
     conditions = [
-        tuple(_conditions(place, given.condition, variables=variables))
+        tuple(_conditions(place, given, variables=variables))
         for place, given in document.statements
     ]
     for place, given in document.statements:
@@ -106,28 +106,14 @@ def _check_legacy(document: Document, *, variables: bool) -> Sequence[tuple[Cond
     return conditions
 
 
-def _conditions(
-    place: str,
-    given: Mapping[str, Mapping[str, Scalar | list[Scalar]]] | UnsetType,
-    *,
-    variables: bool,
-) -> Iterator[Condition]:
-    for name, keys in ({} if given is UNSET else given).items():
-        for key, values in keys.items():
-            where = f"{place}.Condition.{name}.{key}"
-            texts = [_text(value) for value in (values if isinstance(values, list) else [values])]
-            try:
-                yield condition(name, key, texts, variables=variables)
-            except UnknownOperatorError as error:
-                raise malformed(_SYNTAX, where, f"{error}") from error
-            except ValueError as error:
-                raise malformed(_LEGACY, where, f"{error}") from error
-
-
-def _text(value: Scalar) -> str:
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    return str(value)
+def _conditions(place: str, given: grammar.Statement, *, variables: bool) -> Iterator[Condition]:
+    for found in grammar.conditions(place, given):
+        try:
+            yield condition(found.operator, found.key, found.values, variables=variables)
+        except UnknownOperatorError as error:
+            raise malformed(_SYNTAX, found.place, f"{error}") from error
+        except ValueError as error:
+            raise malformed(_LEGACY, found.place, f"{error}") from error
 
 
 def _check_arn_parts(text: str, place: str) -> None:

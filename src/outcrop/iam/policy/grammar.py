@@ -61,6 +61,15 @@ class Element(Struct, frozen=True, kw_only=True):
     """Whether it is the one with Not."""
 
 
+class ConditionElement(Struct, frozen=True, kw_only=True):
+    """One key under one operator, with the values of the policy."""
+
+    place: str
+    operator: str
+    key: str
+    values: tuple[str, ...]
+
+
 def malformed(words: str, place: str, reason: str = "") -> MalformedPolicyDocument:
     """Amazon's words, then ours: why, and where."""
     because = f" {reason}" if reason else ""
@@ -87,6 +96,25 @@ def actions(place: str, statement: Statement) -> Element:
 
 def resources(place: str, statement: Statement) -> Element:
     return _element(place, "Resource", statement.resource, statement.not_resource)
+
+
+def conditions(place: str, statement: Statement) -> Iterator[ConditionElement]:
+    if isinstance(statement.condition, UnsetType):
+        return
+    for operator, keys in statement.condition.items():
+        for key, given in keys.items():
+            yield ConditionElement(
+                place=f"{place}.Condition.{operator}.{key}",
+                operator=operator,
+                key=key,
+                values=tuple(map(_text, given if isinstance(given, list) else [given])),
+            )
+
+
+def _text(value: Scalar) -> str:
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    return str(value)
 
 
 def _check_text(text: str, most_characters: int) -> None:

@@ -1,7 +1,7 @@
 """Text of a policy that stands for many: wildcards, and variables that the request fills in."""
 
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from enum import Enum
 from functools import lru_cache
 from typing import TypeAlias
@@ -52,6 +52,11 @@ def template(text: str, *, wildcards: bool, variables: bool) -> Template:
 def is_fixed(pattern: Template) -> bool:
     """Whether the pattern means the same in every request."""
     return not any(isinstance(piece, Variable) for piece in pattern)
+
+
+def keys_of(pattern: Template) -> Iterator[str]:
+    """The condition keys that the pattern's variables name."""
+    return (piece.key for piece in pattern if isinstance(piece, Variable))
 
 
 def filled_in(pattern: Template, context: Context) -> Template | None:
@@ -135,11 +140,11 @@ def _arn_parts(pattern: Template) -> list[list[Piece]]:
             continue
         first, *rest = piece.split(":", _SEGMENTS - len(parts))
         parts[-1].append(first)
-        parts += [[text] for text in rest]
+        parts.extend([text] for text in rest)
     return parts
 
 
-def _glob(pattern: list[Piece] | Template, character: str) -> str:
+def _glob(pattern: Sequence[Piece], character: str) -> str:
     """Each run between two `*` at its first place and at no other: no backtracking over runs."""
     runs = [""]
     for piece in pattern:

@@ -1,11 +1,12 @@
 """One statement of a policy, ready to be asked whether it applies."""
 
+import itertools
 from typing import Literal, TypeAlias
 
 from msgspec import Struct
 
 from outcrop.iam.policy.conditions import Condition
-from outcrop.iam.policy.patterns import Context, Template, Test, arn_test, filled_in
+from outcrop.iam.policy.patterns import Context, Template, Test, arn_test, filled_in, keys_of
 from outcrop.iam.policy.principal import Principals
 
 Effect: TypeAlias = Literal["Allow", "Deny"]
@@ -35,6 +36,11 @@ class Resources(Struct, frozen=True, kw_only=True):
             return not self.excluded
         return None if self.open else self.excluded
 
+    @property
+    def keys(self) -> frozenset[str]:
+        """All of the context that they look at."""
+        return frozenset(itertools.chain(*map(keys_of, self.open)))
+
     def cover_in(self, resource: str, context: Context) -> bool:
         known = self.cover(resource)
         if known is not None:
@@ -53,13 +59,3 @@ class Statement(Struct, frozen=True, kw_only=True):
     conditions: tuple[Condition, ...]
     principals: Principals | None
     """None where the policy's owner is the principal."""
-
-    def may_apply(self, action: str, resource: str) -> bool:
-        """Whether it applies to any request at all for the action on the resource."""
-        return self.actions.cover(action) and self.resources.cover(resource) is not False
-
-    def applies(self, resource: str, context: Context) -> bool:
-        """Whether it applies to a request, of those for which it may."""
-        if self.resources.open and not self.resources.cover_in(resource, context):
-            return False
-        return all(condition.met(context) for condition in self.conditions)
