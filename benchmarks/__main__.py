@@ -3,6 +3,7 @@
 import argparse
 
 from benchmarks import (
+    authorization,
     converse,
     in_process,
     requests_per_second,
@@ -15,6 +16,7 @@ from benchmarks import (
 BENCHMARKS = {
     "start": start.main,
     "in_process": in_process.main,
+    "authorization": authorization.main,
     "requests_per_second": requests_per_second.main,
     "converse": converse.main,
     "streams": streams.main,

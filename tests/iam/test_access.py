@@ -146,7 +146,7 @@ def test_every_destination_is_needed_and_the_denial_names_the_one_that_failed(mi
 
 
 def test_models_can_be_allowed_through_a_profile_only() -> None:
-    through = {"StringEquals": {"bedrock:InferenceProfileArn": GEOGRAPHIC.arn}}
+    through: Raw = {"StringEquals": {"bedrock:InferenceProfileArn": GEOGRAPHIC.arn}}
     given = [
         allow(GEOGRAPHIC.arn, StringEquals={"aws:RequestedRegion": "us-east-1"}),
         allow([model_arn(region) for region in US], **through),
@@ -158,7 +158,7 @@ def test_models_can_be_allowed_through_a_profile_only() -> None:
 
 
 def test_an_application_profile_counts_by_its_own_arn() -> None:
-    any_application = {"ArnLike": {"bedrock:InferenceProfileArn": arn("application-*/*")}}
+    any_application: Raw = {"ArnLike": {"bedrock:InferenceProfileArn": arn("application-*/*")}}
     given = [
         allow(APPLICATION.arn),
         allow("arn:aws:bedrock:*::foundation-model/*", **any_application),
@@ -303,13 +303,14 @@ def test_the_documented_permissions_for_profiles_suffice_but_for_the_listing() -
 def test_tags_of_a_new_resource_have_to_be_allowed_and_can_be_demanded() -> None:
     new = Resource(arn=arn("application-inference-profile/*"), is_created=True)
     resources = [Resource(arn=model_arn("us-east-1")), new]
-    create = {"operation": "CreateInferenceProfile"}
-    tagged = {**create, "request_tags": {"Team": "search"}}
+    create: Raw = {"operation": "CreateInferenceProfile"}
+    tagged: Raw = {**create, "request_tags": {"Team": "search"}}
     creating = allow(action="bedrock:CreateInferenceProfile")
+    only_team: Any = {"aws:TagKeys": ["Team"]}
     own_team = allow(
         action=["bedrock:CreateInferenceProfile", "bedrock:TagResource"],
         StringEquals={"aws:RequestTag/team": "${aws:PrincipalTag/team}"},
-        **{"ForAllValues:StringEquals": {"aws:TagKeys": ["Team"]}},
+        **{"ForAllValues:StringEquals": only_team},
     )
 
     assert passes([creating], resources, **create)
@@ -322,7 +323,7 @@ def test_tags_of_a_new_resource_have_to_be_allowed_and_can_be_demanded() -> None
 
 
 def test_resources_can_be_allowed_by_their_tags() -> None:
-    own_team = {"StringEquals": {"aws:ResourceTag/Team": "${aws:PrincipalTag/team}"}}
+    own_team: Raw = {"StringEquals": {"aws:ResourceTag/Team": "${aws:PrincipalTag/team}"}}
     models = allow("arn:aws:bedrock:*::foundation-model/*")
     profiles = allow(arn("application-inference-profile/*"), **own_team)
     strange = Resource(arn=APPLICATION.arn, tags={"Team": "ads"})
@@ -335,7 +336,7 @@ def test_resources_can_be_allowed_by_their_tags() -> None:
 
 @pytest.mark.parametrize("operation", ["Converse", "InvokeModel"])
 def test_service_tiers_can_be_denied(operation: str) -> None:
-    tiers = {"StringEquals": {"bedrock:ServiceTier": ["reserved", "priority"]}}
+    tiers: Raw = {"StringEquals": {"bedrock:ServiceTier": ["reserved", "priority"]}}
     given = [EVERYTHING, deny(**tiers)]
 
     assert not passes(given, DIRECT, operation=operation, service_tier="priority")
@@ -358,7 +359,8 @@ GUARDRAIL = arn("guardrail/guardrail-id")
 def test_a_guardrail_can_be_demanded(
     allowed: str, negated: str, passing: list[str], stopped: list[str]
 ) -> None:
-    given = [EVERYTHING, deny(**{negated: {"bedrock:GuardrailIdentifier": allowed}})]
+    other: Raw = {negated: {"bedrock:GuardrailIdentifier": allowed}}
+    given = [EVERYTHING, deny(**other)]
 
     assert all(passes(given, DIRECT, guardrail_identifier=one) for one in passing)
     assert not any(passes(given, DIRECT, guardrail_identifier=one) for one in [*stopped, None])

@@ -11,11 +11,13 @@ from outcrop.iam.policy.principal import Principal
 from outcrop.iam.policy.rules import Access, AttachedPolicy, PolicySet
 from tests.iam.policy.world import (
     ACCOUNT,
+    NOW,
     ROLE,
     ROOT,
     SESSION,
     USER,
     attached,
+    caller,
     root,
     session,
     statements,
@@ -74,11 +76,11 @@ def verdict(decision: Decision) -> tuple[bool, str | None, bool]:
     return decision.allowed, decision.kind, decision.statement is not None
 
 
-IDENTITY = "identity-based policy"
-BOUNDARY = "permissions boundary"
-SESSION_POLICY = "session policy"
-SCP = "service control policy"
-RESOURCE = "resource-based policy"
+IDENTITY: PolicyKind = "identity-based policy"
+BOUNDARY: PolicyKind = "permissions boundary"
+SESSION_POLICY: PolicyKind = "session policy"
+SCP: PolicyKind = "service control policy"
+RESOURCE: PolicyKind = "resource-based policy"
 
 
 def test_nothing_is_allowed_by_default() -> None:
@@ -237,6 +239,42 @@ def test_not_principal_denies_all_others(
     found = decide(principal, PolicySet(identity=identity(ALLOW_ALL)), resource_policy=policy)
 
     assert found.allowed is not denied
+
+
+def test_a_role_is_assumed_by_those_its_trust_policy_names() -> None:
+    assume = {"Effect": "Allow", "Action": "sts:AssumeRole"}
+    everything = PolicySet(identity=identity(ALLOW_ALL))
+
+    def assuming(principal: Principal, policies: PolicySet, named: str) -> Decision:
+        trust = statements({**assume, "Principal": {"AWS": named}})
+        return Authorizer(principal, policies).decide(
+            Access(
+                action="sts:AssumeRole",
+                resource=ROLE,
+                context={},
+                resource_policy=kind_of(trust, "role trust policy"),
+                resource_account_id=ACCOUNT,
+            )
+        )
+
+    assert assuming(user(), PolicySet(), USER).allowed
+    assert assuming(user(), everything, ROOT).allowed
+    assert verdict(assuming(user(), PolicySet(), ROOT)) == (False, IDENTITY, False)
+    stranger = assuming(user(), everything, OTHER)
+    assert access_denied(user(), stranger).message.endswith(
+        "because no role trust policy allows the sts:AssumeRole action"
+    )
+    assert not assuming(root(), PolicySet(), OTHER).allowed
+
+
+def test_a_federated_user_can_do_what_session_policies_allow() -> None:
+    arn = f"arn:aws:sts::{ACCOUNT}:federated-user/bob"
+    bob = Principal(caller=caller(arn), issuer_arn=USER, token_issued_at=NOW)
+    everything = identity(ALLOW_ALL)
+    allowing = [kind_of(ALLOW_ALL, SESSION_POLICY)]
+
+    assert verdict(decide(bob, PolicySet(identity=everything))) == (False, SESSION_POLICY, False)
+    assert decide(bob, PolicySet(identity=everything, session=allowing)).allowed
 
 
 def test_the_guides_example_of_carlos() -> None:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 
+import msgspec
 from msgspec import Struct
 
 from outcrop.iam.policy.context import principal_context
@@ -43,6 +44,9 @@ class Authorizer:
         self.principal = principal
         self._is_root = principal.type == "Account"
         self._context = principal_context(principal)
+        if principal.type == "FederatedUser" and policies.session is None:
+            # A federated user can do nothing but what session policies allow.
+            policies = msgspec.structs.replace(policies, session=())
         self._policies = policies
         self._relevant: dict[tuple[str, str, tuple[tuple[str, str], ...]], RelevantRules] = {}
 
@@ -57,12 +61,18 @@ class Authorizer:
         for level in relevant.service_control:
             if asked.first(level) is None:
                 return _implicitly_denied(access, "service control policy")
-        if access.resource_account_id not in {None, self.principal.caller.account_id}:
+        owner = access.resource_account_id
+        if owner is not None and owner != self.principal.caller.account_id:
             return self._across_accounts(asked, by_resource)
         return self._within_account(asked, by_resource)
 
     def _within_account(self, asked: "_Asked", by_resource: ResourceRules) -> Decision:
-        if self._is_root:
+        trust = asked.access.resource_policy
+        if trust is not None and trust.policy.kind == "role trust policy":
+            # Unlike other resources a role has to be opened by its own policy.
+            if not asked.named(by_resource):
+                return _implicitly_denied(asked.access, "role trust policy")
+        elif self._is_root:
             return Decision(allowed=True, access=asked.access, kind=None)
         directly = asked.first(by_resource.directly)
         if directly is not None:
@@ -73,9 +83,10 @@ class Authorizer:
 
     def _across_accounts(self, asked: "_Asked", by_resource: ResourceRules) -> Decision:
         """Both accounts have to allow: the resource's in its policy, the principal's as ever."""
-        named = (by_resource.directly, by_resource.through_issuer, by_resource.through_account)
-        if not any(asked.first(rules) for rules in named):
-            return _implicitly_denied(asked.access, "resource-based policy")
+        if not asked.named(by_resource):
+            attached = asked.access.resource_policy
+            kind = "resource-based policy" if attached is None else attached.policy.kind
+            return _implicitly_denied(asked.access, kind)
         if self._is_root:
             return Decision(allowed=True, access=asked.access, kind=None)
         return asked.limited(asked.first(asked.relevant.identity))
@@ -127,6 +138,11 @@ class _Asked:
             if rule.applies(self.access.resource, self._context):
                 return rule
         return None
+
+    def named(self, rules: ResourceRules) -> bool:
+        """Whether a policy at the resource allows, however it names the principal."""
+        kinds = (rules.directly, rules.through_issuer, rules.through_account)
+        return any(self.first(found) is not None for found in kinds)
 
     def limited(self, allowed: Rule | None) -> Decision:
         """What identity-based policies allow, as far as boundary and session policies do too."""

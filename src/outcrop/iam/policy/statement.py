@@ -42,9 +42,7 @@ class Resources(Struct, frozen=True, kw_only=True):
         return frozenset(itertools.chain(*map(keys_of, self.open)))
 
     def cover_in(self, resource: str, context: Context) -> bool:
-        known = self.cover(resource)
-        if known is not None:
-            return known
+        """Whether they do in one request, where `cover` leaves it open."""
         filled = (filled_in(pattern, context) for pattern in self.open)
         named = any(arn_test(pattern)(resource) for pattern in filled if pattern is not None)
         return named != self.excluded
