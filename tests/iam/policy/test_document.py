@@ -199,6 +199,22 @@ def test_a_refusal_says_where(document: Raw, place: str) -> None:
 
 
 @pytest.mark.parametrize(
+    "document",
+    [
+        policy(allowing(**{"x" * 5_000: 1})),
+        policy(allowing(Resource="x" * 5_000)),
+        under(DateEquals={"k" * 2_000: "v" * 2_000}),
+    ],
+    ids=["element", "resource", "condition"],
+)
+def test_a_refusal_is_short_whatever_it_quotes(document: Raw) -> None:
+    with pytest.raises(MalformedPolicyDocument) as refusal:
+        parse(text(document), "identity-based policy")
+
+    assert len(refusal.value.message) < 1_300
+
+
+@pytest.mark.parametrize(
     ("twice", "place"),
     [
         ('{"Version":"2012-10-17","Statement":[%s,{"Effect":"Allow","Effect":"Deny",', "Effect"),

@@ -17,6 +17,7 @@ MOST_CHARACTERS = 131_072
 _ALLOWED = re.compile(r"[\t\n\r\u0020-\u00ff]*")
 _WHITE_SPACE = re.compile(r"\s")
 _SYNTAX = "Syntax errors in policy."
+_MOST_SAID = 400
 
 Texts: TypeAlias = str | list[str]
 Scalar: TypeAlias = str | bool | int | float
@@ -72,8 +73,8 @@ class ConditionElement(Struct, frozen=True, kw_only=True):
 
 def malformed(words: str, place: str, reason: str = "") -> MalformedPolicyDocument:
     """Amazon's words, then ours: why, and where."""
-    because = f" {reason}" if reason else ""
-    return MalformedPolicyDocument(f"{words}{because} - at `{place}`")
+    because = f" {_short(reason)}" if reason else ""
+    return MalformedPolicyDocument(f"{_short(words)}{because} - at `{_short(place)}`")
 
 
 def decoded(text: str, *, most_characters: int) -> Document:
@@ -82,7 +83,7 @@ def decoded(text: str, *, most_characters: int) -> Document:
     try:
         document = msgspec.json.decode(text, type=Document)
     except (msgspec.MsgspecError, RecursionError) as error:
-        raise MalformedPolicyDocument(f"{_SYNTAX} {error}") from error
+        raise MalformedPolicyDocument(_short(f"{_SYNTAX} {error}")) from error
     place = said_twice(text)
     if place is not None:
         raise malformed(_SYNTAX, place, "An element is given twice")
@@ -115,6 +116,11 @@ def _text(value: Scalar) -> str:
     if isinstance(value, bool):
         return "true" if value else "false"
     return str(value)
+
+
+def _short(text: str) -> str:
+    """What a refusal quotes may be long; the refusal is not."""
+    return text if len(text) <= _MOST_SAID else f"{text[:_MOST_SAID]}…"
 
 
 def _check_text(text: str, most_characters: int) -> None:
