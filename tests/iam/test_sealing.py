@@ -4,7 +4,7 @@ from base64 import b64encode
 from pathlib import Path
 
 import pytest
-from hypothesis import given, strategies as st
+from hypothesis import given, settings, strategies as st
 
 from outcrop.iam.sealing import Sealer, SealError
 from outcrop.iam.sealing_keys import FILE_NAME, VARIABLE, ensure_sealer
@@ -13,6 +13,7 @@ OLD, NEW, OTHER = b"o" * 32, b"n" * 32, b"x" * 32
 SECRET = b"wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY"
 
 
+@settings(max_examples=50)
 @given(st.binary(max_size=200), st.text(max_size=20))
 def test_what_is_sealed_opens(secret: bytes, name: str) -> None:
     sealer = Sealer([NEW])
