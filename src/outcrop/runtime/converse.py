@@ -19,6 +19,7 @@ class Converse:
     async def converse(
         self, invocation: ModelInvocation, request: ConverseRequest
     ) -> ConverseResponse:
+        _note(invocation, request)
         check(request)
         events = await self._inference.events(invocation, request.model_id, request)
         try:
@@ -30,5 +31,14 @@ class Converse:
         self, invocation: ModelInvocation, request: ConverseStreamRequest
     ) -> Events:
         """Returns when the first event is here. Whoever gets the events closes them."""
+        _note(invocation, request)
         check(request)
         return await self._inference.events(invocation, request.model_id, request)
+
+
+def _note(invocation: ModelInvocation, request: ConverseRequest | ConverseStreamRequest) -> None:
+    """Before anything is refused: refusals are recorded, too."""
+    invocation.model_id = request.model_id
+    invocation.request_metadata = request.request_metadata
+    if request.service_tier is not None:
+        invocation.service_tier = request.service_tier.type

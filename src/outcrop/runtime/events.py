@@ -7,6 +7,7 @@ from contextlib import AsyncExitStack
 from typing import Self, TypeVar
 
 from outcrop.fleet.failures import FailureKind, ServerFailureError
+from outcrop.metering.invocation import ModelInvocation
 from outcrop.runtime.dialects.dialect import (
     Asked,
     ComplaintError,
@@ -14,9 +15,11 @@ from outcrop.runtime.dialects.dialect import (
     ModelEvent,
     StopDetail,
 )
+from outcrop.runtime.estimates import characters_of
 from outcrop.runtime.failures import in_stream, of_complaint, of_silence
 from outcrop.wire.errors import AwsError
 from outcrop.wire.shapes.bedrock_runtime import (
+    ContentBlockDeltaEvent,
     ConverseStreamMetadataEvent,
     ConverseStreamOutput,
     TokenUsage,
@@ -40,10 +43,9 @@ class Events:
         dialect: Dialect,
         asked: Asked,
         *,
-        served_by: str,
+        invocation: ModelInvocation,
         metadata: Metadata,
     ) -> None:
-        self.served_by = served_by
         self.head: None = None
         """ConverseStream says nothing in its headers."""
         self._held = held
@@ -52,6 +54,8 @@ class Events:
         self._reader = dialect.reader(asked)
         self._model_id = asked.model_id
         self._metadata = metadata
+        self._invocation = invocation
+        self._characters = 0
         self._waiting: deque[ModelEvent] = deque()
         self._failure: AwsError | None = None
         self._over = False
@@ -90,8 +94,22 @@ class Events:
     async def aclose(self) -> None:
         await self._held.aclose()
 
+    def generated_characters(self) -> int:
+        """Of everything that was handed out."""
+        return self._characters
+
     def _with_metadata(self, event: EventT | TokenUsage) -> EventT | ConverseStreamMetadataEvent:
-        return self._metadata(event) if isinstance(event, TokenUsage) else event
+        if isinstance(event, ContentBlockDeltaEvent):
+            self._characters += characters_of(event.delta)
+        elif isinstance(event, TokenUsage):
+            return self._told(self._metadata(event))
+        elif isinstance(event, ConverseStreamMetadataEvent):
+            self._told(event)
+        return event
+
+    def _told(self, event: ConverseStreamMetadataEvent) -> ConverseStreamMetadataEvent:
+        self._invocation.usage = event.usage
+        return event
 
     async def _fill(self) -> bool:
         """Waits for events; none are waiting afterwards only if the answer is over."""
@@ -115,7 +133,9 @@ class Events:
         await self._held.aclose()
 
     def _as_aws_error(self, error: ComplaintError | ServerFailureError) -> AwsError:
-        _log.warning("model server failed while it answered: %s: %s", self.served_by, error)
+        _log.warning(
+            "model server failed while it answered: %s: %s", self._invocation.served_by, error
+        )
         failure = as_aws_error(error, self._dialect, self._model_id)
         amazons_own = isinstance(error, ComplaintError) and failure is error.complaint.error
         begun = self._begun or self._waiting

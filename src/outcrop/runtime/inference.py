@@ -9,6 +9,7 @@ from outcrop.fleet.failures import ServerFailureError
 from outcrop.fleet.model_server import Call
 from outcrop.fleet.router import Candidate, Opened, Router
 from outcrop.metering.invocation import ModelInvocation
+from outcrop.metering.tags import TagsOf, untagged
 from outcrop.runtime.conversation import asks_for_cache
 from outcrop.runtime.dialects.anthropic_messages import AnthropicMessages
 from outcrop.runtime.dialects.bedrock_converse import BedrockConverse
@@ -16,6 +17,7 @@ from outcrop.runtime.dialects.dialect import Asked, Dialect, Prompt
 from outcrop.runtime.dialects.embedded_chat import EmbeddedChat
 from outcrop.runtime.dialects.openai_chat import OpenAiChat
 from outcrop.runtime.documents import formats_read, with_texts
+from outcrop.runtime.estimates import estimate
 from outcrop.runtime.events import Events, Metadata, as_aws_error
 from outcrop.runtime.suited import suited
 from outcrop.runtime.target import Target, Targets
@@ -39,8 +41,11 @@ DIALECTS: Mapping[str, Dialect] = {
 
 
 class Inference:
-    def __init__(self, targets: Targets, router: Router, *, clock: Clock) -> None:
+    def __init__(
+        self, targets: Targets, router: Router, *, clock: Clock, tags: TagsOf = untagged
+    ) -> None:
         self._targets = targets
+        self._tags = tags
         self._router = router
         self._clock = clock
 
@@ -51,6 +56,9 @@ class Inference:
         invocation.foundation_model_id = target.foundation_model.model_id
         invocation.inference_profile_arn = target.inference_profile_arn
         invocation.provisioned_model_arn = target.provisioned_model_arn
+        invocation.profile_id = target.profile_id
+        if target.tagged_arn is not None:
+            invocation.tags = await self._tags(target.tagged_arn)
         return target
 
     async def events(
@@ -76,10 +84,11 @@ class Inference:
                 opened.chunks,
                 DIALECTS[opened.candidate.dialect],
                 asked,
-                served_by=invocation.served_by,
-                metadata=self._metadata(invocation, asked, since),
+                invocation=invocation,
+                metadata=self._metadata(asked, since),
             )
             await events.begin()
+            invocation.estimate = lambda: estimate(asked, events.generated_characters())
             invocation.first_event_at = self._clock()
         except BaseException:
             await held.aclose()
@@ -104,12 +113,11 @@ class Inference:
             _log.warning("no model server answered: %s", failure)
             raise as_aws_error(failure, _dialect_of(failure, target), target.model_id) from failure
 
-    def _metadata(self, invocation: ModelInvocation, asked: Asked, since: datetime) -> Metadata:
+    def _metadata(self, asked: Asked, since: datetime) -> Metadata:
         conversation = None if isinstance(asked, Prompt) else asked
         caches = conversation is not None and asks_for_cache(conversation)
 
         def metadata(usage: TokenUsage) -> ConverseStreamMetadataEvent:
-            invocation.usage = usage
             latency_ms = (to_micros(self._clock()) - to_micros(since)) // 1000
             return ConverseStreamMetadataEvent(
                 usage=usage if caches else _all_input(usage),

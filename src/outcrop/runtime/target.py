@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import Protocol
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from outcrop.fleet.fleet import ANYWHERE, Fleet
 from outcrop.fleet.router import Candidate
@@ -43,6 +44,10 @@ class Target(Struct, frozen=True, kw_only=True):
     """Who may answer, in order; empty if nobody here serves the model."""
     inference_profile_arn: str | None = None
     provisioned_model_arn: str | None = None
+    profile_id: str | None = None
+    """Of the system-defined profile, whether called itself or copied by an application's."""
+    tagged_arn: str | None = None
+    """Of the resource that was called, if it can have tags."""
     stands_in: bool = False
     """Whether the embedded model answers in place of the foundation model."""
 
@@ -61,6 +66,8 @@ class _Meant(Struct, frozen=True, kw_only=True):
     regions: tuple[str, ...]
     inference_profile_arn: str | None = None
     provisioned_model_arn: str | None = None
+    profile_id: str | None = None
+    tagged_arn: str | None = None
 
 
 class Targets:
@@ -97,6 +104,8 @@ class Targets:
             candidates=candidates if stand_in is None else (stand_in,),
             inference_profile_arn=meant.inference_profile_arn,
             provisioned_model_arn=meant.provisioned_model_arn,
+            profile_id=meant.profile_id,
+            tagged_arn=meant.tagged_arn,
             stands_in=stand_in is not None,
         )
 
@@ -144,7 +153,8 @@ class Targets:
         if profile is None:
             return None
         arn = _as_of(caller, caller.account_id, f"inference-profile/{profile_id}")
-        return self._through_profile(caller, str(arn), profile.model_arns)
+        meant = self._through_profile(caller, str(arn), profile.model_arns)
+        return meant and replace(meant, profile_id=profile_id)
 
     async def _application_profile(self, caller: Caller, arn: Arn) -> _Meant | None:
         record = await self._inference_profiles.find(
@@ -152,7 +162,10 @@ class Targets:
         )
         if record is None:
             return None
-        return self._through_profile(caller, record.inference_profile_arn, record.model_arns)
+        arn_of_profile = record.inference_profile_arn
+        meant = self._through_profile(caller, arn_of_profile, record.model_arns)
+        copied = self._catalogue.profile_with(caller.region, record.model_arns)
+        return meant and replace(meant, profile_id=copied, tagged_arn=arn_of_profile)
 
     def _through_profile(
         self, caller: Caller, profile_arn: str, model_arns: Sequence[str]
@@ -195,6 +208,7 @@ class Targets:
             foundation_model=model,
             regions=(caller.region,),
             provisioned_model_arn=record.provisioned_model_arn,
+            tagged_arn=record.provisioned_model_arn,
         )
 
     def _model_anywhere(self, caller: Caller, model_id: str) -> FoundationModel | None:

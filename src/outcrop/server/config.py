@@ -15,6 +15,8 @@ import msgspec
 from msgspec import Meta, Struct, field
 
 from outcrop.fleet.config import EmbeddedConfig, ModelServerConfig
+from outcrop.metering.ledger import MeteringConfig
+from outcrop.metering.prices import Price
 from outcrop.store.catalogue import CustomModel
 
 DEFAULT_LISTEN = "127.0.0.1:8787"
@@ -91,6 +93,8 @@ class Config(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     custom_models: tuple[CustomModel, ...] = ()
     embedded: EmbeddedConfig = field(default_factory=EmbeddedConfig)
     model_servers: tuple[ModelServerConfig, ...] = ()
+    metering: MeteringConfig = field(default_factory=MeteringConfig)
+    prices: tuple[Price, ...] = ()
 
     def __post_init__(self) -> None:
         host, _ = split_address(self.listen)

@@ -17,6 +17,9 @@ from outcrop.fleet.fleet_keeper import FleetKeeper, open_fleet
 from outcrop.fleet.router import Router
 from outcrop.iam.access_keys import ensure_root_access_key
 from outcrop.iam.authenticator import Authenticator
+from outcrop.metering.ledger import Metering, open_ledger
+from outcrop.metering.prices import PriceList
+from outcrop.metering.tags import TagMemory
 from outcrop.runtime.converse import Converse
 from outcrop.runtime.count_tokens import CountTokens
 from outcrop.runtime.embeddings import Embeddings
@@ -48,6 +51,7 @@ async def assembled(
     With `reread`, the process's SIGHUP has the configuration read and followed again.
     """
     location = config.database_url or config.sqlite_path
+    prices = PriceList(config.prices)
     embedded = EmbeddedSettings(config=config.embedded, state=config.state, cache=config.cache)
     async with (
         asyncio.TaskGroup() as tasks,
@@ -60,11 +64,22 @@ async def assembled(
             tasks=tasks,
             clock=clock,
         ) as keeper,
+        open_ledger(
+            config.state / "journal",
+            store.usage,
+            config=config.metering,
+            prices=prices,
+            tasks=tasks,
+            clock=clock,
+        ) as metering,
     ):
         await ensure_root_access_key(store.access_keys, config.state, clock)
         log = request_log(config.log_level)
-        app = App(Authenticator(store.access_keys, clock), request_log=log, clock=clock)
-        product = Product(app, store, keeper, tasks=tasks, clock=clock)
+        ledger = metering.ledger if config.metering.enabled else None
+        app = App(
+            Authenticator(store.access_keys, clock), ledger=ledger, request_log=log, clock=clock
+        )
+        product = Product(app, store, keeper, metering, tasks=tasks, clock=clock)
         await product.wire(config)
         reloader = Reloader(config, reread, product.reload, tasks=tasks)
         reloader.listen()
@@ -87,6 +102,7 @@ class Product:
         app: App,
         store: Store,
         keeper: FleetKeeper,
+        metering: Metering,
         *,
         tasks: asyncio.TaskGroup,
         clock: Clock,
@@ -94,6 +110,7 @@ class Product:
         self._app = app
         self._store = store
         self._keeper = keeper
+        self._metering = metering
         self._tasks = tasks
         self._clock = clock
         self._watching: asyncio.Task[None] | None = None
@@ -127,6 +144,7 @@ class Product:
             custom_models=config.custom_models,
             stand_in=config.embedded.stand_in,
         )
+        self._metering.follow(config.metering, PriceList(config.prices))
         self._follow(config, page_token_key)
 
     async def _page_token_key(self) -> bytes:
@@ -199,7 +217,7 @@ def wire_runtime(
         catalogue, fleet, store.inference_profiles, store.provisioned_model_throughputs
     )
     router = Router()
-    inference = Inference(targets, router, clock=clock)
+    inference = Inference(targets, router, clock=clock, tags=TagMemory(store.tags.current))
     converse = Converse(inference)
     invoke = InvokeModel(inference, Embeddings(router), clock=clock)
 
