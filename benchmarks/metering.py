@@ -18,7 +18,7 @@ from benchmarks.converse import CONVERSE, MODEL_ID
 from benchmarks.in_process import signed
 from benchmarks.scripted_server import scripted_server
 from outcrop.fleet.config import EmbeddedConfig, ModelServerConfig
-from outcrop.metering.ledger import MeteringConfig
+from outcrop.metering.config import MeteringConfig
 from outcrop.server.app import App
 from outcrop.server.config import Config
 from outcrop.server.wiring import assembled

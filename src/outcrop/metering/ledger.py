@@ -6,10 +6,10 @@ from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from datetime import timedelta
 from pathlib import Path
-from typing import Annotated, Literal
 
-from msgspec import Meta, Struct
+from msgspec import Struct
 
+from outcrop.metering.config import MeteringConfig
 from outcrop.metering.importer import Importer
 from outcrop.metering.invocation import ModelInvocation
 from outcrop.metering.journal import Journal, JournalError
@@ -24,12 +24,6 @@ CLIENT_LEFT = 499
 """The status of an invocation whose client did not wait for an answer."""
 
 _log = logging.getLogger(__name__)
-
-
-class MeteringConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    enabled: bool = True  # invocations are recorded and counted; takes effect at a start
-    when_unwritable: Literal["refuse", "serve"] = "refuse"  # while records cannot be written
-    keep_records_days: Annotated[int, Meta(ge=1, le=36_500)] = 90  # sums are kept for ever
 
 
 class Ledger:

@@ -15,8 +15,7 @@ import msgspec
 from msgspec import Meta, Struct, field
 
 from outcrop.fleet.config import EmbeddedConfig, ModelServerConfig
-from outcrop.metering.ledger import MeteringConfig
-from outcrop.metering.prices import Price
+from outcrop.metering.config import MeteringConfig, Price
 from outcrop.store.catalogue import CustomModel
 
 DEFAULT_LISTEN = "127.0.0.1:8787"

@@ -20,6 +20,9 @@ FOLLOWED = frozenset(
         "embedded.stand_in",
         "inference_profiles",
         "provisioned_throughput",
+        "metering.when_unwritable",
+        "metering.keep_records_days",
+        "prices",
     }
 )
 
