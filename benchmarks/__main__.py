@@ -5,10 +5,12 @@ import argparse
 from benchmarks import (
     converse,
     in_process,
+    metering,
     requests_per_second,
     start,
     store_pages,
     streams,
+    usage_queries,
     waiting,
 )
 
@@ -20,6 +22,8 @@ BENCHMARKS = {
     "streams": streams.main,
     "waiting": waiting.main,
     "store_pages": store_pages.main,
+    "metering": metering.main,
+    "usage_queries": usage_queries.main,
 }
 
 

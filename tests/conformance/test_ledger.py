@@ -3,6 +3,7 @@
 OUTCROP_KILLS says how often (`make test-clients` asks for hundreds).
 """
 
+import asyncio
 import http.client
 import json
 import os
@@ -18,6 +19,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
+import asyncpg
 import pytest
 from msgspec import Struct, json as msgspec_json
 
@@ -25,6 +27,7 @@ from outcrop.store.usage_records import UsageRecord, records_in
 from tests.clients.scripted_server import USAGE, ScriptedServer, scripted_server
 from tests.conformance.signing import Signer
 from tests.outcrop_process import OutcropProcess, outcrop_process
+from tests.postgres import new_database, postgres_server
 
 KILLS = int(os.environ.get("OUTCROP_KILLS", "8"))
 MODEL = "amazon.nova-lite-v1:0"
@@ -232,15 +235,16 @@ def create_profile(signer: Signer) -> str:
 
 def command(state: Path, *arguments: str) -> str:
 
-    return subprocess.run(
+    printed = subprocess.run(
         [
-            *(sys.executable, "-m", "outcrop", "usage", "--state", state),
-            *("--config", state / "config.toml", *arguments),
+            *(sys.executable, "-m", "outcrop", "usage", "--state", str(state)),
+            *("--config", str(state / "config.toml"), *arguments),
         ],
         check=True,
         capture_output=True,
         text=True,
-    ).stdout
+    )
+    return printed.stdout
 
 
 def kill_all(server: OutcropProcess) -> None:
@@ -257,3 +261,49 @@ def _answered(record: UsageRecord) -> bool:
     return record.outcome == "success" or (
         record.outcome == "cancelled" and record.first_event_us is not None
     )
+
+
+def test_two_machines_keep_one_ledger(tmp_path: Path) -> None:
+    """Two state folders, one PostgreSQL; one machine fails, and comes back."""
+    told, lock = Told(complete=set()), threading.Lock()
+    states = tmp_path / "one", tmp_path / "other"
+    with postgres_server() as postgres, scripted_server() as model_server:
+        url = new_database(postgres, "ledger")
+        config = configuration(model_server, url)
+        with (
+            outcrop_process(states[0], config=config) as one,
+            outcrop_process(states[1], config=config) as other,
+        ):
+            callers = [
+                threading.Thread(
+                    target=converse_until_it_is_gone, args=(Signer(server), told, lock)
+                )
+                for server in (one, other)
+            ]
+            for caller in callers:
+                caller.start()
+            time.sleep(1.0)
+            kill_all(other)
+            kill_all(one)
+            for caller in callers:
+                caller.join()
+        for state in states:
+            with outcrop_process(state, config=config):
+                pass
+        found = Counter(record.request_id for record in postgres_records(url))
+
+    assert len(told.complete) > 4
+    assert {request_id for request_id in told.complete if found[request_id] != 1} == set()
+    assert set(found.values()) == {1}
+
+
+def postgres_records(url: str) -> list[UsageRecord]:
+    async def main() -> list[UsageRecord]:
+        connection = await asyncpg.connect(url)
+        try:
+            rows = await connection.fetch("SELECT records FROM usage_records")
+        finally:
+            await connection.close()
+        return [record for (frames,) in rows for record in records_in(frames)]
+
+    return asyncio.run(main())

@@ -9,9 +9,11 @@ from msgspec import Struct
 
 from outcrop.metering.prices import PriceList
 from outcrop.metering.usage_types import TOKEN_KINDS, token_usage_type, unit_usage_type
+from outcrop.store.records import ProvisionedModelThroughputRecord
 from outcrop.store.throughput_history import Held, ProvisionedHours
 from outcrop.store.usage import CostPoint, Usage
 from outcrop.store.usage_records import PICO_DOLLARS
+from outcrop.store.usage_rollup import CostSeries
 from outcrop.wire.arn import Arn
 from outcrop.wire.timestamps import Clock
 
@@ -23,7 +25,7 @@ NONE = ""
 """The key of what has no such tag, profile or provisioned model."""
 
 _HOUR, _DAY = timedelta(hours=1), timedelta(days=1)
-_HOUR_S = Decimal(3600)
+_HOUR_MICROS = 3_600_000_000
 
 
 class CostRow(Struct, frozen=True, kw_only=True):
@@ -41,17 +43,18 @@ class CostRow(Struct, frozen=True, kw_only=True):
     """Whether a price is known for all of it; what has none costs 0."""
 
 
-class Item(Struct, frozen=True, kw_only=True):
-    """One line of the most detailed bill."""
+class _Split(Struct, frozen=True, kw_only=True):
+    """How a bill is split, and what is on it."""
 
-    start: datetime
-    names: Mapping[str, str]
-    """By dimension: SERVICE, REGION, USAGE_TYPE, MODEL, …, and `TAG:…`."""
-    cost_pico: int
-    usage: Decimal
-    unit: str
-    invocations: int
-    priced: bool
+    granularity: Granularity
+    group_by: Sequence[str]
+    filters: Mapping[str, Sequence[str]]
+
+    def keys(self, names: Mapping[str, str]) -> tuple[str, ...] | None:
+        """Of a line with these names, by dimension; None: it is not on the bill."""
+        if all(names.get(name, NONE) in values for name, values in self.filters.items()):
+            return tuple(names.get(name, NONE) for name in self.group_by)
+        return None
 
 
 class Costs:
@@ -79,13 +82,17 @@ class Costs:
 
         Every filter must be met, by one of its values.
         """
-        items = self._items(
-            account_id, await self._points(account_id, start, end, granularity), granularity
-        )
-        held = await self._provisioned.held(account_id, since=start)
-        units = self._unit_items(held, start, min(end, self._clock()), granularity)
-        wanted = (item for item in (*items, *units) if _meets(item, filters or {}))
-        return _grouped(wanted, group_by)
+        split = _Split(granularity=granularity, group_by=group_by, filters=filters or {})
+        bill = _Bill(split)
+        bill.add_tokens(account_id, await self._points(account_id, start, end, granularity))
+        for held in await self._provisioned.held(account_id, since=start):
+            record = held.record
+            model_id = Arn.parse(record.foundation_model_arn).resource_id
+            price = self._prices.unit_hour(record.region, model_id, record.commitment_duration)
+            names = _unit_names(held, model_id)
+            last = min(moment for moment in (end, self._clock(), held.until) if moment)
+            bill.add_units(names, price, record, (max(start, record.creation_time), last))
+        return bill.rows()
 
     async def _points(
         self, account_id: str, start: datetime, end: datetime, granularity: Granularity
@@ -96,99 +103,98 @@ class Costs:
         span_s = int(span.total_seconds())
         return await self._usage.costs(account_id, start=first, end=end, span_s=span_s)
 
-    def _items(
-        self, account_id: str, points: Iterable[CostPoint], granularity: Granularity
-    ) -> Iterator[Item]:
-        names: dict[int, list[dict[str, str]]] = {}
-        starts: dict[datetime, datetime] = {}
-        for point in points:
-            series, costs = point.series, point.costs
-            if id(series) not in names:
-                names[id(series)] = _token_names(account_id, point)
-            if point.at not in starts:
-                starts[point.at] = _period(point.at, granularity)
-            tokens, money = costs[1:5], costs[5:9]
-            invocations = costs.invocations
-            for kind, used, pico in zip(names[id(series)], tokens, money, strict=True):
-                if used or invocations:
-                    yield Item(
-                        start=starts[point.at],
-                        names=kind,
-                        cost_pico=pico,
-                        usage=Decimal(used),
-                        unit=TOKENS,
-                        invocations=invocations,
-                        priced=series.priced,
-                    )
-                invocations = 0  # counted with the first
-
-    def _unit_items(
-        self, held: Iterable[Held], start: datetime, end: datetime, granularity: Granularity
-    ) -> Iterator[Item]:
-        for one in held:
-            record = one.record
-            model_id = Arn.parse(record.foundation_model_arn).resource_id
-            price = self._prices.unit_hour(record.region, model_id, record.commitment_duration)
-            names = _unit_names(one, model_id)
-            first = max(start, record.creation_time)
-            last = end if one.until is None else min(end, one.until)
-            for at, span in _split(first, last, granularity):
-                seconds = Decimal(span // timedelta(microseconds=1)) / 1_000_000
-                hours = seconds / _HOUR_S * record.model_units
-                pico = 0 if price is None else int(hours * price * PICO_DOLLARS)
-                yield Item(
-                    start=at,
-                    names=names,
-                    cost_pico=pico,
-                    usage=hours,
-                    unit=MODEL_UNIT_HOURS,
-                    invocations=0,
-                    priced=price is not None,
-                )
-
 
 class _Sum(Struct):
     cost_pico: int = 0
-    usage: Decimal = Decimal(0)
+    usage: Decimal | int = 0
     invocations: int = 0
     priced: bool = True
 
 
-def _grouped(items: Iterable[Item], group_by: Sequence[str]) -> list[CostRow]:
-    sums: dict[tuple[datetime, tuple[str, ...], str], _Sum] = {}
-    for item in items:
-        keys = tuple(item.names.get(name, NONE) for name in group_by)
-        total = sums.setdefault((item.start, keys, item.unit), _Sum())
-        total.cost_pico += item.cost_pico
-        total.usage += item.usage
-        total.invocations += item.invocations
-        total.priced = total.priced and item.priced
-    return [
-        CostRow(
-            start=start,
-            keys=keys,
-            cost=dollars(total.cost_pico),
-            usage=total.usage,
-            unit=unit,
-            invocations=total.invocations,
-            priced=total.priced,
-        )
-        for (start, keys, unit), total in sorted(sums.items(), key=lambda entry: entry[0])
-    ]
+class _Bill:
+    def __init__(self, split: _Split) -> None:
+        self._split = split
+        self._sums: dict[tuple[datetime, tuple[str, ...], str], _Sum] = {}
+
+    def add_tokens(self, account_id: str, points: Iterable[CostPoint]) -> None:
+        places: dict[int, Sequence[tuple[tuple[str, ...], tuple[int, ...]]]] = {}
+        starts: dict[datetime, datetime] = {}
+        for point in points:
+            series, costs = point.series, point.costs
+            place = places.get(id(series))
+            if place is None:
+                place = places[id(series)] = self._places(account_id, series)
+            start = starts.get(point.at)
+            if start is None:
+                start = starts[point.at] = _period(point.at, self._split.granularity)
+            for keys, kinds in place:
+                used = sum([costs[1 + kind] for kind in kinds])
+                invocations = costs.invocations if 0 in kinds else 0
+                if used or invocations:
+                    total = self._sum(start, keys, TOKENS)
+                    total.cost_pico += sum([costs[5 + kind] for kind in kinds])
+                    total.usage += used
+                    total.invocations += invocations
+                    total.priced = total.priced and series.priced
+
+    def add_units(
+        self,
+        names: Mapping[str, str],
+        price: Decimal | None,
+        record: ProvisionedModelThroughputRecord,
+        span: tuple[datetime, datetime],
+    ) -> None:
+        keys = self._split.keys(names)
+        if keys is None:
+            return
+        for at, length in _pieces(*span, self._split.granularity):
+            micros = length // timedelta(microseconds=1)
+            hours = Decimal(micros) * record.model_units / _HOUR_MICROS
+            total = self._sum(at, keys, MODEL_UNIT_HOURS)
+            total.cost_pico += 0 if price is None else int(hours * price * PICO_DOLLARS)
+            total.usage += hours
+            total.priced = total.priced and price is not None
+
+    def rows(self) -> list[CostRow]:
+        return [
+            CostRow(
+                start=start,
+                keys=keys,
+                cost=dollars(total.cost_pico),
+                usage=Decimal(total.usage),
+                unit=unit,
+                invocations=total.invocations,
+                priced=total.priced,
+            )
+            for (start, keys, unit), total in sorted(self._sums.items(), key=lambda entry: entry[0])
+        ]
+
+    def _sum(self, start: datetime, keys: tuple[str, ...], unit: str) -> _Sum:
+        key = start, keys, unit
+        total = self._sums.get(key)
+        if total is None:
+            total = self._sums[key] = _Sum()
+        return total
+
+    def _places(
+        self, account_id: str, series: CostSeries
+    ) -> Sequence[tuple[tuple[str, ...], tuple[int, ...]]]:
+        """Which kinds of token go where: invocations are counted with the first kind."""
+        places: dict[tuple[str, ...], list[int]] = {}
+        for kind, names in enumerate(_token_names(account_id, series)):
+            keys = self._split.keys(names)
+            if keys is not None:
+                places.setdefault(keys, []).append(kind)
+        return [(keys, tuple(kinds)) for keys, kinds in places.items()]
 
 
 def dollars(pico: int) -> Decimal:
     """Exact."""
-    return Decimal(pico).scaleb(-12)
+    return Decimal(pico).scaleb(-12) if pico else Decimal(0)
 
 
-def _meets(item: Item, filters: Mapping[str, Sequence[str]]) -> bool:
-    return all(item.names.get(name, NONE) in values for name, values in filters.items())
-
-
-def _token_names(account_id: str, point: CostPoint) -> list[dict[str, str]]:
+def _token_names(account_id: str, series: CostSeries) -> list[dict[str, str]]:
     """For each kind of token."""
-    series = point.series
     common = {
         "SERVICE": SERVICE,
         "REGION": series.region,
@@ -217,7 +223,7 @@ def _unit_names(held: Held, model_id: str) -> dict[str, str]:
     }
 
 
-def _split(
+def _pieces(
     start: datetime, end: datetime, granularity: Granularity
 ) -> Iterator[tuple[datetime, timedelta]]:
     """The periods that a span touches, and how much of each it takes."""

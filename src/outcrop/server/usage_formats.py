@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Any, cast
 
-from msgspec import Struct, json
+from msgspec import Struct, json, structs
 
 from outcrop.metering.costs import SERVICE, TAG, CostRow, Granularity
 from outcrop.wire.timestamps import iso8601
@@ -22,6 +22,8 @@ FOCUS_GROUPS = (
     "USAGE_TYPE",
 )
 """What a row of the CSV is split by, apart from tags."""
+_STARTS = {"hour": "%Y-%m-%d %H:%M", "day": "%Y-%m-%d", "month": "%Y-%m"}
+_NARROWEST = 8
 _NUMBERS = ("invocations", "tokens", "unit hours", "USD")
 
 
@@ -51,29 +53,36 @@ def unused_table(found: Sequence[Unused]) -> str:
 
 def table(lines: Sequence[Line], by: Sequence[str], width: int) -> str:
     """`by`: the heads of the keys. Fits `width` columns: long keys lose their middle."""
-    rows = [(*by, *_NUMBERS), *map(_cells, lines)]
+    rows = [(*by, *_NUMBERS), *(_cells(line, by) for line in lines)]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    spare = width - sum(widths[len(by) :]) - 2 * (len(widths) - 1)
-    for at in range(len(by)):
-        widths[at] = min(widths[at], max(spare // len(by), 12))
+    while sum(widths) + 2 * (len(widths) - 1) > width and max(widths[: len(by)]) > _NARROWEST:
+        widths[widths.index(max(widths[: len(by)]))] -= 1
     texts = [_row(row, widths, len(by)) for row in rows]
     if any(not line.priced for line in lines):
         texts.append("* no price is known for (some of) it: [[prices]] sets one")
     return "\n".join(texts)
 
 
-def as_json(items: Sequence[Struct]) -> str:
-    return json.format(json.encode(items, enc_hook=str), indent=2).decode()
+def as_json(lines: Sequence[Line]) -> str:
+    """Decimals as text, without an exponent."""
+    objects = [
+        {
+            name: f"{value:f}" if isinstance(value, Decimal) else value
+            for name, value in structs.asdict(line).items()
+        }
+        for line in lines
+    ]
+    return json.format(json.encode(objects), indent=2).decode()
 
 
-def plot(lines: Sequence[Line], width: int) -> str:
+def plot(lines: Sequence[Line], by: Sequence[str], width: int) -> str:
     """A bar a line: dollars, or tokens where nothing costs anything."""
     import plotext  # noqa: PLC0415  # pyright: ignore[reportMissingTypeStubs] -- half a second
 
     plt = cast("Any", plotext)
     paid = any(line.cost_usd for line in lines)
     values = [float(line.cost_usd) if paid else float(line.tokens) for line in lines]
-    names = [" ".join(_cells(line)[: -len(_NUMBERS)]) or "all" for line in lines]
+    names = [" ".join(_cells(line, by)[: -len(_NUMBERS)]) or "all" for line in lines]
     plt.clear_figure()
     plt.theme("clear")
     plt.simple_bar(
@@ -95,8 +104,8 @@ def focus_csv(rows: Sequence[CostRow], group_by: Sequence[str], granularity: Gra
     return text.getvalue()
 
 
-def _cells(line: Line) -> tuple[str, ...]:
-    start = () if line.start is None else (line.start.strftime("%Y-%m-%d %H:%M"),)
+def _cells(line: Line, by: Sequence[str]) -> tuple[str, ...]:
+    start = () if line.start is None else (line.start.strftime(_STARTS[by[0]]),)
     return (
         *start,
         *(key or "-" for key in line.keys),
@@ -123,7 +132,7 @@ def _shortened(text: str, width: int) -> str:
     return f"{text[: kept // 3]}…{text[len(text) - (kept - kept // 3) :]}"
 
 
-_FOCUS = (
+_FOCUS: tuple[str, ...] = (
     "BilledCost",
     "BillingAccountId",
     "BillingCurrency",

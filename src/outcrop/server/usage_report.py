@@ -94,7 +94,11 @@ class UsageReport:
             lines = await self.lines(store, question)
         if form == "json":
             return as_json(lines)
-        return plot(lines, width) if form == "plot" else table(lines, question.heads, width)
+        return (
+            plot(lines, question.heads, width)
+            if form == "plot"
+            else table(lines, question.heads, width)
+        )
 
     async def lines(self, store: Store, question: Question) -> list[Line]:
         """By period if one is asked for, then the most expensive first."""
