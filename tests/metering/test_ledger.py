@@ -154,6 +154,23 @@ def expected_to_refuse(refuses: bool) -> AbstractContextManager[object]:  # noqa
     return pytest.raises(ServiceUnavailableException) if refuses else nullcontext()
 
 
+def test_a_disk_that_is_nearly_full_refuses_before_a_model_is_asked(
+    tmp_path: Path, clock: FakeClock
+) -> None:
+    async def main() -> None:
+        journal = Journal(tmp_path, spare_bytes=1 << 62)
+        ledger = Ledger(journal, PriceList(), refuses=True, clock=clock)
+        journal.look_for_room()
+        # What was begun before is recorded, and changes nothing.
+        await ledger.record(answered(clock))
+        with pytest.raises(ServiceUnavailableException):
+            ledger.admit()
+        await journal.aclose()
+
+    asyncio.run(main())
+    assert len(on_disk(tmp_path)) == 1
+
+
 def test_an_append_that_is_cancelled_leaves_the_others_alone(tmp_path: Path) -> None:
     async def main() -> None:
         clock = FakeClock()
@@ -184,6 +201,7 @@ async def kept(store: Store, clock: FakeClock) -> list[str]:
     return [one.request_id for one in found]
 
 
+@pytest.mark.slow
 def test_what_is_in_the_journal_comes_into_the_store_once(
     location: str, tmp_path: Path, clock: FakeClock
 ) -> None:
@@ -207,6 +225,7 @@ def test_what_is_in_the_journal_comes_into_the_store_once(
     asyncio.run(main())
 
 
+@pytest.mark.slow
 def test_a_dead_workers_journal_is_taken_up_by_one_of_the_living(
     location: str, tmp_path: Path, clock: FakeClock
 ) -> None:

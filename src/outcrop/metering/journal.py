@@ -50,10 +50,13 @@ class Segment(Struct, kw_only=True):
 class Journal:
     """Opened inside the event loop that appends to it."""
 
-    def __init__(self, folder: Path, *, segment_bytes: int = SEGMENT_BYTES) -> None:
+    def __init__(
+        self, folder: Path, *, segment_bytes: int = SEGMENT_BYTES, spare_bytes: int = SPARE_BYTES
+    ) -> None:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._folder = folder
         self._segment_bytes = segment_bytes
+        self._spare_bytes = spare_bytes
         self._loop = asyncio.get_running_loop()
         self._batches = SimpleQueue[list[bytes] | None]()
         self._pending: list[bytes] = []
@@ -63,8 +66,8 @@ class Journal:
         self._written_at = 0.0
         self._idle = asyncio.Event()
         self._idle.set()
-        self.failing = False
-        """Whether the last attempt to write failed, or the disk is as good as full."""
+        self._write_failed = False
+        self._full = False
         self.segments: list[Segment] = []
         """Oldest first; whoever has read a sealed one to its end drops it."""
         self._thread = threading.Thread(target=self._write, name="journal-writer", daemon=True)
@@ -85,14 +88,19 @@ class Journal:
             self._idle.clear()
             self._commit_soon()
 
+    @property
+    def failing(self) -> bool:
+        """Whether the last attempt to write failed, or the disk is as good as full."""
+        return self._write_failed or self._full
+
     def look_for_room(self) -> None:
         """Called now and then: a full disk is seen before an answer depends on it."""
-        if self.failing:
-            self.append_unawaited(b"")
-            return
         with suppress(OSError):
-            room = os.statvfs(self._folder)
-            self._note(failing=room.f_bavail * room.f_frsize < SPARE_BYTES, why="no space is left")
+            disk = os.statvfs(self._folder)
+            room = disk.f_bavail * disk.f_frsize
+            self._note(self._write_failed, full=room < self._spare_bytes, why="no space is left")
+        if self._write_failed:
+            self.append_unawaited(b"")  # it may work again
 
     def drop(self, segment: Segment) -> None:
         """Takes a sealed segment's file away: all of it is in the store."""
@@ -132,7 +140,7 @@ class Journal:
                 told.set_result(None)
             else:
                 told.set_exception(JournalError(str(error)))
-        self._note(failing=error is not None, why=str(error))
+        self._note(error is not None, full=self._full, why=str(error))
         self._written_at = self._loop.time()
         if self._pending:
             self._commit_soon()
@@ -140,12 +148,13 @@ class Journal:
             self._committing = False
             self._idle.set()
 
-    def _note(self, *, failing: bool, why: str) -> None:
-        if failing and not self.failing:
+    def _note(self, write_failed: bool, *, full: bool, why: str) -> None:  # noqa: FBT001
+        before = self.failing
+        self._write_failed, self._full = write_failed, full
+        if self.failing and not before:
             _log.error("usage cannot be recorded: %s", why, extra={"folder": str(self._folder)})
-        elif self.failing and not failing:
+        elif before and not self.failing:
             _log.warning("usage is recorded again")
-        self.failing = failing
 
     # In the thread.
 
