@@ -73,20 +73,23 @@ class Journal:
         self._thread = threading.Thread(target=self._write, name="journal-writer", daemon=True)
         self._thread.start()
 
-    async def append(self, frame: bytes) -> None:
-        """Returns when the frame is on disk. Raises JournalError when it is not."""
+    async def append(self, frame: bytes, *, more_to_come: bool = False) -> None:
+        """Returns when the frame is on disk. Raises JournalError when it is not.
+
+        `more_to_come`: a moment's wait may let others share the write.
+        """
         told = self._loop.create_future()
         self._waiting.append(told)
-        self.append_unawaited(frame)
+        self.append_unawaited(frame, more_to_come=more_to_come)
         await told
 
-    def append_unawaited(self, frame: bytes) -> None:
+    def append_unawaited(self, frame: bytes, *, more_to_come: bool = False) -> None:
         """For those that have nobody to tell."""
         self._pending.append(frame)
         if not self._committing:
             self._committing = True
             self._idle.clear()
-            self._commit_soon()
+            self._commit_soon(more_to_come)
 
     @property
     def failing(self) -> bool:
@@ -119,10 +122,10 @@ class Journal:
         for segment in self.segments:
             os.close(segment.fd)
 
-    def _commit_soon(self) -> None:
+    def _commit_soon(self, more_to_come: bool) -> None:  # noqa: FBT001
         # What else ends in this turn of the loop goes along, whatever else is due.
         wait_s = self._written_at + APART_S - self._loop.time()
-        if len(self._told) > 1 and wait_s > 0:
+        if more_to_come and wait_s > 0:
             self._loop.call_later(wait_s, self._commit)
         else:
             self._loop.call_soon(self._commit)
@@ -143,7 +146,7 @@ class Journal:
         self._note(error is not None, full=self._full, why=str(error))
         self._written_at = self._loop.time()
         if self._pending:
-            self._commit_soon()
+            self._commit_soon(True)
         else:
             self._committing = False
             self._idle.set()

@@ -30,6 +30,7 @@ class Ledger:
     def __init__(self, journal: Journal, prices: PriceList, *, refuses: bool, clock: Clock) -> None:
         self._journal = journal
         self._clock = clock
+        self._in_progress = 0
         self.prices = prices
         self.refuses = refuses
 
@@ -37,6 +38,7 @@ class Ledger:
         """Before a model is asked: what could not be recorded is not begun, if so configured."""
         if self.refuses and self._journal.failing:
             raise _unwritable()
+        self._in_progress += 1
 
     async def record(self, invocation: ModelInvocation, error: AwsError | None = None) -> None:
         """Returns when it is on disk; recorded once, however often it is told of.
@@ -45,11 +47,11 @@ class Ledger:
         """
         if invocation.recorded:
             return
-        invocation.recorded = True
+        self._close(invocation)
         outcome, status = _outcome_of(error)
         record = self._record(invocation, outcome, status, error.name if error else None)
         try:
-            await self._journal.append(framed(record))
+            await self._journal.append(framed(record), more_to_come=self._in_progress > 0)
         except JournalError as failure:
             if self.refuses:
                 raise _unwritable() from failure
@@ -57,11 +59,15 @@ class Ledger:
     def record_cut_off(self, invocation: ModelInvocation) -> None:
         """Of a client that left before its answer was complete: there is nobody to wait for."""
         if not invocation.recorded:
-            invocation.recorded = True
+            self._close(invocation)
             begun = invocation.streamed and invocation.first_event_at is not None
             status = 200 if begun else CLIENT_LEFT
             record = self._record(invocation, "cancelled", status, None)
             self._journal.append_unawaited(framed(record))
+
+    def _close(self, invocation: ModelInvocation) -> None:
+        invocation.recorded = True
+        self._in_progress -= 1
 
     def _record(
         self, invocation: ModelInvocation, outcome: Outcome, status: int, error: str | None
