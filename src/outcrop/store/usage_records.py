@@ -57,6 +57,15 @@ class UsageRecord(Struct, frozen=True, kw_only=True, array_like=True):
     """Pico-dollars."""
 
     @property
+    def used_tokens(self) -> bool:
+        return bool(
+            self.input_tokens
+            or self.output_tokens
+            or self.cache_read_input_tokens
+            or self.cache_write_input_tokens
+        )
+
+    @property
     def metric_model_id(self) -> str | None:
         """CloudWatch's dimension ModelId; None while nobody knows which model was meant."""
         if self.foundation_model_id is None:

@@ -1,6 +1,6 @@
 """Many usage records as few sums, by metric series and by what a bill is split by (pure)."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 from msgspec import Struct, json
@@ -86,41 +86,38 @@ class _Group:
         self.records: list[UsageRecord] = []
 
     def sums(self) -> Sums:
-        records = self.records
-        outcomes = [record.outcome for record in records]
+        outcomes = [record.outcome for record in self.records]
         # An answer that was begun counts as an invocation, read to its end or not.
-        answered = [record for record in records if _is_answered(record)]
-        counted = [record for record in records if record.input_tokens or record.output_tokens]
+        answered = [record for record in self.records if _is_answered(record)]
+        firsts = [
+            record.first_event_us / 1000
+            for record in answered
+            if record.streamed and record.first_event_us is not None
+        ]
+        sums = self._token_sums()
+        sums.invocations = len(answered)
+        sums.client_errors = outcomes.count("client_error")
+        sums.server_errors = outcomes.count("server_error")
+        sums.throttles = outcomes.count("throttle")
+        sums.latency_ms = Spread.of([one.duration_us / 1000 for one in answered], sketched=True)
+        sums.first_token_ms = Spread.of(firsts, sketched=True)
+        return sums
+
+    def _token_sums(self) -> Sums:
         rate = burndown_rate(self.first.foundation_model_id)
+        counted = [one for one in self.records if one.used_tokens]
+        reads = [one.cache_read_input_tokens for one in counted]
+        writes = [one.cache_write_input_tokens for one in counted]
         return Sums(
-            invocations=len(answered),
-            client_errors=outcomes.count("client_error"),
-            server_errors=outcomes.count("server_error"),
-            throttles=outcomes.count("throttle"),
-            input_tokens=_spread(record.input_tokens for record in counted),
-            output_tokens=_spread(record.output_tokens for record in counted),
-            cache_read_input_tokens=_spread(
-                record.cache_read_input_tokens
-                for record in counted
-                if record.cache_read_input_tokens
-            ),
-            cache_write_input_tokens=_spread(
-                record.cache_write_input_tokens
-                for record in counted
-                if record.cache_write_input_tokens
-            ),
+            input_tokens=_spread([one.input_tokens for one in counted]),
+            output_tokens=_spread([one.output_tokens for one in counted]),
+            cache_read_input_tokens=_spread(list(filter(None, reads))),
+            cache_write_input_tokens=_spread(list(filter(None, writes))),
             quota_tokens=_spread(
-                record.input_tokens + record.cache_write_input_tokens + record.output_tokens * rate
-                for record in counted
-            ),
-            latency_ms=Spread.of([record.duration_us / 1000 for record in answered], sketched=True),
-            first_token_ms=Spread.of(
                 [
-                    record.first_event_us / 1000
-                    for record in answered
-                    if record.streamed and record.first_event_us is not None
-                ],
-                sketched=True,
+                    one.input_tokens + one.cache_write_input_tokens + one.output_tokens * rate
+                    for one in counted
+                ]
             ),
         )
 
@@ -164,8 +161,8 @@ def _is_answered(record: UsageRecord) -> bool:
     )
 
 
-def _spread(values: Iterator[int]) -> Spread:
-    return Spread.of(list(values), sketched=False)
+def _spread(values: Sequence[int]) -> Spread:
+    return Spread.of(values, sketched=False)
 
 
 def _metric_series(record: UsageRecord) -> Iterator[MetricSeries]:
