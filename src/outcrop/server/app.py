@@ -257,9 +257,9 @@ class _Frames(Generic[EventT]):
         return self._frames
 
     async def aclose(self) -> None:
-        await self._frames.aclose()
         if self._ledger:
-            self._ledger.record_cut_off(self._invocation)
+            self._ledger.record_cut_off(self._invocation)  # unless it is recorded already
+        await self._frames.aclose()
         await self._answered.aclose()
 
     async def _encoded(self) -> AsyncGenerator[bytes]:
