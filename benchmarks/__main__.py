@@ -7,11 +7,13 @@ from benchmarks import (
     authorization,
     converse,
     in_process,
+    metering,
     requests_per_second,
     routing,
     start,
     store_pages,
     streams,
+    usage_queries,
     waiting,
 )
 
@@ -26,6 +28,8 @@ BENCHMARKS = {
     "waiting": waiting.main,
     "routing": routing.main,
     "store_pages": store_pages.main,
+    "metering": metering.main,
+    "usage_queries": usage_queries.main,
 }
 
 

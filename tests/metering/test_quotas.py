@@ -3,7 +3,8 @@
 import pytest
 
 from outcrop.metering.config import QuotaConfig
-from outcrop.metering.quotas import Quota, Quotas, Tokens, burndown_rate, unit_quotas
+from outcrop.metering.quotas import Quota, Quotas, Tokens, unit_quotas
+from outcrop.store.burndown import burndown_rate
 from outcrop.store.catalogue import Catalogue
 from outcrop.wire.errors import ServiceUnavailableException, ThrottlingException
 

@@ -15,7 +15,7 @@ from outcrop.metering.config import AdmissionConfig, QuotaConfig
 from outcrop.metering.invocation import ModelInvocation
 from outcrop.metering.quotas import Quotas
 from outcrop.runtime.admission import SPILLOVER, Admission, Admitted
-from outcrop.runtime.estimate import tokens_of_text
+from outcrop.runtime.estimates import tokens_of_text
 from outcrop.runtime.target import Target, Targets
 from outcrop.store.catalogue import Catalogue
 from outcrop.wire.errors import ServiceUnavailableException, ThrottlingException

@@ -71,6 +71,25 @@ def resolve(
     return asyncio.run(targets.resolve(caller(region, partition), model_id))
 
 
+def test_a_price_is_that_of_the_system_profile_that_was_called_or_copied() -> None:
+    system_profile = Catalogue().system_profile("us-east-1", "us.amazon.nova-lite-v1:0")
+    assert system_profile
+    targets = Targets(
+        Catalogue(),
+        Fleet([], stand_in=STAND_IN),
+        FakeInferenceProfiles([inference_profile(PROFILE_ARN, *system_profile.model_arns)]),
+        FakeProvisionedModelThroughputs(),
+    )
+
+    copied = asyncio.run(targets.resolve(caller(), PROFILE_ARN))
+    called = resolve("us.amazon.nova-lite-v1:0")
+    plain = resolve("amazon.nova-lite-v1:0")
+
+    assert (copied.profile_id, copied.tagged_arn) == ("us.amazon.nova-lite-v1:0", PROFILE_ARN)
+    assert (called.profile_id, called.tagged_arn) == ("us.amazon.nova-lite-v1:0", None)
+    assert (plain.profile_id, plain.tagged_arn) == (None, None)
+
+
 @pytest.mark.parametrize(
     ("model_id", "foundation_model", "regions"),
     [

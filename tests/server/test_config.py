@@ -21,7 +21,7 @@ from outcrop.server.config import (
 )
 
 PAGE = Path(__file__).parents[2] / "docs" / "configuration.md"
-ROW = re.compile(r"\| `(?P<key>[a-z_.]+)` \| (?P<default>.*?) \|")
+ROW = re.compile(r"\| `(?P<key>[a-z0-9_.]+)` \| (?P<default>.*?) \|")
 
 FOLDERS = {
     default_state: "`$XDG_STATE_HOME/outcrop`, else `~/.local/state/outcrop`",

@@ -1,6 +1,6 @@
 """One invocation of a model: what is known of it, from the moment it is asked for to its end."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import datetime
 
 from msgspec import Struct, field
@@ -37,4 +37,15 @@ class ModelInvocation(Struct, kw_only=True):
     """Who was passed over, and why: `gpu-1: timed out`, `us-east-1: no room`."""
     first_event_at: datetime | None = None
     usage: TokenUsage | None = None
-    """Known when the answer is complete. A broken stream may end without it."""
+    """Known when the answer is complete, as the caller is told. A broken stream ends without it."""
+    estimate: Callable[[], TokenUsage] | None = None
+    """What an answer that broke off has used, by its text; there since a model server answered."""
+    profile_id: str | None = None
+    """Of the system-defined profile, whether called itself or copied by an application's."""
+    tags: tuple[tuple[str, str], ...] = ()
+    """Of the application profile or provisioned model, when the call began."""
+    request_metadata: Mapping[str, str] | None = None
+    resolved_service_tier: str | None = None
+    streamed: bool = False
+    recorded: bool = False
+    """Whether the ledger has it."""

@@ -3,7 +3,6 @@
 Amazon User Guide, "Quotas for Amazon Bedrock" and "Token burndown rate"; the texts are Amazon's.
 """
 
-import re
 from collections.abc import Iterator, Sequence
 from functools import lru_cache
 
@@ -11,6 +10,7 @@ from msgspec import Struct
 
 from outcrop.counters.limit import Hold, Limit
 from outcrop.metering.config import QuotaConfig, Way
+from outcrop.store.burndown import burndown_rate
 from outcrop.wire.errors import AwsError, ServiceUnavailableException, ThrottlingException
 
 MINUTE_S, DAY_S = 60, 86_400
@@ -108,14 +108,3 @@ def _quotas(rule: QuotaConfig, key: str, burndown: int) -> Iterator[Quota]:
             refusal=ServiceUnavailableException,
             text="Too many connections, please wait before trying again.",
         )
-
-
-# Claude before 3.7 burns one for one, as models of other providers do.
-_EARLY_CLAUDE = re.compile(r"anthropic\.claude-(v|instant|3-(?!7))")
-
-
-def burndown_rate(foundation_model_id: str) -> int:
-    """Quota tokens that one output token costs."""
-    if not foundation_model_id.startswith("anthropic.claude"):
-        return 1
-    return 1 if _EARLY_CLAUDE.match(foundation_model_id) else 5

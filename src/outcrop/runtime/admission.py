@@ -81,6 +81,7 @@ class Admission:
         if isinstance(granted, Refused):
             raise _refusal(quotas, granted)
         standing = _STANDING[invocation.service_tier]
+        invocation.resolved_service_tier = invocation.service_tier or "default"
         return self._admitted(invocation, standing, quotas, granted)
 
     async def _hold(self, quotas: Sequence[Quota], tokens: Tokens) -> Grant | Refused | None:
@@ -141,6 +142,8 @@ def _refusal(quotas: Sequence[Quota], refused: Refused) -> Exception:
 
 def _used(invocation: ModelInvocation) -> Tokens:
     usage = invocation.usage
+    if usage is None and invocation.estimate is not None:
+        usage = invocation.estimate()
     if usage is None:
         return _NOTHING
     # What was read from a cache does not count.

@@ -12,12 +12,6 @@ from outcrop.wire.shapes.bedrock_runtime import (
 )
 
 
-def _check(request: ConverseRequest | ConverseStreamRequest, invocation: ModelInvocation) -> None:
-    check(request)
-    if request.service_tier is not None:
-        invocation.service_tier = request.service_tier.type
-
-
 class Converse:
     def __init__(self, inference: Inference) -> None:
         self._inference = inference
@@ -25,7 +19,8 @@ class Converse:
     async def converse(
         self, invocation: ModelInvocation, request: ConverseRequest
     ) -> ConverseResponse:
-        _check(request, invocation)
+        _note(invocation, request)
+        check(request)
         events = await self._inference.events(invocation, request.model_id, request)
         try:
             return collected(await events.rest())
@@ -36,5 +31,14 @@ class Converse:
         self, invocation: ModelInvocation, request: ConverseStreamRequest
     ) -> Events:
         """Returns when the first event is here. Whoever gets the events closes them."""
-        _check(request, invocation)
+        _note(invocation, request)
+        check(request)
         return await self._inference.events(invocation, request.model_id, request)
+
+
+def _note(invocation: ModelInvocation, request: ConverseRequest | ConverseStreamRequest) -> None:
+    """Before anything is refused: refusals are recorded, too."""
+    invocation.model_id = request.model_id
+    invocation.request_metadata = request.request_metadata
+    if request.service_tier is not None:
+        invocation.service_tier = request.service_tier.type

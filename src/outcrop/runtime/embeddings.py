@@ -24,7 +24,7 @@ from outcrop.runtime.dialects.openai_embeddings import (
     Passage,
     Vectors,
 )
-from outcrop.runtime.estimate import tokens_of_text
+from outcrop.runtime.estimates import tokens_of_text
 from outcrop.runtime.failures import of_complaint, of_silence
 from outcrop.runtime.families.embedding import EmbeddingFamily, Wanted
 from outcrop.runtime.families.family import Invocation

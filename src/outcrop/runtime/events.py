@@ -7,6 +7,7 @@ from typing import Self, TypeVar, cast
 
 from outcrop.fleet.failures import FailureKind, ServerFailureError
 from outcrop.fleet.router import Attempt
+from outcrop.runtime.admission import Admitted
 from outcrop.runtime.dialects.dialect import (
     Asked,
     Complaint,
@@ -15,9 +16,11 @@ from outcrop.runtime.dialects.dialect import (
     ModelEvent,
     StopDetail,
 )
+from outcrop.runtime.estimates import characters_of
 from outcrop.runtime.failures import in_stream, of_complaint, of_silence
 from outcrop.wire.errors import AwsError
 from outcrop.wire.shapes.bedrock_runtime import (
+    ContentBlockDeltaEvent,
     ConverseStreamMetadataEvent,
     ConverseStreamOutput,
     TokenUsage,
@@ -41,8 +44,8 @@ class Events:
         dialect: Dialect,
         asked: Asked,
         *,
+        admitted: Admitted,
         metadata: Metadata,
-        closed: Callable[[], None],
     ) -> None:
         """`closed` is called when they are: what was used is known then, if it ever will be."""
         self.head: None = None
@@ -53,7 +56,8 @@ class Events:
         self._reader = dialect.reader(asked)
         self._model_id = asked.model_id
         self._metadata = metadata
-        self._closed = closed
+        self._admitted = admitted
+        self._characters = 0
         self._waiting: deque[ModelEvent] = deque()
         self._failure: AwsError | None = None
         self._over = False
@@ -91,14 +95,27 @@ class Events:
         return self._with_metadata(event)
 
     async def aclose(self) -> None:
-        self._closed()
+        self._admitted.settle()
         await self._attempt.held.aclose()
+
+    def generated_characters(self) -> int:
+        """Of everything that was handed out."""
+        return self._characters
 
     def _with_metadata(self, event: EventT | TokenUsage) -> EventT | ConverseStreamMetadataEvent:
         # By its type: of a record, isinstance takes six times as long to say no.
-        if type(event) is TokenUsage:
-            return self._metadata(event)
+        kind = type(event)
+        if kind is ContentBlockDeltaEvent:
+            self._characters += characters_of(cast("ContentBlockDeltaEvent", event).delta)
+        elif kind is TokenUsage:
+            return self._told(self._metadata(cast("TokenUsage", event)))
+        elif kind is ConverseStreamMetadataEvent:
+            self._told(cast("ConverseStreamMetadataEvent", event))
         return cast("EventT", event)
+
+    def _told(self, event: ConverseStreamMetadataEvent) -> ConverseStreamMetadataEvent:
+        self._admitted.invocation.usage = event.usage
+        return event
 
     async def _fill(self) -> bool:
         """Waits for events; none are waiting afterwards only if the answer is over."""

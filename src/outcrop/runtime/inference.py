@@ -12,6 +12,7 @@ from outcrop.fleet.model_server import Call
 from outcrop.fleet.pool import Candidate, Pool
 from outcrop.fleet.router import Attempt, Request, Router
 from outcrop.metering.invocation import ModelInvocation
+from outcrop.metering.tags import TagsOf, untagged
 from outcrop.runtime.admission import Admission, Admitted
 from outcrop.runtime.conversation import asks_for_cache
 from outcrop.runtime.dialects.anthropic_messages import AnthropicMessages
@@ -20,7 +21,7 @@ from outcrop.runtime.dialects.dialect import Asked, Dialect, Prompt
 from outcrop.runtime.dialects.embedded_chat import EmbeddedChat
 from outcrop.runtime.dialects.openai_chat import OpenAiChat
 from outcrop.runtime.documents import Formats, formats_read, with_texts
-from outcrop.runtime.estimate import tokens_in, tokens_out
+from outcrop.runtime.estimates import estimate, tokens_in, tokens_out
 from outcrop.runtime.events import Events, Metadata, as_aws_error
 from outcrop.runtime.suited import suited
 from outcrop.runtime.target import Target, Targets
@@ -47,10 +48,17 @@ DIALECTS: Mapping[str, Dialect] = {
 
 class Inference:
     def __init__(
-        self, targets: Targets, admission: Admission, router: Router, *, clock: Clock
+        self,
+        targets: Targets,
+        admission: Admission,
+        router: Router,
+        *,
+        clock: Clock,
+        tags: TagsOf = untagged,
     ) -> None:
         self._targets = targets
         self._admission = admission
+        self._tags = tags
         self._router = router
         self._clock = clock
 
@@ -61,6 +69,9 @@ class Inference:
         invocation.foundation_model_id = target.foundation_model.model_id
         invocation.inference_profile_arn = target.inference_profile_arn
         invocation.provisioned_model_arn = target.provisioned_model_arn
+        invocation.profile_id = target.profile_id
+        if target.tagged_arn is not None:
+            invocation.tags = await self._tags(target.tagged_arn)
         return target
 
     async def events(
@@ -89,7 +100,7 @@ class Inference:
                 target=target,
                 asked=asked,
                 readable=await _readable(asked, pools),
-                metadata=self._metadata(invocation, asked, since),
+                metadata=self._metadata(asked, since),
                 admitted=admitted,
             )
             events = await self._first(pools, question)
@@ -112,12 +123,11 @@ class Inference:
             _log.warning("no model server answered: %s", failure)
             raise as_aws_error(failure, _dialect_of(failure, target), target.model_id) from failure
 
-    def _metadata(self, invocation: ModelInvocation, asked: Asked, since: datetime) -> Metadata:
+    def _metadata(self, asked: Asked, since: datetime) -> Metadata:
         conversation = None if isinstance(asked, Prompt) else asked
         caches = conversation is not None and asks_for_cache(conversation)
 
         def metadata(usage: TokenUsage) -> ConverseStreamMetadataEvent:
-            invocation.usage = usage
             latency_ms = (self._clock() - since) // _MILLISECOND
             return ConverseStreamMetadataEvent(
                 usage=usage if caches else _all_input(usage),
@@ -153,10 +163,11 @@ class _Question(Struct, frozen=True, kw_only=True):
             chunks,
             dialect,
             self.asked,
+            admitted=self.admitted,
             metadata=self.metadata,
-            closed=self.admitted.settle,
         )
         await events.begin()
+        self.invocation.estimate = lambda: estimate(self.asked, events.generated_characters())
         tell_who_serves(self.invocation, candidate, self.target)
         return events
 

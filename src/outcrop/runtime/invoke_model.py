@@ -14,7 +14,7 @@ from outcrop.runtime.families.family import Answer, Family, Invocation, Metrics,
 from outcrop.runtime.families.table import family_of
 from outcrop.runtime.inference import Inference
 from outcrop.runtime.message import collected
-from outcrop.runtime.native_request import JSON, Request, check
+from outcrop.runtime.native_request import JSON, Request, check, note
 from outcrop.runtime.target import Target
 from outcrop.wire.errors import (
     ModelStreamErrorException,
@@ -43,6 +43,7 @@ class InvokeModel:
         self, invocation: ModelInvocation, request: InvokeModelRequest
     ) -> InvokeModelResponse:
         timer = _Timer(self._clock)
+        note(invocation, request)
         check(request)
         invocation.service_tier = request.service_tier
         target = await self._inference.target(invocation, request.model_id)
@@ -58,6 +59,7 @@ class InvokeModel:
     ) -> "Chunks":
         """Returns when the first event is here. Whoever gets the chunks closes them."""
         timer = _Timer(self._clock)
+        note(invocation, request)
         check(request)
         invocation.service_tier = request.service_tier
         target = await self._inference.target(invocation, request.model_id)

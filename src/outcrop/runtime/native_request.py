@@ -1,10 +1,12 @@
 """What the headers of InvokeModel ask, and which of it is refused before any model is asked."""
 
 from collections.abc import Iterator
+from contextlib import suppress
 from typing import Final
 
 import msgspec
 
+from outcrop.metering.invocation import ModelInvocation
 from outcrop.runtime.conversation import check_service_tier
 from outcrop.wire.errors import ValidationException
 from outcrop.wire.shapes.bedrock_runtime import (
@@ -37,6 +39,15 @@ def check(request: Request) -> None:
         check_service_tier(request.service_tier)
     if request.request_metadata:
         _check_metadata(request.request_metadata)
+
+
+def note(invocation: ModelInvocation, request: Request) -> None:
+    """Before anything is refused: refusals are recorded, too."""
+    invocation.model_id = request.model_id
+    invocation.service_tier = request.service_tier
+    if request.request_metadata:
+        with suppress(msgspec.DecodeError):  # `check` refuses it
+            invocation.request_metadata = _METADATA.decode(request.request_metadata)
 
 
 def _media_types(header: str) -> Iterator[str]:

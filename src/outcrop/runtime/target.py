@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import Protocol
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from outcrop.fleet.fleet import ANYWHERE, Fleet
 from outcrop.fleet.pool import Pool
@@ -45,6 +46,10 @@ class Target(Struct, frozen=True, kw_only=True):
     provisioned_model_arn: str | None = None
     model_units: int = 0
     """Of the provisioned model."""
+    profile_id: str | None = None
+    """Of the system-defined profile, whether called itself or copied by an application's."""
+    tagged_arn: str | None = None
+    """Of the resource that was called, if it can have tags."""
     stands_in: bool = False
     """Whether the embedded model answers in place of the foundation model."""
 
@@ -64,6 +69,8 @@ class _Meant(Struct, frozen=True, kw_only=True):
     inference_profile_arn: str | None = None
     provisioned_model_arn: str | None = None
     model_units: int = 0
+    profile_id: str | None = None
+    tagged_arn: str | None = None
 
 
 class Targets:
@@ -103,6 +110,8 @@ class Targets:
             inference_profile_arn=meant.inference_profile_arn,
             provisioned_model_arn=meant.provisioned_model_arn,
             model_units=meant.model_units,
+            profile_id=meant.profile_id,
+            tagged_arn=meant.tagged_arn,
             stands_in=bool(stand_in),
         )
 
@@ -150,7 +159,8 @@ class Targets:
         if profile is None:
             return None
         arn = _as_of(caller, caller.account_id, f"inference-profile/{profile_id}")
-        return self._through_profile(caller, str(arn), profile.model_arns)
+        meant = self._through_profile(caller, str(arn), profile.model_arns)
+        return meant and replace(meant, profile_id=profile_id)
 
     async def _application_profile(self, caller: Caller, arn: Arn) -> _Meant | None:
         record = await self._inference_profiles.find(
@@ -158,7 +168,10 @@ class Targets:
         )
         if record is None:
             return None
-        return self._through_profile(caller, record.inference_profile_arn, record.model_arns)
+        arn_of_profile = record.inference_profile_arn
+        meant = self._through_profile(caller, arn_of_profile, record.model_arns)
+        copied = self._catalogue.profile_with(caller.region, record.model_arns)
+        return meant and replace(meant, profile_id=copied, tagged_arn=arn_of_profile)
 
     def _through_profile(
         self, caller: Caller, profile_arn: str, model_arns: Sequence[str]
@@ -202,6 +215,7 @@ class Targets:
             regions=(caller.region,),
             provisioned_model_arn=record.provisioned_model_arn,
             model_units=record.model_units,
+            tagged_arn=record.provisioned_model_arn,
         )
 
     def _model_anywhere(self, caller: Caller, model_id: str) -> FoundationModel | None:

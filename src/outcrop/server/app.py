@@ -1,5 +1,6 @@
 """The life of a request, top to bottom."""
 
+import asyncio
 import logging
 import secrets
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping
@@ -11,6 +12,7 @@ from msgspec import Struct
 from outcrop.iam.authenticator import Authenticator
 from outcrop.iam.caller import Caller
 from outcrop.metering.invocation import ModelInvocation
+from outcrop.metering.ledger import Ledger
 from outcrop.runtime.admission import SPILLOVER
 from outcrop.runtime.explanation import EXPLAIN
 from outcrop.server.logs import RequestLine, RequestLog
@@ -65,12 +67,19 @@ class AnsweredStream(Protocol[EventT_co]):
 
 class App:
     def __init__(
-        self, authenticator: Authenticator, *, request_log: RequestLog, clock: Clock
+        self,
+        authenticator: Authenticator,
+        *,
+        ledger: Ledger | None,
+        request_log: RequestLog,
+        clock: Clock,
     ) -> None:
+        """Without a ledger, nothing is recorded."""
         own = (EXPLAIN.name, EXPLAIN.method, EXPLAIN.uri)
         rows = (*bedrock.OPERATIONS, *bedrock_runtime.OPERATIONS, own)
         self._routes = Routes(rows)
         self._authenticator = authenticator
+        self._ledger = ledger
         self._request_log = request_log
         self._clock = clock
         self._answers: dict[str, Answer] = {}
@@ -86,13 +95,17 @@ class App:
         try:
             response = await self._answer(request, life)
         except AwsError as error:
-            response = _refused(error, life)
+            response = await self._refused(error, life)
         except StoreError:
             _log.exception("the store failed", extra={"request_id": life.request_id})
-            response = _refused(ServiceUnavailableException(_TRY_AGAIN), life)
+            response = await self._refused(ServiceUnavailableException(_TRY_AGAIN), life)
         except Exception:  # noqa: BLE001 - the one place where the unforeseen becomes an answer
             _log.exception("a request failed", extra={"request_id": life.request_id})
-            response = _refused(InternalServerException(_TRY_AGAIN), life)
+            response = await self._refused(InternalServerException(_TRY_AGAIN), life)
+        except asyncio.CancelledError:
+            if self._ledger and life.invocation:
+                self._ledger.record_cut_off(life.invocation)
+            raise
         response.headers["x-amzn-RequestId"] = life.request_id
         if self._request_log.enabled:
             self._tell(request, response, life)
@@ -115,14 +128,17 @@ class App:
         operation: Operation[InputT, OutputT],
         handler: Callable[[ModelInvocation, InputT], Awaitable[OutputT]],
     ) -> None:
-        """As `serve`; the answer says which model server it comes from."""
+        """As `serve`, and recorded; the answer says which model server it comes from."""
 
         async def answer(
             request: HttpRequest, labels: Mapping[str, str], caller: Caller, life: "_Life"
         ) -> HttpResponse:
-            invocation = life.invoke(operation.name, caller, request)
+            invocation = self._begin(operation.name, caller, request, life)
             output = await handler(invocation, operation.decode(request, labels))
-            return _told(operation.encode(output), invocation)
+            response = operation.encode(output)
+            if self._ledger:
+                await self._ledger.record(invocation)
+            return _told(response, invocation)
 
         self._answers[operation.name] = answer
 
@@ -136,9 +152,11 @@ class App:
         async def answer(
             request: HttpRequest, labels: Mapping[str, str], caller: Caller, life: "_Life"
         ) -> HttpResponse:
-            invocation = life.invoke(operation.name, caller, request)
+            invocation = self._begin(operation.name, caller, request, life)
+            invocation.streamed = True
             answered = await handler(invocation, operation.decode(request, labels))
-            response = operation.encode(_Frames(operation, answered), answered.head)
+            frames = _Frames(operation, answered, invocation, self._ledger)
+            response = operation.encode(frames, answered.head)
             return _told(response, invocation)
 
         self._answers[operation.name] = answer
@@ -156,6 +174,22 @@ class App:
                 "docs/compatibility.md lists the operations that are."
             )
         return await answer(request, labels, life.caller, life)
+
+    def _begin(
+        self, operation: str, caller: Caller, request: HttpRequest, life: "_Life"
+    ) -> ModelInvocation:
+        if self._ledger:
+            self._ledger.admit()
+        return life.invoke(operation, caller, request)
+
+    async def _refused(self, error: AwsError, life: "_Life") -> HttpResponse:
+        if self._ledger and life.invocation:
+            try:
+                await self._ledger.record(life.invocation, error)
+            except AwsError as unrecorded:
+                error = unrecorded
+        life.error = error.name
+        return error_response(error, life.request_id)
 
     def _tell(self, request: HttpRequest, response: HttpResponse, life: "_Life") -> None:
         now = self._clock()
@@ -223,36 +257,57 @@ def _with_skipped(response: HttpResponse, invocation: ModelInvocation) -> HttpRe
     return response
 
 
-def _refused(error: AwsError, life: _Life) -> HttpResponse:
-    life.error = error.name
-    response = error_response(error, life.request_id)
-    return response if life.invocation is None else _with_skipped(response, life.invocation)
-
-
 class _Frames(Generic[EventT]):
-    """A stream's body: events as frames, as they arrive; a failure is its last frame."""
+    """A stream's body: events as frames, as they arrive; a failure is its last frame.
+
+    What comes after the usage, and a failure, waits until the invocation is recorded.
+    """
 
     def __init__(
-        self, operation: StreamOperation[Any, EventT], answered: AnsweredStream[EventT]
+        self,
+        operation: StreamOperation[Any, EventT],
+        answered: AnsweredStream[EventT],
+        invocation: ModelInvocation,
+        ledger: Ledger | None,
     ) -> None:
         self._operation = operation
         self._answered = answered
+        self._invocation = invocation
+        self._ledger = ledger
         self._frames = self._encoded()
 
     def __aiter__(self) -> AsyncIterator[bytes]:
         return self._frames
 
     async def aclose(self) -> None:
+        if self._ledger:
+            self._ledger.record_cut_off(self._invocation)  # unless it is recorded already
         await self._frames.aclose()
         await self._answered.aclose()
 
     async def _encoded(self) -> AsyncGenerator[bytes]:
+        invocation = self._invocation
         try:
             async for event in self._answered:
                 padding = SHORTEST_PADDING + secrets.randbelow(PADDINGS)
-                yield self._operation.encode_event(event, padding=padding)
+                frame = self._operation.encode_event(event, padding=padding)
+                if invocation.usage is not None:
+                    await self._record()
+                yield frame
+            await self._record()
         except AwsError as error:
-            yield self._operation.encode_exception(error)
+            yield await self._exception(error)
         except Exception:  # noqa: BLE001 - as in `handle`, for an answer that has begun
             _log.exception("a stream failed")
-            yield self._operation.encode_exception(InternalServerException(_TRY_AGAIN))
+            yield await self._exception(InternalServerException(_TRY_AGAIN))
+
+    async def _record(self, error: AwsError | None = None) -> None:
+        if self._ledger:
+            await self._ledger.record(self._invocation, error)
+
+    async def _exception(self, error: AwsError) -> bytes:
+        try:
+            await self._record(error)
+        except AwsError as unrecorded:
+            error = unrecorded
+        return self._operation.encode_exception(error)

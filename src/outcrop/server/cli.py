@@ -1,4 +1,4 @@
-"""The command `outcrop`: serve, env, doctor, explain, check-config, models, calibrate.
+"""The command `outcrop`: serve, env, doctor, explain, check-config, models, calibrate, usage.
 
 Each command imports what it needs when it runs: `--help` and `env` answer at once, and the parent
 process of a server stays small.
@@ -54,6 +54,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_check_config(commands)
     _add_models(commands)
     _add_calibrate(commands)
+    _add_usage(commands)
     return parser
 
 
@@ -158,6 +159,30 @@ def _positive(text: str) -> float:
     if not 0 < number < 1_000_000:
         raise ValueError
     return number
+
+
+def _add_usage(commands: Any) -> None:
+    usage = commands.add_parser("usage", help="say what was used, by whom, and what it cost")
+    _add_state(usage)
+    _add_config(usage)
+    usage.add_argument(
+        "--by",
+        action="append",
+        metavar="WHAT",
+        help="account, model, principal, profile, provisioned, region, usage-type, tag:KEY, and"
+        " hour, day or month; can be repeated; default: model",
+    )
+    usage.add_argument("--since", default="30d", help="90m, 24h, 7d, 2026-11-01; default: 30d")
+    usage.add_argument("--until", help="as --since; default: now")
+    forms = usage.add_mutually_exclusive_group()
+    for form, text in {
+        "json": "as JSON",
+        "csv": "as CSV in the columns of FOCUS",
+        "plot": "as bars",
+        "unused": "provisioned models and profiles that nobody called",
+    }.items():
+        forms.add_argument(f"--{form}", dest="form", action="store_const", const=form, help=text)
+    usage.set_defaults(run=_usage)
 
 
 def _add_state(parser: argparse.ArgumentParser) -> None:
@@ -351,6 +376,23 @@ def _pull_models(options: argparse.Namespace) -> int:
             asyncio.run(pull(weights, cache, print))
             print(f"{weights.name} is there")
     except (WeightsUnavailableError, OSError) as error:
+        _fail(str(error))
+    return 0
+
+
+def _usage(options: argparse.Namespace) -> int:
+    import asyncio
+
+    from outcrop.server.usage_report import Question, UsageReport, moment
+    from outcrop.store.errors import StoreError
+
+    now, by = utc_now(), tuple(options.by or ["model"])
+    report = UsageReport(_config(options), clock=utc_now)
+    try:
+        since, until = moment(options.since, now), moment(options.until or "0m", now)
+        question = Question(by=by, since=since, until=until)
+        print(asyncio.run(report.text(question, options.form)))
+    except (ValueError, StoreError) as error:
         _fail(str(error))
     return 0
 

@@ -21,7 +21,7 @@ from outcrop.fleet.config import (
     ModelUnitsConfig,
     RoutingConfig,
 )
-from outcrop.metering.config import AdmissionConfig, QuotaConfig
+from outcrop.metering.config import AdmissionConfig, MeteringConfig, Price, QuotaConfig
 from outcrop.store.catalogue import CustomModel
 
 DEFAULT_LISTEN = "127.0.0.1:8787"
@@ -105,6 +105,8 @@ class Config(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     routing: RoutingConfig = field(default_factory=RoutingConfig)
     model_servers: tuple[ModelServerConfig, ...] = ()
     model_units: tuple[ModelUnitsConfig, ...] = ()
+    metering: MeteringConfig = field(default_factory=MeteringConfig)
+    prices: tuple[Price, ...] = ()
 
     def __post_init__(self) -> None:
         host, _ = split_address(self.listen)

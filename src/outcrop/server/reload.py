@@ -24,6 +24,9 @@ FOLLOWED = frozenset(
         "inference_profiles",
         "provisioned_throughput",
         "routing",
+        "metering.when_unwritable",
+        "metering.keep_records_days",
+        "prices",
     }
 )
 

@@ -22,7 +22,10 @@ from outcrop.fleet.fleet_keeper import FleetKeeper, open_fleet
 from outcrop.fleet.units import Units
 from outcrop.iam.access_keys import ensure_root_access_key
 from outcrop.iam.authenticator import Authenticator
+from outcrop.metering.ledger import Metering, open_ledger
+from outcrop.metering.prices import PriceList
 from outcrop.metering.quotas import Quotas
+from outcrop.metering.tags import TagMemory
 from outcrop.runtime.admission import Admission
 from outcrop.runtime.converse import Converse
 from outcrop.runtime.count_tokens import CountTokens
@@ -58,6 +61,7 @@ async def assembled(
     With `reread`, the process's SIGHUP has the configuration read and followed again.
     """
     location = config.database_url or config.sqlite_path
+    prices = PriceList(config.prices)
     embedded = EmbeddedSettings(config=config.embedded, state=config.state, cache=config.cache)
     async with (
         asyncio.TaskGroup() as tasks,
@@ -72,11 +76,22 @@ async def assembled(
             tasks=tasks,
             clock=clock,
         ) as keeper,
+        open_ledger(
+            config.state / "journal",
+            store.usage,
+            config=config.metering,
+            prices=prices,
+            tasks=tasks,
+            clock=clock,
+        ) as metering,
     ):
         await ensure_root_access_key(store.access_keys, config.state, clock)
         log = request_log(config.log_level)
-        app = App(Authenticator(store.access_keys, clock), request_log=log, clock=clock)
-        product = Product(app, store, keeper, counting, tasks=tasks, clock=clock)
+        ledger = metering.ledger if config.metering.enabled else None
+        app = App(
+            Authenticator(store.access_keys, clock), ledger=ledger, request_log=log, clock=clock
+        )
+        product = Product(app, store, keeper, counting, metering, tasks=tasks, clock=clock)
         await product.wire(config)
         reloader = Reloader(config, reread, product.reload, tasks=tasks)
         reloader.listen()
@@ -119,12 +134,13 @@ class Product:
     A request that has begun keeps the handlers it began with.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - each by its name
         self,
         app: App,
         store: Store,
         keeper: FleetKeeper,
         counting: Counting,
+        metering: Metering,
         *,
         tasks: asyncio.TaskGroup,
         clock: Clock,
@@ -133,6 +149,7 @@ class Product:
         self._store = store
         self._keeper = keeper
         self._counting = counting
+        self._metering = metering
         self._tasks = tasks
         self._clock = clock
         self._watching: asyncio.Task[None] | None = None
@@ -176,6 +193,7 @@ class Product:
             stand_in=config.embedded.stand_in,
             routing=config.routing,
         )
+        self._metering.follow(config.metering, PriceList(config.prices))
         await self._follow(config, model_units, page_token_key)
 
     async def _page_token_key(self) -> bytes:
@@ -262,7 +280,8 @@ def wire_runtime(
         catalogue, keeper.fleet, store.inference_profiles, store.provisioned_model_throughputs
     )
     router = keeper.router
-    inference = Inference(targets, admission, router, clock=clock)
+    tags = TagMemory(store.tags.current)
+    inference = Inference(targets, admission, router, clock=clock, tags=tags)
     converse = Converse(inference)
     invoke = InvokeModel(inference, Embeddings(admission, router), clock=clock)
 

@@ -189,6 +189,10 @@ class Catalogue:
     def system_profile(self, region: str, inference_profile_id: str) -> SystemProfile | None:
         return self._index(region).profiles.get(inference_profile_id)
 
+    def profile_with(self, region: str, model_arns: tuple[str, ...]) -> str | None:
+        """The system-defined profile that an application profile was copied from; None: a model."""
+        return self._index(region).profiles_by_models.get(model_arns)
+
     def model_anywhere(self, model_id: str) -> FoundationModel | None:
         """The model as such, where no Region is meant: a profile may lead to other Regions."""
         row = self._rows.get(model_id)
@@ -211,6 +215,9 @@ class Catalogue:
                 for variant in model.provisioned_variants
             },
             profiles={profile.inference_profile_id: profile for profile in profiles},
+            profiles_by_models={
+                profile.model_arns: profile.inference_profile_id for profile in profiles
+            },
             listed_profiles=tuple(profiles),
         )
 
@@ -256,6 +263,7 @@ class _Index(Struct, frozen=True, kw_only=True):
     listed_models: dict[str, FoundationModel]
     provisioned_variants: dict[str, ProvisionedVariant]
     profiles: dict[str, SystemProfile]
+    profiles_by_models: dict[tuple[str, ...], str]
     listed_profiles: tuple[SystemProfile, ...]
 
 

@@ -61,6 +61,12 @@ class InferenceProfiles:
             f" ORDER BY {walk.order_by} LIMIT $4"
         )
 
+    async def arns(self) -> list[tuple[str, str]]:
+        """ARN and name of every profile, of all accounts and Regions."""
+        rows = await self._database.fetch("SELECT summary FROM inference_profiles")
+        summaries = [_decode_summary(summary) for (summary,) in rows]
+        return [(one.inference_profile_arn, one.inference_profile_name) for one in summaries]
+
     async def create(
         self,
         new: InferenceProfileRecord,

@@ -109,7 +109,61 @@ SECOND = (
         GROUP BY 1, 2""",  # noqa: S608 - of two constants
 )
 
-MIGRATIONS: Sequence[Sequence[str]] = (FIRST, SECOND)
+# What was used (store/usage.py), and provisioned models that were paid for and are gone.
+USAGE = (
+    "CREATE TABLE usage_journals (journal_id TEXT NOT NULL PRIMARY KEY, position BIGINT NOT NULL)",
+    """CREATE TABLE usage_records (
+        until BIGINT NOT NULL,
+        journal_id TEXT NOT NULL,
+        position BIGINT NOT NULL,
+        since BIGINT NOT NULL,
+        records BYTEA NOT NULL,
+        PRIMARY KEY (until, journal_id, position)
+    )""",
+    """CREATE TABLE usage_series (
+        series_id BIGINT GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+        kind TEXT NOT NULL,
+        account_id TEXT NOT NULL,
+        region TEXT NOT NULL,
+        digest BYTEA NOT NULL,
+        dimensions TEXT NOT NULL,
+        UNIQUE (kind, account_id, region, digest)
+    )""",
+    """CREATE TABLE usage_metrics (
+        series_id BIGINT NOT NULL,
+        span_s BIGINT NOT NULL,
+        at BIGINT NOT NULL,
+        sums BYTEA NOT NULL,
+        PRIMARY KEY (series_id, span_s, at)
+    ) /* WITHOUT ROWID */""",
+    """CREATE TABLE usage_costs (
+        account_id TEXT NOT NULL,
+        span_s BIGINT NOT NULL,
+        at BIGINT NOT NULL,
+        series_id BIGINT NOT NULL,
+        invocations BIGINT NOT NULL,
+        input_tokens BIGINT NOT NULL,
+        output_tokens BIGINT NOT NULL,
+        cache_read_input_tokens BIGINT NOT NULL,
+        cache_write_input_tokens BIGINT NOT NULL,
+        input_cost BIGINT NOT NULL,
+        output_cost BIGINT NOT NULL,
+        cache_read_input_cost BIGINT NOT NULL,
+        cache_write_input_cost BIGINT NOT NULL,
+        PRIMARY KEY (account_id, span_s, at, series_id)
+    ) /* WITHOUT ROWID */""",
+    """CREATE TABLE provisioned_model_history (
+        account_id TEXT NOT NULL,
+        deleted_at BIGINT NOT NULL,
+        provisioned_model_arn TEXT NOT NULL,
+        summary TEXT NOT NULL,
+        rest TEXT NOT NULL,
+        tags TEXT NOT NULL,
+        PRIMARY KEY (account_id, deleted_at, provisioned_model_arn)
+    ) /* WITHOUT ROWID */""",
+)
+
+MIGRATIONS: Sequence[Sequence[str]] = (FIRST, SECOND, USAGE)
 
 
 async def migrate(database: Database, migrations: Sequence[Sequence[str]] = MIGRATIONS) -> None:

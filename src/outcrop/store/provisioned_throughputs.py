@@ -19,6 +19,7 @@ from outcrop.store.records import (
 )
 from outcrop.store.scopes import Scope, Scopes
 from outcrop.store.tags import add_tags, remove_tags
+from outcrop.store.throughput_history import keep_deleted
 from outcrop.store.throughput_pages import Listing, ThroughputPages
 from outcrop.store.throughput_rows import INSERT, UPDATE, change_of, decode, features_of, row_of
 from outcrop.wire.timestamps import Clock, from_micros, to_micros
@@ -145,6 +146,7 @@ class ProvisionedModelThroughputs:
                 return False
             await transaction.execute(_DELETE, row[0])
             await self._capacity.move(transaction, before, None, ROOM_FOR_ALL)
+            await keep_deleted(transaction, before, self._clock())
             await remove_tags(transaction, before.provisioned_model_arn)
             await self._names.changed(transaction, scope, row[0], lost={LIVE}, won=())
             scope.live_count -= 1

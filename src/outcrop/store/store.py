@@ -14,6 +14,8 @@ from outcrop.store.provisioned_throughputs import ProvisionedModelThroughputs
 from outcrop.store.secrets import Secrets
 from outcrop.store.sqlite import open_sqlite
 from outcrop.store.tags import Tags
+from outcrop.store.throughput_history import ProvisionedHours
+from outcrop.store.usage import Usage
 from outcrop.wire.timestamps import Clock
 
 _POSTGRES = ("postgresql://", "postgres://")
@@ -27,6 +29,8 @@ class Store:
         self.tags = Tags(database)
         self.access_keys = AccessKeys(database)
         self.secrets = Secrets(database)
+        self.usage = Usage(database)
+        self.provisioned_hours = ProvisionedHours(database)
 
 
 @asynccontextmanager

@@ -53,6 +53,11 @@ class Tags:
         rows = await self._database.fetch(_OF, resource_arn)
         return sorted((key, value) for key, value in rows)
 
+    async def current(self, resource_arn: str) -> tuple[tuple[str, str], ...]:
+        """By key; none for what is not there."""
+        rows = await self._database.fetch(_OF, resource_arn)
+        return tuple(sorted((key, value) for key, value in rows))
+
     async def put(self, resource_arn: str, tags: Mapping[str, str], *, limit: int = LIMIT) -> None:
         """Adds tags, or gives those that are there their new values. Raises TooManyTagsError."""
 

@@ -1,0 +1,252 @@
+"""What was used and what it cost, by time and by whatever a bill is split by."""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from typing import Literal, TypeAlias
+
+from msgspec import Struct
+
+from outcrop.metering.prices import PriceList
+from outcrop.metering.usage_types import TOKEN_KINDS, token_usage_type, unit_usage_type
+from outcrop.store.records import ProvisionedModelThroughputRecord
+from outcrop.store.throughput_history import Held, ProvisionedHours
+from outcrop.store.usage import CostPoint, Usage
+from outcrop.store.usage_records import PICO_DOLLARS
+from outcrop.store.usage_rollup import CostSeries
+from outcrop.wire.arn import Arn
+from outcrop.wire.timestamps import Clock
+
+Granularity: TypeAlias = Literal["HOURLY", "DAILY", "MONTHLY"]
+SERVICE = "Amazon Bedrock"
+TOKENS, MODEL_UNIT_HOURS = "Tokens", "ModelUnitHours"
+TAG = "TAG:"
+NONE = ""
+"""The key of what has no such tag, profile or provisioned model."""
+
+_HOUR, _DAY = timedelta(hours=1), timedelta(days=1)
+_HOUR_MICROS = 3_600_000_000
+
+
+class CostRow(Struct, frozen=True, kw_only=True):
+    start: datetime
+    """When the period begins."""
+    keys: tuple[str, ...]
+    """What it was grouped by, in that order."""
+    cost: Decimal
+    """US dollars."""
+    usage: Decimal
+    unit: str
+    """`Tokens` or `ModelUnitHours`: they are never added up."""
+    invocations: int
+    priced: bool
+    """Whether a price is known for all of it; what has none costs 0."""
+
+
+class _Split(Struct, frozen=True, kw_only=True):
+    """How a bill is split, and what is on it."""
+
+    granularity: Granularity
+    group_by: Sequence[str]
+    filters: Mapping[str, Sequence[str]]
+
+    def keys(self, names: Mapping[str, str]) -> tuple[str, ...] | None:
+        """Of a line with these names, by dimension; None: it is not on the bill."""
+        if all(names.get(name, NONE) in values for name, values in self.filters.items()):
+            return tuple(names.get(name, NONE) for name in self.group_by)
+        return None
+
+
+class Costs:
+    """Tokens from the sums in the store; model units from when they were held."""
+
+    def __init__(
+        self, usage: Usage, provisioned: ProvisionedHours, prices: PriceList, *, clock: Clock
+    ) -> None:
+        self._usage = usage
+        self._provisioned = provisioned
+        self._prices = prices
+        self._clock = clock
+
+    async def costs(
+        self,
+        account_id: str,
+        *,
+        start: datetime,
+        end: datetime,
+        granularity: Granularity,
+        group_by: Sequence[str] = (),
+        filters: Mapping[str, Sequence[str]] | None = None,
+    ) -> Sequence[CostRow]:
+        """From `start`, to the hour, up to `end`; by period, then keys.
+
+        Every filter must be met, by one of its values.
+        """
+        split = _Split(granularity=granularity, group_by=group_by, filters=filters or {})
+        bill = _Bill(split)
+        bill.add_tokens(account_id, await self._points(account_id, start, end, granularity))
+        for held in await self._provisioned.held(account_id, since=start):
+            record = held.record
+            model_id = Arn.parse(record.foundation_model_arn).resource_id
+            price = self._prices.unit_hour(record.region, model_id, record.commitment_duration)
+            names = _unit_names(held, model_id)
+            last = min(moment for moment in (end, self._clock(), held.until) if moment)
+            bill.add_units(names, price, record, (max(start, record.creation_time), last))
+        return bill.rows()
+
+    async def _points(
+        self, account_id: str, start: datetime, end: datetime, granularity: Granularity
+    ) -> Sequence[CostPoint]:
+        days = granularity != "HOURLY" and _on_the_day(start) and _on_the_day(end)
+        span = _DAY if days else _HOUR
+        first = start.replace(minute=0, second=0, microsecond=0)
+        span_s = int(span.total_seconds())
+        return await self._usage.costs(account_id, start=first, end=end, span_s=span_s)
+
+
+class _Sum(Struct):
+    cost_pico: int = 0
+    usage: Decimal | int = 0
+    invocations: int = 0
+    priced: bool = True
+
+
+class _Bill:
+    def __init__(self, split: _Split) -> None:
+        self._split = split
+        self._sums: dict[tuple[datetime, tuple[str, ...], str], _Sum] = {}
+
+    def add_tokens(self, account_id: str, points: Iterable[CostPoint]) -> None:
+        places: dict[int, Sequence[tuple[tuple[str, ...], tuple[int, ...]]]] = {}
+        starts: dict[datetime, datetime] = {}
+        for point in points:
+            series, costs = point.series, point.costs
+            place = places.get(id(series))
+            if place is None:
+                place = places[id(series)] = self._places(account_id, series)
+            start = starts.get(point.at)
+            if start is None:
+                start = starts[point.at] = _period(point.at, self._split.granularity)
+            for keys, kinds in place:
+                used = sum([costs[1 + kind] for kind in kinds])
+                invocations = costs.invocations if 0 in kinds else 0
+                if used or invocations:
+                    total = self._sum(start, keys, TOKENS)
+                    total.cost_pico += sum([costs[5 + kind] for kind in kinds])
+                    total.usage += used
+                    total.invocations += invocations
+                    total.priced = total.priced and series.priced
+
+    def add_units(
+        self,
+        names: Mapping[str, str],
+        price: Decimal | None,
+        record: ProvisionedModelThroughputRecord,
+        span: tuple[datetime, datetime],
+    ) -> None:
+        keys = self._split.keys(names)
+        if keys is None:
+            return
+        for at, length in _pieces(*span, self._split.granularity):
+            micros = length // timedelta(microseconds=1)
+            hours = Decimal(micros) * record.model_units / _HOUR_MICROS
+            total = self._sum(at, keys, MODEL_UNIT_HOURS)
+            total.cost_pico += 0 if price is None else int(hours * price * PICO_DOLLARS)
+            total.usage += hours
+            total.priced = total.priced and price is not None
+
+    def rows(self) -> list[CostRow]:
+        return [
+            CostRow(
+                start=start,
+                keys=keys,
+                cost=dollars(total.cost_pico),
+                usage=Decimal(total.usage),
+                unit=unit,
+                invocations=total.invocations,
+                priced=total.priced,
+            )
+            for (start, keys, unit), total in sorted(self._sums.items(), key=lambda entry: entry[0])
+        ]
+
+    def _sum(self, start: datetime, keys: tuple[str, ...], unit: str) -> _Sum:
+        key = start, keys, unit
+        total = self._sums.get(key)
+        if total is None:
+            total = self._sums[key] = _Sum()
+        return total
+
+    def _places(
+        self, account_id: str, series: CostSeries
+    ) -> Sequence[tuple[tuple[str, ...], tuple[int, ...]]]:
+        """Which kinds of token go where: invocations are counted with the first kind."""
+        places: dict[tuple[str, ...], list[int]] = {}
+        for kind, names in enumerate(_token_names(account_id, series)):
+            keys = self._split.keys(names)
+            if keys is not None:
+                places.setdefault(keys, []).append(kind)
+        return [(keys, tuple(kinds)) for keys, kinds in places.items()]
+
+
+def dollars(pico: int) -> Decimal:
+    """Exact."""
+    return Decimal(pico).scaleb(-12) if pico else Decimal(0)
+
+
+def _token_names(account_id: str, series: CostSeries) -> list[dict[str, str]]:
+    """For each kind of token."""
+    common = {
+        "SERVICE": SERVICE,
+        "REGION": series.region,
+        "LINKED_ACCOUNT": account_id,
+        "PRINCIPAL": series.principal_arn,
+        "MODEL": series.foundation_model_id,
+        "INFERENCE_PROFILE": series.inference_profile_arn or NONE,
+        "PROVISIONED_MODEL": series.provisioned_model_arn or NONE,
+        **{f"{TAG}{key}": value for key, value in series.tags},
+    }
+    return [{**common, "USAGE_TYPE": token_usage_type(series, kind)} for kind in TOKEN_KINDS]
+
+
+def _unit_names(held: Held, model_id: str) -> dict[str, str]:
+    record = held.record
+    return {
+        "SERVICE": SERVICE,
+        "REGION": record.region,
+        "LINKED_ACCOUNT": record.account_id,
+        "PRINCIPAL": NONE,
+        "MODEL": model_id,
+        "INFERENCE_PROFILE": NONE,
+        "PROVISIONED_MODEL": record.provisioned_model_arn,
+        "USAGE_TYPE": unit_usage_type(record.region, model_id, record.commitment_duration),
+        **{f"{TAG}{key}": value for key, value in held.tags},
+    }
+
+
+def _pieces(
+    start: datetime, end: datetime, granularity: Granularity
+) -> Iterator[tuple[datetime, timedelta]]:
+    """The periods that a span touches, and how much of each it takes."""
+    while start < end:
+        period = _period(start, granularity)
+        until = min(_next(period, granularity), end)
+        yield period, until - start
+        start = until
+
+
+def _period(moment: datetime, granularity: Granularity) -> datetime:
+    hour = moment.replace(minute=0, second=0, microsecond=0)
+    if granularity == "HOURLY":
+        return hour
+    return hour.replace(hour=0) if granularity == "DAILY" else hour.replace(hour=0, day=1)
+
+
+def _next(period: datetime, granularity: Granularity) -> datetime:
+    if granularity == "MONTHLY":
+        return (period + 31 * _DAY).replace(day=1)
+    return period + (_HOUR if granularity == "HOURLY" else _DAY)
+
+
+def _on_the_day(moment: datetime) -> bool:
+    utc = moment.astimezone(UTC)
+    return utc == utc.replace(hour=0, minute=0, second=0, microsecond=0)

@@ -1,0 +1,94 @@
+"""What a token and a model unit cost: Amazon's list, and the operator's before it."""
+
+from collections.abc import Iterable, Sequence
+from decimal import ROUND_HALF_EVEN, Decimal
+from importlib.resources import files
+
+from msgspec import json
+
+from outcrop.metering.config import Price
+from outcrop.store.usage_records import PICO_DOLLARS
+
+Rates = tuple[int, int, int, int]
+"""Pico-dollars for a token: input, output, cache read, cache write."""
+
+FREE: Rates = (0, 0, 0, 0)
+_PER_TOKEN = PICO_DOLLARS // 1000
+_REMEMBERED = 10_000
+
+
+class PriceList:
+    """The operator's prices, and where those say nothing, Amazon's."""
+
+    def __init__(self, own: Sequence[Price] = ()) -> None:
+        self._books = [_Book(own), _Book(_amazons())]
+        self._rates: dict[tuple[str, str | None, str, str | None], Rates | None] = {}
+
+    def rates(
+        self, region: str, profile_id: str | None, model_id: str, service_tier: str | None
+    ) -> Rates | None:
+        """None: nobody has named a price. The price follows the source Region."""
+        key = region, profile_id, model_id, service_tier
+        if key not in self._rates:
+            if len(self._rates) > _REMEMBERED:
+                self._rates.clear()
+            price = self.price(region, profile_id, model_id)
+            self._rates[key] = None if price is None else _rates(price, service_tier)
+        return self._rates[key]
+
+    def price(self, region: str, profile_id: str | None, model_id: str) -> Price | None:
+        for book in self._books:
+            for name in (profile_id, model_id):
+                price = None if name is None else book.find(name, region)
+                if price is not None:
+                    return price
+        return None
+
+    def unit_hour(self, region: str, model_id: str, commitment: str | None) -> Decimal | None:
+        """US dollars for one model unit and hour; None: nobody has named a price."""
+        price = self.price(region, None, model_id)
+        if price is None:
+            return None
+        committed = {
+            "OneMonth": price.model_unit_hour_one_month,
+            "SixMonths": price.model_unit_hour_six_months,
+        }.get(commitment or "")
+        return price.model_unit_hour if committed is None else committed
+
+
+class _Book:
+    def __init__(self, prices: Iterable[Price]) -> None:
+        self._by_model: dict[str, list[Price]] = {}
+        for price in prices:
+            self._by_model.setdefault(price.model, []).append(price)
+        for rows in self._by_model.values():
+            # The nearest Region first; of two for the same, the last.
+            rows.reverse()
+            rows.sort(key=lambda price: len(price.region or ""), reverse=True)
+
+    def find(self, model: str, region: str) -> Price | None:
+        rows = self._by_model.get(model, ())
+        return next((row for row in rows if region.startswith(row.region or "")), None)
+
+
+def _rates(price: Price, service_tier: str | None) -> Rates:
+    factor = price.tier_multipliers.get(service_tier or "default", Decimal(1))
+    read, write = price.cache_read_per_1k, price.cache_write_per_1k
+    per_1k = (
+        price.input_per_1k,
+        price.output_per_1k,
+        price.input_per_1k if read is None else read,
+        price.input_per_1k if write is None else write,
+    )
+    first, second, third, fourth = (_pico(dollars * factor) for dollars in per_1k)
+    return first, second, third, fourth
+
+
+def _pico(dollars_per_1k: Decimal) -> int:
+    """Of a token, to the nearest pico-dollar: a millionth of a dollar for a million tokens."""
+    return int((dollars_per_1k * _PER_TOKEN).to_integral_value(ROUND_HALF_EVEN))
+
+
+def _amazons() -> Sequence[Price]:
+    data = files("outcrop.data").joinpath("prices.json").read_bytes()
+    return json.decode(data, type=list[Price])

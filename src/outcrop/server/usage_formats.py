@@ -1,0 +1,194 @@
+"""How `outcrop usage` looks: a table, bars, JSON, and CSV in FOCUS's columns (pure)."""
+
+import csv
+import io
+from collections.abc import Mapping, Sequence
+from datetime import datetime, timedelta
+from decimal import Decimal
+from typing import Any, cast
+
+from msgspec import Struct, json, structs
+
+from outcrop.metering.costs import SERVICE, TAG, CostRow, Granularity
+from outcrop.wire.timestamps import iso8601
+
+FOCUS_GROUPS = (
+    "LINKED_ACCOUNT",
+    "REGION",
+    "MODEL",
+    "INFERENCE_PROFILE",
+    "PROVISIONED_MODEL",
+    "PRINCIPAL",
+    "USAGE_TYPE",
+)
+"""What a row of the CSV is split by, apart from tags."""
+_STARTS = {"hour": "%Y-%m-%d %H:%M", "day": "%Y-%m-%d", "month": "%Y-%m"}
+_NARROWEST = 8
+_NUMBERS = ("invocations", "tokens", "unit hours", "USD")
+
+
+class Line(Struct, frozen=True, kw_only=True):
+    """One line of a report."""
+
+    start: datetime | None
+    keys: tuple[str, ...]
+    invocations: int
+    tokens: int
+    model_unit_hours: Decimal
+    cost_usd: Decimal
+    priced: bool
+
+
+class Unused(Struct, frozen=True, kw_only=True):
+    kind: str
+    arn: str
+    name: str
+
+
+def unused_table(found: Sequence[Unused]) -> str:
+    if not found:
+        return "everything was used"
+    return "\n".join(f"{one.kind:18} {one.name}  {one.arn}" for one in found)
+
+
+def table(lines: Sequence[Line], by: Sequence[str], width: int) -> str:
+    """`by`: the heads of the keys. Fits `width` columns: long keys lose their middle."""
+    rows = [(*by, *_NUMBERS), *(_cells(line, by) for line in lines)]
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    while sum(widths) + 2 * (len(widths) - 1) > width and max(widths[: len(by)]) > _NARROWEST:
+        widths[widths.index(max(widths[: len(by)]))] -= 1
+    texts = [_row(row, widths, len(by)) for row in rows]
+    if any(not line.priced for line in lines):
+        texts.append("* no price is known for (some of) it: [[prices]] sets one")
+    return "\n".join(texts)
+
+
+def as_json(lines: Sequence[Line]) -> str:
+    """Decimals as text, without an exponent."""
+    objects = [
+        {
+            name: f"{value:f}" if isinstance(value, Decimal) else value
+            for name, value in structs.asdict(line).items()
+        }
+        for line in lines
+    ]
+    return json.format(json.encode(objects), indent=2).decode()
+
+
+def plot(lines: Sequence[Line], by: Sequence[str], width: int) -> str:
+    """A bar a line: dollars, or tokens where nothing costs anything."""
+    import plotext  # noqa: PLC0415  # pyright: ignore[reportMissingTypeStubs] -- half a second
+
+    plt = cast("Any", plotext)
+    paid = any(line.cost_usd for line in lines)
+    values = [float(line.cost_usd) if paid else float(line.tokens) for line in lines]
+    names = [" ".join(_cells(line, by)[: -len(_NUMBERS)]) or "all" for line in lines]
+    plt.clear_figure()
+    plt.theme("clear")
+    plt.simple_bar(
+        [_shortened(name, width // 2) for name in names],
+        values,
+        width=width,
+        title="USD" if paid else "tokens",
+    )
+    return str(plt.build())
+
+
+def focus_csv(rows: Sequence[CostRow], group_by: Sequence[str], granularity: Granularity) -> str:
+    """FOCUS 1.2 (https://focus.finops.org), with columns of our own as it wants them named."""
+    text = io.StringIO()
+    writer = csv.DictWriter(text, _FOCUS, lineterminator="\n")
+    writer.writeheader()
+    for row in rows:
+        writer.writerow(_focus_row(row, dict(zip(group_by, row.keys, strict=True)), granularity))
+    return text.getvalue()
+
+
+def _cells(line: Line, by: Sequence[str]) -> tuple[str, ...]:
+    start = () if line.start is None else (line.start.strftime(_STARTS[by[0]]),)
+    return (
+        *start,
+        *(key or "-" for key in line.keys),
+        f"{line.invocations:,}",
+        f"{line.tokens:,}",
+        f"{line.model_unit_hours:,.2f}",
+        f"{line.cost_usd:,.6f}{'' if line.priced else '*'}",
+    )
+
+
+def _row(cells: Sequence[str], widths: Sequence[int], left: int) -> str:
+    shown = [_shortened(cell, width) for cell, width in zip(cells, widths, strict=True)]
+    padded = [
+        text.ljust(width) if at < left else text.rjust(width)
+        for at, (text, width) in enumerate(zip(shown, widths, strict=True))
+    ]
+    return "  ".join(padded).rstrip()
+
+
+def _shortened(text: str, width: int) -> str:
+    if len(text) <= width:
+        return text
+    kept = width - 1
+    return f"{text[: kept // 3]}…{text[len(text) - (kept - kept // 3) :]}"
+
+
+_FOCUS: tuple[str, ...] = (
+    "BilledCost",
+    "BillingAccountId",
+    "BillingCurrency",
+    "ChargeCategory",
+    "ChargeDescription",
+    "ChargePeriodEnd",
+    "ChargePeriodStart",
+    "ConsumedQuantity",
+    "ConsumedUnit",
+    "ContractedCost",
+    "EffectiveCost",
+    "ListCost",
+    "ProviderName",
+    "PublisherName",
+    "RegionId",
+    "ResourceId",
+    "ServiceCategory",
+    "ServiceName",
+    "SkuId",
+    "SubAccountId",
+    "Tags",
+    "x_Invocations",
+    "x_Model",
+    "x_Principal",
+)
+
+
+def _focus_row(row: CostRow, names: Mapping[str, str], granularity: Granularity) -> dict[str, Any]:
+    cost = f"{row.cost:f}"
+    tags = {name.removeprefix(TAG): key for name, key in names.items() if name.startswith(TAG)}
+    return {
+        **dict.fromkeys(("BilledCost", "ContractedCost", "EffectiveCost", "ListCost"), cost),
+        "BillingAccountId": names["LINKED_ACCOUNT"],
+        "BillingCurrency": "USD",
+        "ChargeCategory": "Usage",
+        "ChargeDescription": names["USAGE_TYPE"] if row.priced else "no price is known",
+        "ChargePeriodEnd": iso8601(_end(row.start, granularity)),
+        "ChargePeriodStart": iso8601(row.start),
+        "ConsumedQuantity": f"{row.usage:f}",
+        "ConsumedUnit": row.unit,
+        "ProviderName": "Outcrop",
+        "PublisherName": "Outcrop",
+        "RegionId": names["REGION"],
+        "ResourceId": names["PROVISIONED_MODEL"] or names["INFERENCE_PROFILE"] or names["MODEL"],
+        "ServiceCategory": "AI and Machine Learning",
+        "ServiceName": SERVICE,
+        "SkuId": names["USAGE_TYPE"],
+        "SubAccountId": names["LINKED_ACCOUNT"],
+        "Tags": json.encode({key: value for key, value in tags.items() if value}).decode(),
+        "x_Invocations": row.invocations,
+        "x_Model": names["MODEL"],
+        "x_Principal": names["PRINCIPAL"],
+    }
+
+
+def _end(start: datetime, granularity: Granularity) -> datetime:
+    if granularity == "MONTHLY":
+        return (start + timedelta(days=31)).replace(day=1)
+    return start + (timedelta(hours=1) if granularity == "HOURLY" else timedelta(days=1))

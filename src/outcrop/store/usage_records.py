@@ -1,0 +1,117 @@
+"""What is kept of one invocation: who asked whom for what, what was used, and what it cost."""
+
+import struct
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Literal
+from zlib import crc32
+
+from msgspec import DecodeError, Struct, msgpack
+
+Outcome = Literal["success", "client_error", "throttle", "server_error", "cancelled"]
+"""`cancelled`: the client left before its answer was complete."""
+
+PICO_DOLLARS = 10**12
+"""Of one US dollar. Money is kept in whole ones of them: sums are exact."""
+
+
+class UsageRecord(Struct, frozen=True, kw_only=True, array_like=True):
+    """One invocation. New fields come last, with a default: older journals are read for ever."""
+
+    request_id: str
+    operation: str
+    account_id: str
+    principal_arn: str
+    region: str
+    """The source Region: the one the request was signed for."""
+    inference_region: str | None
+    """Where it was served, if known."""
+    model_id: str | None
+    """As the caller wrote it; None when the request could not be read that far."""
+    foundation_model_id: str | None
+    inference_profile_arn: str | None
+    provisioned_model_arn: str | None
+    tags: tuple[tuple[str, str], ...]
+    """Of the application profile, or the provisioned model, when the call began."""
+    request_metadata: Mapping[str, str] | None
+    began_at: int
+    """Microseconds since 1970."""
+    first_event_us: int | None
+    """From the beginning to the first event of the model's answer."""
+    duration_us: int
+    streamed: bool
+    outcome: Outcome
+    status: int
+    """As HTTP has it; of a stream that broke, the exception's."""
+    error: str | None
+    service_tier: str | None
+    resolved_service_tier: str | None
+    input_tokens: int
+    output_tokens: int
+    cache_read_input_tokens: int
+    cache_write_input_tokens: int
+    estimated: bool
+    """Whether the tokens are our estimate: the answer broke off before the server counted."""
+    rates: tuple[int, int, int, int] | None
+    """Pico-dollars for a token: input, output, cache read, cache write. None: no price is known."""
+    cost: int
+    """Pico-dollars."""
+
+    @property
+    def used_tokens(self) -> bool:
+        return bool(
+            self.input_tokens
+            or self.output_tokens
+            or self.cache_read_input_tokens
+            or self.cache_write_input_tokens
+        )
+
+    @property
+    def metric_model_id(self) -> str | None:
+        """CloudWatch's dimension ModelId; None while nobody knows which model was meant."""
+        if self.foundation_model_id is None:
+            return None
+        if self.provisioned_model_arn is not None:
+            return self.provisioned_model_arn
+        if self.inference_profile_arn is not None:
+            return self.inference_profile_arn.rpartition("/")[2]
+        return self.foundation_model_id
+
+
+# A frame: the length and CRC-32 of what follows, little-endian.
+_HEAD = struct.Struct("<II")
+_encode = msgpack.Encoder().encode
+_decode = msgpack.Decoder(UsageRecord).decode
+
+
+def framed(record: UsageRecord) -> bytes:
+    payload = _encode(record)
+    return _HEAD.pack(len(payload), crc32(payload)) + payload
+
+
+def whole_frames(data: bytes) -> int:
+    """How many of the bytes, from the first, are whole and undamaged frames."""
+    position = 0
+    while position + _HEAD.size <= len(data):
+        length, checksum = _HEAD.unpack_from(data, position)
+        end = position + _HEAD.size + length
+        if not length or end > len(data) or crc32(data[position + _HEAD.size : end]) != checksum:
+            break
+        position = end
+    return position
+
+
+def records_in(frames: bytes) -> Iterator[UsageRecord]:
+    """Of whole frames. Raises ValueError for what is none of ours."""
+    view, position = memoryview(frames), 0
+    while position < len(frames):
+        length, _ = _HEAD.unpack_from(frames, position)
+        position += _HEAD.size + length
+        try:
+            yield _decode(view[position - length : position])
+        except DecodeError as error:
+            raise ValueError(f"not a usage record: {error}") from error
+
+
+def cost_of(tokens: Sequence[int], rates: Sequence[int] | None) -> int:
+    """Pico-dollars."""
+    return 0 if rates is None else sum(map(int.__mul__, tokens, rates))

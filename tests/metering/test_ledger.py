@@ -1,0 +1,317 @@
+"""The ledger and its journal: on disk before anybody is told, in the store exactly once."""
+
+import asyncio
+import fcntl
+import os
+import resource
+from collections.abc import AsyncGenerator
+from contextlib import AbstractContextManager, asynccontextmanager, nullcontext
+from datetime import timedelta
+from decimal import Decimal
+from pathlib import Path
+
+import pytest
+
+from outcrop.metering.config import MeteringConfig, Price
+from outcrop.metering.importer import Importer
+from outcrop.metering.invocation import ModelInvocation
+from outcrop.metering.journal import Journal, JournalError
+from outcrop.metering.ledger import Ledger, open_ledger
+from outcrop.metering.prices import PriceList
+from outcrop.metering.tags import TagMemory
+from outcrop.store.store import Store, open_store
+from outcrop.store.usage_records import UsageRecord, framed, records_in, whole_frames
+from outcrop.wire.errors import (
+    AwsError,
+    ModelStreamErrorException,
+    ServiceUnavailableException,
+    ThrottlingException,
+    ValidationException,
+)
+from outcrop.wire.shapes.bedrock_runtime import TokenUsage
+from tests.clocks import FakeClock
+from tests.metering.records import ACCOUNT, MODEL, record
+from tests.runtime.requests import invocation
+
+USED = TokenUsage(input_tokens=1_000, output_tokens=10, total_tokens=1_010)
+
+
+def on_disk(folder: Path) -> list[UsageRecord]:
+    files = [path.read_bytes() for path in folder.glob("*.journal")]
+    return [found for data in files for found in records_in(data[: whole_frames(data)])]
+
+
+@asynccontextmanager
+async def journal_in(folder: Path) -> AsyncGenerator[Journal]:
+    journal = Journal(folder)
+    try:
+        yield journal
+    finally:
+        await journal.aclose()
+
+
+def answered(clock: FakeClock) -> ModelInvocation:
+    made = invocation()
+    made.began_at = clock()
+    clock.advance(seconds=2)
+    made.first_event_at = clock()
+    made.model_id = made.foundation_model_id = MODEL
+    return made
+
+
+def recorded(
+    folder: Path, made: ModelInvocation, clock: FakeClock, error: AwsError | None = None
+) -> UsageRecord:
+    async def main() -> None:
+        async with journal_in(folder) as journal:
+            ledger = Ledger(journal, PriceList(), refuses=True, clock=clock)
+            await ledger.record(made, error)
+            await ledger.record(made, error)
+            ledger.record_cut_off(made)
+
+    asyncio.run(main())
+    (found,) = on_disk(folder)
+    return found
+
+
+def test_what_is_recorded_is_on_disk_and_only_once(tmp_path: Path, clock: FakeClock) -> None:
+    made = answered(clock)
+    made.usage = USED
+
+    found = recorded(tmp_path, made, clock)
+
+    assert (found.outcome, found.status, found.estimated) == ("success", 200, False)
+    assert (found.input_tokens, found.output_tokens) == (1_000, 10)
+    assert (found.first_event_us, found.duration_us) == (2_000_000, 2_000_000)
+    assert found.cost == 62_400_000  # 0.00006 + 0.0000024 dollars
+
+
+@pytest.mark.parametrize(
+    ("error", "outcome"),
+    [
+        (ThrottlingException("slow down"), "throttle"),
+        (ValidationException("no"), "client_error"),
+        (ServiceUnavailableException("gone"), "server_error"),
+        (ModelStreamErrorException("broke"), "server_error"),
+    ],
+)
+def test_errors_are_recorded_as_what_they_are(
+    tmp_path: Path, clock: FakeClock, error: AwsError, outcome: str
+) -> None:
+    found = recorded(tmp_path, answered(clock), clock, error)
+
+    assert (found.outcome, found.status, found.error) == (outcome, error.status, error.name)
+
+
+def test_an_answer_that_broke_off_is_estimated(tmp_path: Path, clock: FakeClock) -> None:
+    made = answered(clock)
+    made.estimate = lambda: USED
+
+    found = recorded(tmp_path, made, clock, ModelStreamErrorException("broke"))
+
+    assert (found.estimated, found.output_tokens) == (True, 10)
+
+
+def test_what_is_provisioned_costs_by_the_hour_and_not_by_the_token(
+    tmp_path: Path, clock: FakeClock
+) -> None:
+    made = answered(clock)
+    made.usage, made.provisioned_model_arn = USED, "arn:aws:bedrock:…:provisioned-model/x"
+
+    assert recorded(tmp_path, made, clock).cost == 0
+
+
+@pytest.mark.parametrize("refuses", [True, False])
+def test_a_disk_that_takes_nothing_refuses_or_serves_and_recovers(
+    tmp_path: Path, clock: FakeClock, *, refuses: bool
+) -> None:
+    async def main() -> None:
+        async with journal_in(tmp_path) as journal:
+            ledger = Ledger(journal, PriceList(), refuses=refuses, clock=clock)
+            await ledger.record(answered(clock))
+
+            unwritable = resource.getrlimit(resource.RLIMIT_FSIZE)
+            resource.setrlimit(resource.RLIMIT_FSIZE, (300, unwritable[1]))
+            try:
+                with expected_to_refuse(refuses):
+                    await ledger.record(answered(clock))
+                with expected_to_refuse(refuses):
+                    ledger.admit()
+                assert journal.failing
+            finally:
+                resource.setrlimit(resource.RLIMIT_FSIZE, unwritable)
+
+            journal.look_for_room()
+            await journal.settled()
+            ledger.admit()
+            await ledger.record(answered(clock))
+
+    asyncio.run(main())
+    assert len(on_disk(tmp_path)) == 2
+
+
+def expected_to_refuse(refuses: bool) -> AbstractContextManager[object]:  # noqa: FBT001
+    return pytest.raises(ServiceUnavailableException) if refuses else nullcontext()
+
+
+def test_a_disk_that_is_nearly_full_refuses_before_a_model_is_asked(
+    tmp_path: Path, clock: FakeClock
+) -> None:
+    async def main() -> None:
+        journal = Journal(tmp_path, spare_bytes=1 << 62)
+        ledger = Ledger(journal, PriceList(), refuses=True, clock=clock)
+        journal.look_for_room()
+        # What was begun before is recorded, and changes nothing.
+        await ledger.record(answered(clock))
+        with pytest.raises(ServiceUnavailableException):
+            ledger.admit()
+        await journal.aclose()
+
+    asyncio.run(main())
+    assert len(on_disk(tmp_path)) == 1
+
+
+def test_an_append_that_is_cancelled_leaves_the_others_alone(tmp_path: Path) -> None:
+    async def main() -> None:
+        clock = FakeClock()
+        async with journal_in(tmp_path) as journal, asyncio.TaskGroup() as tasks:
+            waiting = [tasks.create_task(journal.append(framed(record(clock)))) for _ in range(20)]
+            await asyncio.sleep(0)
+            waiting[3].cancel()
+
+    asyncio.run(main())
+    assert len(on_disk(tmp_path)) == 20
+
+
+@asynccontextmanager
+async def importing(
+    store: Store, folder: Path, clock: FakeClock, *, segment_bytes: int = 1 << 20
+) -> AsyncGenerator[tuple[Journal, Importer]]:
+    journal = Journal(folder, segment_bytes=segment_bytes)
+    importer = Importer(journal, folder, store.usage, keep_records=None, clock=clock)
+    try:
+        yield journal, importer
+    finally:
+        await journal.aclose()
+
+
+async def kept(store: Store, clock: FakeClock) -> list[str]:
+    day = timedelta(days=1)
+    found = await store.usage.records(ACCOUNT, start=clock() - day, end=clock() + day)
+    return [one.request_id for one in found]
+
+
+@pytest.mark.slow
+def test_what_is_in_the_journal_comes_into_the_store_once(
+    location: str, tmp_path: Path, clock: FakeClock
+) -> None:
+    """Through many files, while more is appended."""
+
+    async def main() -> None:
+        folder = tmp_path / "journal"
+        records = [record(clock) for _ in range(200)]
+        async with open_store(location, clock=clock) as store:
+            async with importing(store, folder, clock, segment_bytes=2_000) as (journal, importer):
+                for one in records:
+                    await journal.append(framed(one))
+                    if one.request_id.endswith("7"):
+                        await importer.once()
+                await importer.once()
+                await importer.once()
+
+            assert sorted(await kept(store, clock)) == sorted(one.request_id for one in records)
+            assert len(list(folder.iterdir())) <= 1
+
+    asyncio.run(main())
+
+
+@pytest.mark.slow
+def test_a_dead_workers_journal_is_taken_up_by_one_of_the_living(
+    location: str, tmp_path: Path, clock: FakeClock
+) -> None:
+    async def main() -> None:
+        folder = tmp_path / "journal"
+        records = [record(clock) for _ in range(50)]
+        frames = b"".join(map(framed, records))
+        async with open_store(location, clock=clock) as store:
+            folder.mkdir()
+            torn = framed(record(clock))[:-3]
+            (folder / "dead.journal").write_bytes(frames + torn)
+            half = len(b"".join(map(framed, records[:20])))
+            assert await store.usage.add("dead", 0, frames[:half])  # it died after so many
+            alive = os.open(folder / "alive.journal", os.O_RDWR | os.O_CREAT)
+            os.write(alive, framed(record(clock)))
+            fcntl.flock(alive, fcntl.LOCK_EX)
+
+            async with (
+                importing(store, folder, clock) as (_, one),
+                importing(store, folder, clock) as (_, other),
+                asyncio.TaskGroup() as tasks,
+            ):
+                tasks.create_task(one.once())
+                tasks.create_task(other.once())
+            os.close(alive)
+
+            assert sorted(await kept(store, clock)) == sorted(one.request_id for one in records)
+            names = {path.name for path in folder.iterdir()}
+            assert names == {"alive.journal", "dead.torn"}
+
+    asyncio.run(main())
+
+
+def test_everything_is_in_the_store_when_the_ledger_has_closed(
+    location: str, tmp_path: Path, clock: FakeClock
+) -> None:
+    async def main() -> None:
+        own = PriceList([Price(model=MODEL, input_per_1k=Decimal(1))])
+        async with open_store(location, clock=clock) as store, asyncio.TaskGroup() as tasks:
+            async with open_ledger(
+                tmp_path,
+                store.usage,
+                config=MeteringConfig(),
+                prices=own,
+                tasks=tasks,
+                clock=clock,
+            ) as metering:
+                made = answered(clock)
+                made.usage = USED
+                await metering.ledger.record(made)
+                metering.ledger.record_cut_off(answered(clock))
+
+            day = timedelta(days=1)
+            found = await store.usage.records(ACCOUNT, start=clock() - day, end=clock() + day)
+            assert [(one.outcome, one.cost) for one in found] == [
+                ("success", 10**12),
+                ("cancelled", 0),
+            ]
+
+    asyncio.run(main())
+
+
+def test_a_journal_that_cannot_be_made_says_so(tmp_path: Path) -> None:
+    async def main() -> None:
+        journal = Journal(tmp_path / "journal")
+        (tmp_path / "journal").rmdir()
+        with pytest.raises(JournalError):
+            await journal.append(b"x")
+        await journal.aclose()
+
+    asyncio.run(main())
+
+
+def test_tags_are_asked_for_once_a_second() -> None:
+    async def main() -> None:
+        asked: list[str] = []
+
+        async def tags_of(arn: str) -> tuple[tuple[str, str], ...]:
+            asked.append(arn)
+            return (("team", "blue"),)
+
+        memory = TagMemory(tags_of)
+
+        assert [await memory("a"), await memory("a"), await memory("b")] == [
+            (("team", "blue"),)
+        ] * 3
+        assert asked == ["a", "b"]
+
+    asyncio.run(main())

@@ -1,0 +1,146 @@
+"""`outcrop usage`: what it tells, and that it fits."""
+
+import asyncio
+import csv
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+
+from outcrop.server.config import Config
+from outcrop.server.usage_report import Question, UsageReport, moment
+from outcrop.store.records import InferenceProfileRecord
+from outcrop.store.store import Store, open_store
+from outcrop.store.usage_records import framed
+from tests.clocks import FakeClock
+from tests.metering.records import ACCOUNT, MODEL, REGION, record
+from tests.metering.test_costs import buy
+
+NOON = datetime(2026, 11, 22, 12, tzinfo=UTC)
+
+
+async def profile(store: Store, profile_id: str) -> str:
+    arn = f"arn:aws:bedrock:{REGION}:{ACCOUNT}:application-inference-profile/{profile_id}"
+    new = InferenceProfileRecord(
+        account_id=ACCOUNT,
+        region=REGION,
+        inference_profile_id=profile_id,
+        inference_profile_arn=arn,
+        inference_profile_name=f"profile {profile_id}",
+        model_arns=(f"arn:aws:bedrock:{REGION}::foundation-model/{MODEL}",),
+        created_at=NOON,
+        updated_at=NOON,
+    )
+    await store.inference_profiles.create(new, tags={}, client_token=None, quota=10)
+    return arn
+
+
+@pytest.fixture
+def clock() -> FakeClock:
+    return FakeClock()
+
+
+@pytest.fixture
+def told(tmp_path: Path, clock: FakeClock, monkeypatch: pytest.MonkeyPatch) -> Callable[..., str]:
+    """What the command prints of two profiles, one of them unused, and an idle model unit."""
+    monkeypatch.setenv("COLUMNS", "80")
+    config = Config(state=tmp_path)
+
+    async def fill() -> None:
+        async with open_store(config.sqlite_path, clock=clock) as store:
+            used = await profile(store, "usedusedused")
+            await profile(store, "idleidleidle")
+            await buy(store, "idle-units", 1)
+            blue: dict[str, Any] = {"inference_profile_arn": used, "tags": (("team", "blue"),)}
+            batch = [
+                record(clock, input_tokens=10**6, **blue),
+                record(clock, foundation_model_id="mine", rates=None),
+            ]
+            await store.usage.add("j", 0, b"".join(map(framed, batch)))
+
+    asyncio.run(fill())
+    clock.advance(hours=2)
+
+    def tell(*by: str, form: str | None = None) -> str:
+        question = Question(by=by, since=NOON - timedelta(days=1), until=clock())
+        return asyncio.run(UsageReport(config, clock=clock).text(question, form))
+
+    return tell
+
+
+def test_a_table_fits_the_terminal_and_marks_what_has_no_price(
+    told: Callable[..., str],
+) -> None:
+    table = told("day", "profile", "model")
+
+    assert max(map(len, table.splitlines())) <= 80
+    assert "0.060001" in table
+    assert "0.000000*" in table
+    assert "no price is known" in table
+    assert "2.00" in table  # unit hours
+
+
+def test_json_is_exact(told: Callable[..., str]) -> None:
+    lines = msgspec.json.decode(told("tag:team", form="json"))
+
+    assert [(line["keys"], line["cost_usd"]) for line in lines] == [
+        (["blue"], "0.060001200000"),
+        ([""], "0"),
+    ]
+
+
+def test_csv_has_the_columns_of_focus(told: Callable[..., str]) -> None:
+    rows = list(csv.DictReader(told("tag:team", form="csv").splitlines()))
+
+    assert {row["ChargeCategory"] for row in rows} == {"Usage"}
+    blue = [row for row in rows if row["Tags"] == '{"team":"blue"}']
+    assert [(row["SkuId"], row["BilledCost"]) for row in blue] == [
+        ("USE1-nova-lite-v1:0-input-tokens", "0.060000000000"),
+        ("USE1-nova-lite-v1:0-output-tokens", "0.000001200000"),
+    ]
+    assert {row["ConsumedUnit"] for row in rows} == {"Tokens", "ModelUnitHours"}
+
+
+def test_bars_are_drawn(told: Callable[..., str]) -> None:
+    bars = told("model", form="plot")
+
+    assert "USD" in bars
+    assert MODEL in bars
+
+
+def test_what_nobody_called_is_found(told: Callable[..., str]) -> None:
+    found = told("model", form="unused")
+
+    assert "idleidleidle" in found
+    assert "idle-units" in found
+    assert "usedusedused" not in found
+
+
+def test_an_empty_store_makes_an_empty_table(tmp_path: Path, clock: FakeClock) -> None:
+    question = Question(by=("model",), since=NOON, until=NOON)
+    report = UsageReport(Config(state=tmp_path), clock=clock)
+
+    assert asyncio.run(report.text(question, None)).split() == [
+        *("model", "invocations", "tokens", "unit", "hours", "USD")
+    ]
+
+
+def test_what_it_cannot_group_by_is_named(told: Callable[..., str]) -> None:
+    with pytest.raises(ValueError, match="--by colour: must be one of"):
+        told("colour")
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("90m", NOON - timedelta(minutes=90)),
+        ("7d", NOON - timedelta(days=7)),
+        ("2026-11-01", datetime(2026, 11, 1, tzinfo=UTC)),
+        ("2026-11-01T12:00+02:00", datetime(2026, 11, 1, 10, tzinfo=UTC)),
+    ],
+)
+def test_times_are_ago_or_dates(text: str, expected: datetime) -> None:
+    assert moment(text, NOON) == expected
