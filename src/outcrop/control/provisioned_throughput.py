@@ -13,7 +13,6 @@ from outcrop.control.new_resources import (
     resource_id,
     tags_by_key,
 )
-from outcrop.control.page_tokens import PageTokens
 from outcrop.control.provisionable import ProvisionableModels
 from outcrop.iam.caller import Caller
 from outcrop.store.errors import ClientTokenMismatchError, NameTakenError, QuotaReachedError
@@ -31,6 +30,7 @@ from outcrop.wire.errors import (
     ServiceQuotaExceededException,
     ValidationException,
 )
+from outcrop.wire.page_tokens import PageTokens
 from outcrop.wire.shapes.bedrock import (
     CreateProvisionedModelThroughputRequest,
     CreateProvisionedModelThroughputResponse,

@@ -1,0 +1,267 @@
+"""CloudWatch's GetMetricData: many metrics at once, and expressions over them."""
+
+import re
+from collections.abc import Iterator, Sequence
+from datetime import datetime
+from typing import NoReturn
+
+from msgspec import Struct, structs
+
+from outcrop.iam.caller import Caller
+from outcrop.reporting.metric_math import MathError, Tree, parse
+from outcrop.reporting.metric_math_values import Scope, Series, Value, evaluate
+from outcrop.reporting.metrics import metric_name
+from outcrop.reporting.statistics import NAMESPACE, SIMPLE, Statistic, percentile, unit_of
+from outcrop.reporting.time_range import TimeRange, check_period, time_range
+from outcrop.reporting.usage_queries import MetricName, MetricPoint, Quantile, UsageQueries
+from outcrop.wire.errors import InvalidNextToken, ValidationException
+from outcrop.wire.page_tokens import PageTokens
+from outcrop.wire.shapes.cloudwatch import (
+    GetMetricDataInput,
+    GetMetricDataOutput,
+    MetricDataQuery,
+    MetricDataResult,
+    MetricStat,
+)
+from outcrop.wire.timestamps import Clock
+
+MOST_QUERIES = 500
+MOST_DATAPOINTS = 100_800
+
+_ID = re.compile(r"[a-z][a-zA-Z0-9_]*", re.ASCII)
+
+
+class MetricData:
+    def __init__(
+        self, usage: UsageQueries, quantile: Quantile, *, page_token_key: bytes, clock: Clock
+    ) -> None:
+        self._usage = usage
+        self._quantile = quantile
+        self._tokens = PageTokens(
+            "GetMetricData", int, key=page_token_key, clock=clock, refusal=InvalidNextToken
+        )
+
+    async def get_metric_data(
+        self, caller: Caller, input_: GetMetricDataInput
+    ) -> GetMetricDataOutput:
+        request = structs.replace(input_, next_token=None)
+        token = input_.next_token
+        begin = 0 if token is None else self._tokens.open(token, caller, request)
+        span = time_range(input_.start_time, input_.end_time, ValidationException)
+        asked = _asked_for(input_.metric_data_queries, self._quantile)
+        lines = _Lines(asked, span, await self._fetched(caller, asked, span)).results()
+        most = _most_datapoints(input_.max_datapoints)
+        descending = input_.scan_by != "TimestampAscending"
+        page, end = _page(list(lines), begin, most, descending=descending)
+        more = None if end is None else self._tokens.seal(end, caller, request)
+        return GetMetricDataOutput(metric_data_results=page, next_token=more, messages=[])
+
+    async def _fetched(
+        self, caller: Caller, asked: Sequence["_Asked"], span: TimeRange
+    ) -> "_Fetched":
+        """Each metric once, however many statistics of it are asked for."""
+        fetched: _Fetched = {}
+        for one in asked:
+            if one.source is None or one.source in fetched:
+                continue
+            metric, period_s = one.source
+            fetched[one.source] = await self._usage.metric(
+                caller.account_id,
+                caller.region,
+                metric,
+                start=span.start,
+                end=span.end,
+                period_s=period_s,
+            )
+        return fetched
+
+
+_Source = tuple[MetricName, int]
+"""A metric, and a period in seconds."""
+_Fetched = dict[_Source, Sequence[MetricPoint]]
+
+
+class _Asked(Struct, frozen=True, kw_only=True):
+    """One query, read."""
+
+    id: str
+    label: str
+    returned: bool
+    statistic: Statistic | None = None
+    period_s: int = 60
+    source: _Source | None = None
+    """None for an expression, and for a metric that nobody has: of another namespace or unit."""
+    tree: Tree | None = None
+
+
+class _Line(Struct, frozen=True, kw_only=True):
+    """One result: its points by time."""
+
+    id: str
+    label: str
+    points: Sequence[tuple[datetime, float]]
+
+
+class _Lines:
+    """What the queries come to. Each is computed once, and none may need itself."""
+
+    def __init__(self, asked: Sequence[_Asked], span: TimeRange, fetched: _Fetched) -> None:
+        self._asked = {one.id: one for one in asked}
+        self._fetched = fetched
+        self._values: dict[str, Value] = {}
+        self._underway: set[str] = set()
+        metrics = {one.id: self._series(one) for one in asked if one.tree is None}
+        self._scope = Scope(start=span.start, end=span.end, lookup=self._value, metrics=metrics)
+
+    def results(self) -> Iterator[_Line]:
+        for one in self._asked.values():
+            if one.returned:
+                yield from self._lines_of(one)
+
+    def _lines_of(self, one: _Asked) -> Iterator[_Line]:
+        try:
+            value = self._value(one.id)
+        except MathError as error:
+            _refuse_expression(one, str(error))
+        match value:
+            case Series(points=points):
+                yield _Line(id=one.id, label=one.label, points=list(points.items()))
+            case tuple():
+                for series in value:
+                    points = list(series.points.items())
+                    yield _Line(id=one.id, label=f"{one.label} {series.label}", points=points)
+            case _:
+                _refuse_expression(one, "The expression must return a time series")
+
+    def _value(self, id_: str) -> Value:
+        one = self._asked.get(id_)
+        if one is None:
+            raise MathError(f"The variable '{id_}' is not defined")
+        if one.tree is None:
+            return self._scope.metrics[id_]
+        if id_ not in self._values:
+            self._values[id_] = self._evaluated(one, one.tree)
+        return self._values[id_]
+
+    def _evaluated(self, one: _Asked, tree: Tree) -> Value:
+        if one.id in self._underway:
+            raise MathError(f"The expression '{one.id}' refers to itself")
+        self._underway.add(one.id)
+        try:
+            return evaluate(tree, self._scope)
+        finally:
+            self._underway.remove(one.id)
+
+    def _series(self, one: _Asked) -> Series:
+        points = self._fetched[one.source] if one.source else ()
+        statistic = one.statistic or SIMPLE["Sum"]
+        values = ((point.at, statistic(point)) for point in points)
+        known = {at: value for at, value in values if value is not None}
+        return Series(label=one.label, period_s=one.period_s, points=known)
+
+
+def _asked_for(queries: Sequence[MetricDataQuery], quantile: Quantile) -> list[_Asked]:
+    if len(queries) > MOST_QUERIES:
+        raise ValidationException(
+            f"The collection MetricDataQueries must not have a size greater than {MOST_QUERIES}."
+        )
+    asked = [_read(query, f"member.{n}", quantile) for n, query in enumerate(queries, 1)]
+    if len({one.id for one in asked}) < len(asked):
+        raise ValidationException(
+            "The values for parameter id in MetricDataQueries are not unique."
+        )
+    return asked
+
+
+def _read(query: MetricDataQuery, number: str, quantile: Quantile) -> _Asked:
+    path = f"MetricDataQueries.{number}"
+    if not _ID.fullmatch(query.id):
+        raise ValidationException(
+            f"The value {query.id} for parameter {path}.Id is not matching the expected pattern"
+            " ^[a-z][a-zA-Z0-9_]*$."
+        )
+    match query.metric_stat, query.expression:
+        case MetricStat() as stat, None:
+            return _metric(query, stat, path, quantile)
+        case None, str() as expression:
+            return _expression(query, expression)
+        case _:
+            raise ValidationException(
+                f"Exactly one of the parameters {path}.MetricStat and {path}.Expression"
+                " must be specified."
+            )
+
+
+def _metric(query: MetricDataQuery, stat: MetricStat, path: str, quantile: Quantile) -> _Asked:
+    check_period(stat.period, f"{path}.MetricStat.Period", ValidationException)
+    statistic = SIMPLE.get(stat.stat) or percentile(stat.stat, quantile)
+    if statistic is None:
+        raise ValidationException(
+            f"The value {stat.stat} for parameter {path}.MetricStat.Stat is not a valid statistic."
+        )
+    name = stat.metric.metric_name or ""
+    known = stat.metric.namespace == NAMESPACE and stat.unit in (None, unit_of(name))
+    return _Asked(
+        id=query.id,
+        label=query.label or name,
+        returned=query.return_data is not False,
+        statistic=statistic,
+        period_s=stat.period,
+        source=(metric_name(name, stat.metric.dimensions), stat.period) if known else None,
+    )
+
+
+def _expression(query: MetricDataQuery, expression: str) -> _Asked:
+    asked = _Asked(
+        id=query.id, label=query.label or query.id, returned=query.return_data is not False
+    )
+    try:
+        return structs.replace(asked, tree=parse(expression))
+    except MathError as error:
+        _refuse_expression(asked, str(error))
+
+
+def _refuse_expression(one: _Asked, reason: str) -> NoReturn:
+    raise ValidationException(f"Error in expression '{one.id}': {reason}")
+
+
+def _most_datapoints(asked_for: int | None) -> int:
+    if asked_for is None:
+        return MOST_DATAPOINTS
+    if not 1 <= asked_for <= MOST_DATAPOINTS:
+        raise ValidationException(
+            f"The parameter MaxDatapoints must be between 1 and {MOST_DATAPOINTS}."
+        )
+    return asked_for
+
+
+def _page(
+    lines: Sequence[_Line], begin: int, most: int, *, descending: bool
+) -> tuple[list[MetricDataResult], int | None]:
+    """The points from number `begin` on, of all lines one after the other; where the next begins.
+
+    The first page names every line, so that one sees what has no data.
+    """
+    results: list[MetricDataResult] = []
+    end, at = begin + most, 0
+    for line in lines:
+        low, high = max(begin - at, 0), end - at
+        ordered = line.points[::-1] if descending else line.points
+        points = ordered[low : max(high, 0)]
+        if points or (begin == 0 and at <= end):
+            complete = high >= len(line.points)
+            results.append(_result(line, points, complete=complete))
+        at += len(line.points)
+    return results, end if at > end else None
+
+
+def _result(
+    line: _Line, points: Sequence[tuple[datetime, float]], *, complete: bool
+) -> MetricDataResult:
+    return MetricDataResult(
+        id=line.id,
+        label=line.label,
+        timestamps=[at for at, _ in points],
+        values=[value for _, value in points],
+        status_code="Complete" if complete else "PartialData",
+    )
