@@ -3,17 +3,19 @@
 import re
 from collections.abc import Iterator, Sequence
 from datetime import datetime
+from graphlib import CycleError, TopologicalSorter
 from typing import NoReturn
 
 from msgspec import Struct, structs
 
 from outcrop.iam.caller import Caller
-from outcrop.reporting.metric_math import MathError, Tree, parse
+from outcrop.reporting.measurements import Measurements
+from outcrop.reporting.metric_math import MathError, Tree, names, parse
 from outcrop.reporting.metric_math_values import Scope, Series, Value, evaluate
 from outcrop.reporting.metrics import metric_name
-from outcrop.reporting.statistics import NAMESPACE, SIMPLE, Statistic, percentile, unit_of
+from outcrop.reporting.statistics import NAMESPACE, SIMPLE, Statistic, unit_of
 from outcrop.reporting.time_range import TimeRange, check_period, time_range
-from outcrop.reporting.usage_queries import MetricName, MetricPoint, Quantile, UsageQueries
+from outcrop.reporting.usage_queries import MetricName, MetricPoint
 from outcrop.wire.errors import InvalidNextToken, ValidationException
 from outcrop.wire.page_tokens import PageTokens
 from outcrop.wire.shapes.cloudwatch import (
@@ -32,11 +34,8 @@ _ID = re.compile(r"[a-z][a-zA-Z0-9_]*", re.ASCII)
 
 
 class MetricData:
-    def __init__(
-        self, usage: UsageQueries, quantile: Quantile, *, page_token_key: bytes, clock: Clock
-    ) -> None:
-        self._usage = usage
-        self._quantile = quantile
+    def __init__(self, measurements: Measurements, *, page_token_key: bytes, clock: Clock) -> None:
+        self._measurements = measurements
         self._tokens = PageTokens(
             "GetMetricData", int, key=page_token_key, clock=clock, refusal=InvalidNextToken
         )
@@ -48,7 +47,7 @@ class MetricData:
         token = input_.next_token
         begin = 0 if token is None else self._tokens.open(token, caller, request)
         span = time_range(input_.start_time, input_.end_time, ValidationException)
-        asked = _asked_for(input_.metric_data_queries, self._quantile)
+        asked = _asked_for(input_.metric_data_queries, self._measurements)
         lines = _Lines(asked, span, await self._fetched(caller, asked, span)).results()
         most = _most_datapoints(input_.max_datapoints)
         descending = input_.scan_by != "TimestampAscending"
@@ -65,14 +64,7 @@ class MetricData:
             if one.source is None or one.source in fetched:
                 continue
             metric, period_s = one.source
-            fetched[one.source] = await self._usage.metric(
-                caller.account_id,
-                caller.region,
-                metric,
-                start=span.start,
-                end=span.end,
-                period_s=period_s,
-            )
+            fetched[one.source] = await self._measurements.points(caller, metric, span, period_s)
         return fetched
 
 
@@ -103,54 +95,36 @@ class _Line(Struct, frozen=True, kw_only=True):
 
 
 class _Lines:
-    """What the queries come to. Each is computed once, and none may need itself."""
+    """What the queries come to: each is computed once, after those that it refers to."""
 
     def __init__(self, asked: Sequence[_Asked], span: TimeRange, fetched: _Fetched) -> None:
         self._asked = {one.id: one for one in asked}
         self._fetched = fetched
-        self._values: dict[str, Value] = {}
-        self._underway: set[str] = set()
         metrics = {one.id: self._series(one) for one in asked if one.tree is None}
-        self._scope = Scope(start=span.start, end=span.end, lookup=self._value, metrics=metrics)
+        self._values: dict[str, Value] = dict(metrics)
+        scope = Scope(start=span.start, end=span.end, values=self._values, metrics=metrics)
+        for id_, tree in self._in_order():
+            self._values[id_] = self._evaluated(id_, tree, scope)
 
     def results(self) -> Iterator[_Line]:
         for one in self._asked.values():
             if one.returned:
-                yield from self._lines_of(one)
+                yield from _lines_of(one, self._values[one.id])
 
-    def _lines_of(self, one: _Asked) -> Iterator[_Line]:
+    def _in_order(self) -> Iterator[tuple[str, Tree]]:
+        trees = {one.id: one.tree for one in self._asked.values() if one.tree is not None}
+        needs = {id_: [n for n in names(tree) if n in trees] for id_, tree in trees.items()}
         try:
-            value = self._value(one.id)
+            for id_ in TopologicalSorter(needs).static_order():
+                yield id_, trees[id_]
+        except CycleError as error:
+            _refuse_expression(error.args[1][0], "The expression refers to itself")
+
+    def _evaluated(self, id_: str, tree: Tree, scope: Scope) -> Value:
+        try:
+            return evaluate(tree, scope)
         except MathError as error:
-            _refuse_expression(one, str(error))
-        match value:
-            case Series(points=points):
-                yield _Line(id=one.id, label=one.label, points=list(points.items()))
-            case tuple():
-                for series in value:
-                    points = list(series.points.items())
-                    yield _Line(id=one.id, label=f"{one.label} {series.label}", points=points)
-            case _:
-                _refuse_expression(one, "The expression must return a time series")
-
-    def _value(self, id_: str) -> Value:
-        one = self._asked.get(id_)
-        if one is None:
-            raise MathError(f"The variable '{id_}' is not defined")
-        if one.tree is None:
-            return self._scope.metrics[id_]
-        if id_ not in self._values:
-            self._values[id_] = self._evaluated(one, one.tree)
-        return self._values[id_]
-
-    def _evaluated(self, one: _Asked, tree: Tree) -> Value:
-        if one.id in self._underway:
-            raise MathError(f"The expression '{one.id}' refers to itself")
-        self._underway.add(one.id)
-        try:
-            return evaluate(tree, self._scope)
-        finally:
-            self._underway.remove(one.id)
+            _refuse_expression(id_, str(error))
 
     def _series(self, one: _Asked) -> Series:
         points = self._fetched[one.source] if one.source else ()
@@ -160,12 +134,24 @@ class _Lines:
         return Series(label=one.label, period_s=one.period_s, points=known)
 
 
-def _asked_for(queries: Sequence[MetricDataQuery], quantile: Quantile) -> list[_Asked]:
+def _lines_of(one: _Asked, value: Value) -> Iterator[_Line]:
+    match value:
+        case Series(points=points):
+            yield _Line(id=one.id, label=one.label, points=list(points.items()))
+        case tuple():
+            for series in value:
+                label = f"{one.label} {series.label}"
+                yield _Line(id=one.id, label=label, points=list(series.points.items()))
+        case _:
+            _refuse_expression(one.id, "The expression must return a time series")
+
+
+def _asked_for(queries: Sequence[MetricDataQuery], measurements: Measurements) -> list[_Asked]:
     if len(queries) > MOST_QUERIES:
         raise ValidationException(
             f"The collection MetricDataQueries must not have a size greater than {MOST_QUERIES}."
         )
-    asked = [_read(query, f"member.{n}", quantile) for n, query in enumerate(queries, 1)]
+    asked = [_read(query, f"member.{n}", measurements) for n, query in enumerate(queries, 1)]
     if len({one.id for one in asked}) < len(asked):
         raise ValidationException(
             "The values for parameter id in MetricDataQueries are not unique."
@@ -173,7 +159,7 @@ def _asked_for(queries: Sequence[MetricDataQuery], quantile: Quantile) -> list[_
     return asked
 
 
-def _read(query: MetricDataQuery, number: str, quantile: Quantile) -> _Asked:
+def _read(query: MetricDataQuery, number: str, measurements: Measurements) -> _Asked:
     path = f"MetricDataQueries.{number}"
     if not _ID.fullmatch(query.id):
         raise ValidationException(
@@ -182,7 +168,7 @@ def _read(query: MetricDataQuery, number: str, quantile: Quantile) -> _Asked:
         )
     match query.metric_stat, query.expression:
         case MetricStat() as stat, None:
-            return _metric(query, stat, path, quantile)
+            return _metric(query, stat, path, measurements)
         case None, str() as expression:
             return _expression(query, expression)
         case _:
@@ -192,9 +178,11 @@ def _read(query: MetricDataQuery, number: str, quantile: Quantile) -> _Asked:
             )
 
 
-def _metric(query: MetricDataQuery, stat: MetricStat, path: str, quantile: Quantile) -> _Asked:
+def _metric(
+    query: MetricDataQuery, stat: MetricStat, path: str, measurements: Measurements
+) -> _Asked:
     check_period(stat.period, f"{path}.MetricStat.Period", ValidationException)
-    statistic = SIMPLE.get(stat.stat) or percentile(stat.stat, quantile)
+    statistic = SIMPLE.get(stat.stat) or measurements.percentile(stat.stat)
     if statistic is None:
         raise ValidationException(
             f"The value {stat.stat} for parameter {path}.MetricStat.Stat is not a valid statistic."
@@ -218,11 +206,11 @@ def _expression(query: MetricDataQuery, expression: str) -> _Asked:
     try:
         return structs.replace(asked, tree=parse(expression))
     except MathError as error:
-        _refuse_expression(asked, str(error))
+        _refuse_expression(query.id, str(error))
 
 
-def _refuse_expression(one: _Asked, reason: str) -> NoReturn:
-    raise ValidationException(f"Error in expression '{one.id}': {reason}")
+def _refuse_expression(id_: str, reason: str) -> NoReturn:
+    raise ValidationException(f"Error in expression '{id_}': {reason}")
 
 
 def _most_datapoints(asked_for: int | None) -> int:

@@ -84,6 +84,23 @@ def parse(expression: str) -> Tree:
     return tree
 
 
+def names(tree: Tree) -> Iterator[str]:
+    """Every name in an expression."""
+    match tree:
+        case Name(value):
+            yield value
+        case Array(below) | Call(_, below):
+            for branch in below:
+                yield from names(branch)
+        case Infix(_, left, right):
+            yield from names(left)
+            yield from names(right)
+        case Negated(operand):
+            yield from names(operand)
+        case Number() | Text():
+            pass
+
+
 def _tokens(expression: str) -> Iterator[_Token]:
     text, at = expression.rstrip(), 0
     while at < len(text):

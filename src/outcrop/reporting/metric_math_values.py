@@ -8,6 +8,7 @@ import math
 import operator
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
+from functools import partial
 from itertools import accumulate, pairwise
 from statistics import fmean, pstdev
 from typing import TypeAlias
@@ -36,6 +37,9 @@ class Series(Struct, frozen=True, kw_only=True):
     """In the order of time."""
 
 
+# As many points as one answer may have.
+_MOST_FILLED = 100_800
+
 Value: TypeAlias = float | Series | tuple[Series, ...]
 
 
@@ -44,8 +48,8 @@ class Scope(Struct, frozen=True, kw_only=True):
 
     start: datetime
     end: datetime
-    lookup: Callable[[str], Value]
-    """By the Id of a query. Raises MathError."""
+    values: Mapping[str, Value]
+    """By the Id of a query."""
     metrics: Mapping[str, Series]
     """What METRICS() means, by Id."""
 
@@ -56,7 +60,7 @@ def evaluate(tree: Tree, scope: Scope) -> Value:
         case Number(value):
             return value
         case Name(value):
-            return scope.lookup(value)
+            return _named(value, scope)
         case Negated(operand):
             return _each(evaluate(operand, scope), operator.neg)
         case Infix(sign, left, right):
@@ -69,114 +73,146 @@ def evaluate(tree: Tree, scope: Scope) -> Value:
             raise MathError(f"Unexpected text '{value}'")
 
 
+def _named(name: str, scope: Scope) -> Value:
+    if name not in scope.values:
+        raise MathError(f"The variable '{name}' is not defined")
+    return scope.values[name]
+
+
 def _call(function: str, arguments: Sequence[Tree], scope: Scope) -> Value:
-    match function, arguments:
-        case "METRICS", ():
+    compute = _FUNCTIONS.get(function)
+    if compute is None:
+        raise MathError(f"The function {function} is not supported")
+    return compute(arguments, scope)
+
+
+def _metrics(arguments: Sequence[Tree], scope: Scope) -> Value:
+    match arguments:
+        case ():
             return tuple(scope.metrics.values())
-        case "METRICS", (Text(part),):
+        case (Text(part),):
             return tuple(series for id_, series in scope.metrics.items() if part in id_)
-        case "IF", (condition, then):
-            return _if(evaluate(condition, scope), evaluate(then, scope), None)
-        case "IF", (condition, then, otherwise):
-            chosen = evaluate(then, scope), evaluate(otherwise, scope)
-            return _if(evaluate(condition, scope), *chosen)
-        case "FILL", (filled, Name("REPEAT" | "LINEAR" as how)):
+        case _:
+            raise MathError("METRICS takes nothing, or one text")
+
+
+def _if(arguments: Sequence[Tree], scope: Scope) -> Value:
+    if len(arguments) not in {2, 3}:
+        raise MathError("IF takes two or three arguments")
+    condition, then, *rest = (evaluate(argument, scope) for argument in arguments)
+    return _chosen(condition, then, rest[0] if rest else None)
+
+
+def _fill(arguments: Sequence[Tree], scope: Scope) -> Value:
+    match arguments:
+        case (filled, Name("REPEAT" | "LINEAR" as how)):
             return _per_series(
                 evaluate(filled, scope),
                 lambda one: _with(one, _interpolated(one.points, _line(one, scope), how)),
             )
-        case "FILL", (filled, filler):
+        case (filled, filler):
             return _filled(evaluate(filled, scope), evaluate(filler, scope), scope)
-        case name, (argument,):
-            return _of_one(name, evaluate(argument, scope))
-        case name, _ if name in _FUNCTIONS:
-            raise MathError(f"Wrong number of arguments for {name}")
-        case name, _:
-            raise MathError(f"The function {name} is not supported")
+        case _:
+            raise MathError("FILL takes two arguments")
 
 
-def _of_one(function: str, value: Value) -> Value:
-    if function in _AGGREGATES:
-        return _aggregate(_AGGREGATES[function], function, value)
-    if function in _SERIES:
-        return _per_series(value, _SERIES[function])
-    if function in _NUMBERS:
-        return _each(value, _NUMBERS[function])
-    match function, value:
-        case "METRIC_COUNT", tuple():
-            return float(len(value))
-        case "METRIC_COUNT", Series():
-            return 1.0
-        case "PERIOD", Series(period_s=period_s):
+def _of_one(compute: Callable[[Value], Value]) -> Callable[[Sequence[Tree], Scope], Value]:
+    def of(arguments: Sequence[Tree], scope: Scope) -> Value:
+        if len(arguments) != 1:
+            raise MathError("The function takes one argument")
+        return compute(evaluate(arguments[0], scope))
+
+    return of
+
+
+def _count(value: Value) -> Value:
+    return float(len(_listed(value)))
+
+
+def _period(value: Value) -> Value:
+    match value:
+        case Series(period_s=period_s):
             return float(period_s)
-        case "FIRST", (first, *_):
-            return first
-        case "LAST", (*_, last):
-            return last
-        case name, _ if name in _FUNCTIONS:
-            raise MathError(f"Unsupported operand for {name}")
-        case name, _:
-            raise MathError(f"The function {name} is not supported")
+        case _:
+            raise MathError("PERIOD takes one series")
 
 
-def _aggregate(of_all: Callable[[Iterable[float]], float], function: str, value: Value) -> Value:
+def _first(value: Value) -> Value:
+    return _nonempty(value)[0]
+
+
+def _last(value: Value) -> Value:
+    return _nonempty(value)[-1]
+
+
+def _nonempty(value: Value) -> tuple[Series, ...]:
+    if series := _listed(value):
+        return series
+    raise MathError("There is no series in the array")
+
+
+def _aggregate(of_all: Callable[[Iterable[float]], float], value: Value) -> Value:
     """Of a list one series, point by point; of a series one number."""
     match value:
         case tuple():
             moments = sorted({moment for series in value for moment in series.points})
-            columns = {
-                moment: [one.points[moment] for one in value if moment in one.points]
+            points = {
+                moment: of_all([one.points[moment] for one in value if moment in one.points])
                 for moment in moments
             }
-            points = _computed((moment, lambda c=c: of_all(c)) for moment, c in columns.items())
             period_s = max((series.period_s for series in value), default=60)
-            return Series(label=function, period_s=period_s, points=points)
+            return Series(label="", period_s=period_s, points=points)
         case Series(points=points):
-            return of_all(points.values()) if points else 0.0
+            if not points:
+                raise MathError("The series has no points")
+            return float(of_all(points.values()))
         case _:
-            raise MathError(f"Unsupported operand for {function}")
+            raise MathError("A series is needed where a number is")
 
 
 def _each(value: Value, function: Callable[[float], float]) -> Value:
     if isinstance(value, float):
-        return _number(lambda: function(value))
-
-    def of(series: Series) -> Series:
-        points = series.points.items()
-        return _with(series, _computed((at, lambda v=v: function(v)) for at, v in points))
-
-    return _per_series(value, of)
+        return _number(_or_none(function, value))
+    return _per_series(
+        value,
+        lambda one: _with(one, _known({at: _or_none(function, v) for at, v in one.points.items()})),
+    )
 
 
 def _infix(function: Callable[[float, float], float], left: Value, right: Value) -> Value:
     match left, right:
         case float(), float():
-            return _number(lambda: function(left, right))
+            return _number(_or_none(function, left, right))
         case _, float():
             return _each(left, lambda value: function(value, right))
         case float(), _:
             return _each(right, lambda value: function(left, value))
         case Series(), Series():
             return _joined(function, left, right)
-        case tuple(), Series():
-            return tuple(_joined(function, one, right) for one in left)
-        case Series(), tuple():
-            return tuple(_joined(function, left, one) for one in right)
-        case tuple(), tuple() if len(left) == len(right):
-            return tuple(map(_joined, [function] * len(left), left, right))
         case _:
-            raise MathError("The arrays are not of the same length")
+            pairs = _paired(_listed(left), _listed(right))
+            return tuple(_joined(function, *pair) for pair in pairs)
 
 
-def _joined(function: Callable[[float, float], float], left: Series, right: Series) -> Series:
-    common = [moment for moment in left.points if moment in right.points]
-    return _with(
-        left,
-        _computed((at, lambda at=at: function(left.points[at], right.points[at])) for at in common),
+def _paired(left: tuple[Series, ...], right: tuple[Series, ...]) -> Iterable[tuple[Series, Series]]:
+    """Each with each; a single one with all."""
+    longest = max(len(left), len(right))
+    if {len(left), len(right)} - {1, longest}:
+        raise MathError("The arrays are not of the same length")
+    return zip(
+        left * longest if len(left) == 1 else left,
+        right * longest if len(right) == 1 else right,
+        strict=True,
     )
 
 
-def _if(condition: Value, then: Value, otherwise: Value | None) -> Value:
+def _joined(function: Callable[[float, float], float], left: Series, right: Series) -> Series:
+    common = (moment for moment in left.points if moment in right.points)
+    points = {at: _or_none(function, left.points[at], right.points[at]) for at in common}
+    return _with(left, _known(points))
+
+
+def _chosen(condition: Value, then: Value, otherwise: Value | None) -> Value:
     match condition:
         case float():
             chosen = then if condition else otherwise
@@ -184,11 +220,10 @@ def _if(condition: Value, then: Value, otherwise: Value | None) -> Value:
                 raise MathError("IF of a number needs a third argument")
             return chosen
         case Series(points=points):
-            chosen_at = {at: _at(then if value else otherwise, at) for at, value in points.items()}
-            known = {at: value for at, value in chosen_at.items() if value is not None}
-            return _with(condition, known)
+            at_each = {at: _at(then if value else otherwise, at) for at, value in points.items()}
+            return _with(condition, _known(at_each))
         case _:
-            raise MathError("IF needs one series or a number as its condition")
+            raise MathError("IF takes one series or a number as its condition")
 
 
 def _at(value: Value | None, moment: datetime) -> float | None:
@@ -236,6 +271,8 @@ def _interpolated(known: Points, wanted: Iterable[datetime], how: str) -> Points
 def _line(series: Series, scope: Scope) -> Iterable[datetime]:
     """Every period's beginning."""
     step, moment = timedelta(seconds=series.period_s), scope.start
+    if (scope.end - moment) / step > _MOST_FILLED:
+        raise MathError(f"FILL of more than {_MOST_FILLED} periods")
     while moment < scope.end:
         yield moment
         moment += step
@@ -295,25 +332,23 @@ def _sorted(points: Points) -> Points:
     return dict(sorted(points.items()))
 
 
-def _computed(values: Iterable[tuple[datetime, Callable[[], float]]]) -> Points:
-    points = {at: _or_none(value) for at, value in values}
+def _known(points: Mapping[datetime, float | None]) -> Points:
     return {at: value for at, value in points.items() if value is not None}
 
 
-def _number(compute: Callable[[], float]) -> float:
-    value = _or_none(compute)
+def _number(value: float | None) -> float:
     if value is None:
         raise MathError("The number cannot be computed")
     return value
 
 
-def _or_none(compute: Callable[[], float]) -> float | None:
+def _or_none(function: Callable[..., float], *values: float) -> float | None:
     try:
-        value = compute()
+        value: object = function(*values)
     except (ArithmeticError, ValueError):
         return None
     # A power of a negative number may be complex.
-    return float(value) if isinstance(value, (int, float)) and math.isfinite(value) else None
+    return float(value) if isinstance(value, int | float) and math.isfinite(value) else None
 
 
 def _truth(function: Callable[[float, float], bool]) -> Callable[[float, float], float]:
@@ -355,6 +390,15 @@ _NUMBERS: Mapping[str, Callable[[float], float]] = {
     "LOG": math.log,
     "LOG10": math.log10,
 }
-_FUNCTIONS = {*_AGGREGATES, *_SERIES, *_NUMBERS} | {
-    *("METRICS", "IF", "FILL", "METRIC_COUNT", "PERIOD", "FIRST", "LAST")
+_FUNCTIONS: Mapping[str, Callable[[Sequence[Tree], Scope], Value]] = {
+    "METRICS": _metrics,
+    "IF": _if,
+    "FILL": _fill,
+    "METRIC_COUNT": _of_one(_count),
+    "PERIOD": _of_one(_period),
+    "FIRST": _of_one(_first),
+    "LAST": _of_one(_last),
+    **{name: _of_one(partial(_aggregate, of_all)) for name, of_all in _AGGREGATES.items()},
+    **{name: _of_one(partial(_per_series, function=of)) for name, of in _SERIES.items()},
+    **{name: _of_one(partial(_each, function=of)) for name, of in _NUMBERS.items()},
 }

@@ -7,9 +7,10 @@ from typing import cast
 from msgspec import structs
 
 from outcrop.iam.caller import Caller
-from outcrop.reporting.statistics import NAMESPACE, SIMPLE, Statistic, percentile, unit_of
+from outcrop.reporting.measurements import Measurements
+from outcrop.reporting.statistics import NAMESPACE, SIMPLE, Statistic, unit_of
 from outcrop.reporting.time_range import check_period, count, time_range
-from outcrop.reporting.usage_queries import MetricName, MetricPoint, Quantile, UsageQueries
+from outcrop.reporting.usage_queries import MetricName, MetricPoint
 from outcrop.wire.errors import (
     InvalidParameterCombinationException,
     InvalidParameterValueException,
@@ -38,11 +39,8 @@ _Position = tuple[str, tuple[tuple[str, str], ...]]
 
 
 class Metrics:
-    def __init__(
-        self, usage: UsageQueries, quantile: Quantile, *, page_token_key: bytes, clock: Clock
-    ) -> None:
-        self._usage = usage
-        self._quantile = quantile
+    def __init__(self, measurements: Measurements, *, page_token_key: bytes, clock: Clock) -> None:
+        self._measurements = measurements
         self._clock = clock
         self._tokens: PageTokens[_Position] = PageTokens(
             "ListMetrics",
@@ -80,27 +78,22 @@ class Metrics:
         if of_others or input_.namespace not in (None, NAMESPACE):
             return []
         since = self._clock() - (RECENT if input_.recently_active else LISTED_FOR)
-        names = await self._usage.metric_names(caller.account_id, caller.region, since=since)
+        queries = self._measurements.queries
+        names = await queries.metric_names(caller.account_id, caller.region, since=since)
         return sorted(names, key=_position)
 
     async def get_metric_statistics(
         self, caller: Caller, input_: GetMetricStatisticsInput
     ) -> GetMetricStatisticsOutput:
-        simple, extended = _asked_for(input_, self._quantile)
+        simple, extended = _asked_for(input_, self._measurements)
         check_period(input_.period, "Period", InvalidParameterValueException)
         span = time_range(input_.start_time, input_.end_time, InvalidParameterValueException)
         _check_count(count(span, input_.period))
         unit = unit_of(input_.metric_name)
         points: Sequence[MetricPoint] = []
         if input_.namespace == NAMESPACE and input_.unit in (None, unit):
-            points = await self._usage.metric(
-                caller.account_id,
-                caller.region,
-                metric_name(input_.metric_name, input_.dimensions),
-                start=span.start,
-                end=span.end,
-                period_s=input_.period,
-            )
+            metric = metric_name(input_.metric_name, input_.dimensions)
+            points = await self._measurements.points(caller, metric, span, input_.period)
         datapoints = [_datapoint(point, simple, extended, unit) for point in points]
         return GetMetricStatisticsOutput(label=input_.metric_name, datapoints=datapoints)
 
@@ -133,14 +126,16 @@ def _metric(metric: MetricName) -> Metric:
 _Asked = dict[str, Statistic]
 
 
-def _asked_for(input_: GetMetricStatisticsInput, quantile: Quantile) -> tuple[_Asked, _Asked]:
+def _asked_for(
+    input_: GetMetricStatisticsInput, measurements: Measurements
+) -> tuple[_Asked, _Asked]:
     if not input_.statistics and not input_.extended_statistics:
         raise InvalidParameterCombinationException(
             "Must specify either Statistics or ExtendedStatistics"
         )
     extended: _Asked = {}
     for number, text in enumerate(input_.extended_statistics or (), 1):
-        statistic = percentile(text, quantile)
+        statistic = measurements.percentile(text)
         if statistic is None:
             raise InvalidParameterValueException(
                 f"The value {text} for parameter ExtendedStatistics.member.{number}"

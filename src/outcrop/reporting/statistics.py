@@ -4,10 +4,11 @@ import re
 from collections.abc import Callable, Mapping
 from typing import TypeAlias
 
-from outcrop.reporting.usage_queries import MetricPoint, Quantile
+from outcrop.reporting.usage_queries import MetricPoint
 
 NAMESPACE = "AWS/Bedrock"
 
+Quantile: TypeAlias = Callable[[bytes, float], float]
 Statistic: TypeAlias = Callable[[MetricPoint], float | None]
 """None where the point does not hold what the statistic needs."""
 

@@ -38,7 +38,7 @@ class CostRow(Struct, frozen=True, kw_only=True):
     """`Tokens`, `ModelUnitHours`."""
 
 
-class UsageQueries(Protocol):
+class MetricQueries(Protocol):
     async def metric_names(
         self, account_id: str, region: str, *, since: datetime
     ) -> Sequence[MetricName]: ...
@@ -53,9 +53,21 @@ class UsageQueries(Protocol):
         end: datetime,
         period_s: int,
     ) -> Sequence[MetricPoint]:
-        """By time, empty periods left out. Periods are counted from `start`, a full minute."""
+        """By time, empty periods left out. Periods are counted from 1970; the first is whole."""
         ...
 
+
+class Sketches(Protocol):
+    """How the values of a metric are spread, kept so that two spreads can be made one."""
+
+    def merged(self, one: bytes | None, other: bytes) -> bytes: ...
+
+    def quantile(self, sketch: bytes, q: float) -> float:
+        """The value below which a share of `q` (0 to 1) lies."""
+        ...
+
+
+class CostQueries(Protocol):
     async def costs(
         self,
         account_id: str,
@@ -71,10 +83,4 @@ class UsageQueries(Protocol):
 
     async def tag_keys(self, account_id: str, *, start: datetime, end: datetime) -> Sequence[str]:
         """Of whatever cost anything."""
-        ...
-
-
-class Quantile(Protocol):
-    def __call__(self, sketch: bytes, rank: float) -> float:
-        """The value below which `rank` (0 to 1) of a sketch's values lie."""
         ...
