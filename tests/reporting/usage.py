@@ -9,7 +9,8 @@ import msgspec
 from msgspec import Struct
 
 from outcrop.iam.caller import Caller
-from outcrop.reporting.usage_queries import CostRow, Granularity, MetricName, MetricPoint
+from outcrop.metering.costs import CostRow, Granularity
+from outcrop.store.usage import MetricName, MetricPoint
 
 CALLER = Caller(
     account_id="111122223333",
@@ -123,6 +124,8 @@ class SpentMoney:
                 cost=Decimal(one.cost),
                 usage=Decimal(one.usage),
                 unit=one.unit,
+                invocations=1,
+                priced=True,
             )
             for one in self._spent
             if account_id == self._account_id and start <= one.at < end

@@ -8,10 +8,11 @@ from typing import TypeVar
 from msgspec import structs
 
 from outcrop.iam.caller import Caller
+from outcrop.metering.costs import CostRow
 from outcrop.reporting.cost_filter import Filter, Keys, dimension, filter_of, names_in, tag
 from outcrop.reporting.cost_periods import CostSpan, cost_span
 from outcrop.reporting.cost_results import COSTS, USAGE, joined, results_by_time
-from outcrop.reporting.usage_queries import CostQueries, CostRow
+from outcrop.reporting.usage_queries import CostQueries
 from outcrop.wire.errors import InvalidNextTokenException, ValidationException
 from outcrop.wire.page_tokens import PageTokens
 from outcrop.wire.shapes.ce import (

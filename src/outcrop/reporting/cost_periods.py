@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 
 from msgspec import Struct
 
-from outcrop.reporting.usage_queries import Granularity
+from outcrop.metering.costs import Granularity
 from outcrop.wire.errors import ValidationException
 from outcrop.wire.shapes.ce import DateInterval
 

@@ -9,9 +9,9 @@ from itertools import groupby
 
 from msgspec import structs
 
+from outcrop.metering.costs import CostRow
 from outcrop.reporting.cost_filter import Keys
 from outcrop.reporting.cost_periods import CostSpan
-from outcrop.reporting.usage_queries import CostRow
 from outcrop.wire.shapes.ce import DateInterval, Group, MetricValue, ResultByTime
 
 COSTS = ("UnblendedCost", "BlendedCost", "AmortizedCost", "NetUnblendedCost", "NetAmortizedCost")

@@ -9,7 +9,8 @@ from msgspec import Struct, structs
 from outcrop.iam.caller import Caller
 from outcrop.reporting.statistics import Statistic, percentile
 from outcrop.reporting.time_range import TimeRange
-from outcrop.reporting.usage_queries import MetricName, MetricPoint, MetricQueries, Sketches
+from outcrop.reporting.usage_queries import MetricQueries, Sketches
+from outcrop.store.usage import MetricName, MetricPoint
 from outcrop.wire.timestamps import to_micros
 
 _SECOND_US = 1_000_000

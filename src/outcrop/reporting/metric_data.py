@@ -13,9 +13,9 @@ from outcrop.reporting.measurements import Measurements
 from outcrop.reporting.metric_math import MathError, Tree, names, parse
 from outcrop.reporting.metric_math_values import Scope, Series, Value, evaluate
 from outcrop.reporting.metrics import metric_name
-from outcrop.reporting.statistics import NAMESPACE, SIMPLE, Statistic, unit_of
+from outcrop.reporting.statistics import SIMPLE, Statistic, is_measured
 from outcrop.reporting.time_range import TimeRange, check_period, time_range
-from outcrop.reporting.usage_queries import MetricName, MetricPoint
+from outcrop.store.usage import MetricName, MetricPoint
 from outcrop.wire.errors import InvalidNextToken, ValidationException
 from outcrop.wire.page_tokens import PageTokens
 from outcrop.wire.shapes.cloudwatch import (
@@ -188,7 +188,7 @@ def _metric(
             f"The value {stat.stat} for parameter {path}.MetricStat.Stat is not a valid statistic."
         )
     name = stat.metric.metric_name or ""
-    known = stat.metric.namespace == NAMESPACE and stat.unit in (None, unit_of(name))
+    known = is_measured(stat.metric.namespace, name, stat.unit)
     return _Asked(
         id=query.id,
         label=query.label or name,

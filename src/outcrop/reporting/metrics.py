@@ -2,15 +2,14 @@
 
 from collections.abc import Iterable, Sequence
 from datetime import timedelta
-from typing import cast
 
 from msgspec import structs
 
 from outcrop.iam.caller import Caller
 from outcrop.reporting.measurements import Measurements
-from outcrop.reporting.statistics import NAMESPACE, SIMPLE, Statistic, unit_of
-from outcrop.reporting.time_range import check_period, count, time_range
-from outcrop.reporting.usage_queries import MetricName, MetricPoint
+from outcrop.reporting.statistics import NAMESPACE, SIMPLE, UNITS, Statistic, is_measured
+from outcrop.reporting.time_range import TimeRange, check_period, count, time_range
+from outcrop.store.usage import MetricName, MetricPoint
 from outcrop.wire.errors import (
     InvalidParameterCombinationException,
     InvalidParameterValueException,
@@ -77,9 +76,14 @@ class Metrics:
         of_others = input_.owning_account not in (None, caller.account_id)
         if of_others or input_.namespace not in (None, NAMESPACE):
             return []
-        since = self._clock() - (RECENT if input_.recently_active else LISTED_FOR)
+        now = self._clock()
         queries = self._measurements.queries
+        since = now - (RECENT if input_.recently_active else LISTED_FOR)
         names = await queries.metric_names(caller.account_id, caller.region, since=since)
+        if input_.recently_active:
+            # The names are known by the day.
+            span = TimeRange(since.replace(second=0, microsecond=0), now)
+            names = [n for n in names if await self._measurements.points(caller, n, span, 60)]
         return sorted(names, key=_position)
 
     async def get_metric_statistics(
@@ -89,11 +93,11 @@ class Metrics:
         check_period(input_.period, "Period", InvalidParameterValueException)
         span = time_range(input_.start_time, input_.end_time, InvalidParameterValueException)
         _check_count(count(span, input_.period))
-        unit = unit_of(input_.metric_name)
         points: Sequence[MetricPoint] = []
-        if input_.namespace == NAMESPACE and input_.unit in (None, unit):
+        if is_measured(input_.namespace, input_.metric_name, input_.unit):
             metric = metric_name(input_.metric_name, input_.dimensions)
             points = await self._measurements.points(caller, metric, span, input_.period)
+        unit = UNITS.get(input_.metric_name)
         datapoints = [_datapoint(point, simple, extended, unit) for point in points]
         return GetMetricStatisticsOutput(label=input_.metric_name, datapoints=datapoints)
 
@@ -154,7 +158,9 @@ def _check_count(asked_for: int) -> None:
         )
 
 
-def _datapoint(point: MetricPoint, simple: _Asked, extended: _Asked, unit: str) -> Datapoint:
+def _datapoint(
+    point: MetricPoint, simple: _Asked, extended: _Asked, unit: StandardUnit | None
+) -> Datapoint:
     values = {name: statistic(point) for name, statistic in simple.items()}
     percentiles = {name: statistic(point) for name, statistic in extended.items()}
     known = {name: value for name, value in percentiles.items() if value is not None}
@@ -165,6 +171,6 @@ def _datapoint(point: MetricPoint, simple: _Asked, extended: _Asked, unit: str) 
         sum=values.get("Sum"),
         minimum=values.get("Minimum"),
         maximum=values.get("Maximum"),
-        unit=cast("StandardUnit", unit),
+        unit=unit,
         extended_statistics=known or None,
     )

@@ -4,7 +4,8 @@ import re
 from collections.abc import Callable, Mapping
 from typing import TypeAlias
 
-from outcrop.reporting.usage_queries import MetricPoint
+from outcrop.store.usage import MetricPoint
+from outcrop.wire.shapes.cloudwatch import StandardUnit
 
 NAMESPACE = "AWS/Bedrock"
 
@@ -12,7 +13,21 @@ Quantile: TypeAlias = Callable[[bytes, float], float]
 Statistic: TypeAlias = Callable[[MetricPoint], float | None]
 """None where the point does not hold what the statistic needs."""
 
-_LATENCIES = ("InvocationLatency", "TimeToFirstToken")
+UNITS: Mapping[str, StandardUnit] = {
+    "Invocations": "Count",
+    "InvocationClientErrors": "Count",
+    "InvocationServerErrors": "Count",
+    "InvocationThrottles": "Count",
+    "InvocationLatency": "Milliseconds",
+    "TimeToFirstToken": "Milliseconds",
+    "InputTokenCount": "Count",
+    "OutputTokenCount": "Count",
+    "CacheReadInputTokenCount": "Count",
+    "CacheWriteInputTokenCount": "Count",
+    "EstimatedTPMQuotaUsage": "Count",
+}
+"""Of every metric there is."""
+
 _PERCENTILE = re.compile(r"[pP](\d{1,2}(?:\.\d{1,10})?|100)")
 
 SIMPLE: Mapping[str, Statistic] = {
@@ -24,10 +39,9 @@ SIMPLE: Mapping[str, Statistic] = {
 }
 
 
-def unit_of(metric_name: str) -> str:
-    if metric_name in _LATENCIES:
-        return "Milliseconds"
-    return "Percent" if metric_name.endswith("Utilization") else "Count"
+def is_measured(namespace: str | None, name: str, unit: str | None) -> bool:
+    """Whether there is such a metric, in this unit."""
+    return namespace == NAMESPACE and name in UNITS and unit in (None, UNITS[name])
 
 
 def percentile(text: str, quantile: Quantile) -> Statistic | None:

@@ -1,41 +1,11 @@
-"""What reporting asks of the store, and the records it gets."""
+"""What reporting asks of the ledger."""
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
-from decimal import Decimal
-from typing import Literal, Protocol, TypeAlias
+from typing import Protocol
 
-from msgspec import Struct
-
-Granularity: TypeAlias = Literal["HOURLY", "DAILY", "MONTHLY"]
-
-
-class MetricName(Struct, frozen=True, kw_only=True):
-    name: str
-    dimensions: tuple[tuple[str, str], ...]
-    """Sorted by name."""
-
-
-class MetricPoint(Struct, frozen=True, kw_only=True):
-    at: datetime
-    """The start of the period."""
-    count: int
-    total: float
-    least: float
-    most: float
-    sketch: bytes | None
-    """Of the distribution, where one is kept."""
-
-
-class CostRow(Struct, frozen=True, kw_only=True):
-    start: datetime
-    keys: tuple[str, ...]
-    """In the order of `group_by`; empty where there is no value."""
-    cost: Decimal
-    """In USD."""
-    usage: Decimal
-    unit: str
-    """`Tokens`, `ModelUnitHours`."""
+from outcrop.metering.costs import CostRow, Granularity
+from outcrop.store.usage import MetricName, MetricPoint
 
 
 class MetricQueries(Protocol):
