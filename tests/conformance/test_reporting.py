@@ -169,7 +169,7 @@ def test_metric_data_are_computed(cloudwatch: Any, used: Used) -> None:
     assert found["slow"][0] > 0
 
 
-def test_the_bill_says_who_pays(cost_explorer: Any, used: Used) -> None:
+def test_the_bill_says_who_pays(cost_explorer: Any, used: Used, server: OutcropProcess) -> None:
     def bill(**parameters: Any) -> dict[tuple[str, ...], tuple[float, float]]:
         today = used.until.date()
         response = cost_explorer.get_cost_and_usage(
@@ -179,13 +179,13 @@ def test_the_bill_says_who_pays(cost_explorer: Any, used: Used) -> None:
             **parameters,
         )
         return {
-            tuple(group["Keys"]): tuple(
-                float(group["Metrics"][name]["Amount"])
-                for name in ("UsageQuantity", "UnblendedCost")
-            )
+            tuple(group["Keys"]): (amount(group, "UsageQuantity"), amount(group, "UnblendedCost"))
             for result in response["ResultsByTime"]
             for group in result["Groups"]
-        }  # type: ignore[return-value]  # two names, two amounts
+        }
+
+    def amount(group: Any, metric: str) -> float:
+        return float(group["Metrics"][metric]["Amount"])
 
     by = [{"Type": "TAG", "Key": "team"}, {"Type": "DIMENSION", "Key": "USAGE_TYPE"}]
     tagged = {"Tags": {"Key": "team", "Values": ["checkout"]}}
@@ -199,17 +199,25 @@ def test_the_bill_says_who_pays(cost_explorer: Any, used: Used) -> None:
     assert found[output][0] == used.output_tokens
     assert found[output][1] > 0
     assert bill(GroupBy=by, Filter={"Not": tagged}) == {}
+    principal = f"aws:PrincipalArn$arn:aws:iam::{server.credentials.account_id}:root"
+    payers = [
+        {"Type": "TAG", "Key": "aws:PrincipalArn"},
+        {"Type": "DIMENSION", "Key": "RESOURCE_ID"},
+    ]
+    assert [*bill(GroupBy=payers)] == [(principal, used.arn)]
 
 
 def test_tags_and_dimensions_are_listed(cost_explorer: Any, used: Used) -> None:
     today = used.until.date()
     period = {"Start": f"{today - timedelta(days=1)}", "End": f"{today + timedelta(days=1)}"}
 
-    keys = once(lambda: cost_explorer.get_tags(TimePeriod=period)["Tags"], bool)
+    keys = once(
+        lambda: cost_explorer.get_tags(TimePeriod=period)["Tags"], lambda seen: "team" in seen
+    )
     values = cost_explorer.get_tags(TimePeriod=period, TagKey="team")["Tags"]
     regions = cost_explorer.get_dimension_values(TimePeriod=period, Dimension="REGION")
 
-    assert (keys, values) == (["team"], ["checkout"])
+    assert (keys, values) == (["aws:PrincipalArn", "team"], ["checkout"])
     assert [found["Value"] for found in regions["DimensionValues"]] == ["us-east-1"]
 
 

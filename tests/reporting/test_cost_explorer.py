@@ -235,9 +235,36 @@ def tags(**parameters: Any) -> list[str]:
 
 
 def test_tags_and_their_values_are_listed() -> None:
-    assert tags() == ["stage", "team"]
+    assert tags() == ["aws:PrincipalArn", "stage", "team"]
     assert tags(search_string="Sta") == ["stage"]
     assert tags(tag_key="team") == ["", "Search", "checkout"]
+
+
+def test_costs_are_grouped_by_who_called_and_through_what() -> None:
+    profile, provisioned = "arn:…/application", "arn:…/provisioned"
+    money = SpentMoney(
+        Spent(at=at(20), cost="1", by={"PRINCIPAL": "arn:a", "INFERENCE_PROFILE": profile}),
+        Spent(at=at(20), cost="2", by={"PRINCIPAL": "arn:b"}),
+        Spent(at=at(20), cost="4", by={"PROVISIONED_MODEL": provisioned}),
+    )
+    by_both = [
+        GroupDefinition(type="TAG", key="aws:PrincipalArn"),
+        GroupDefinition(type="DIMENSION", key="RESOURCE_ID"),
+    ]
+    input_ = asked(
+        "2026-11-20",
+        "2026-11-21",
+        group_by=by_both,
+        filter=Expression(not_=tag("aws:PrincipalArn", "arn:b")),
+    )
+
+    response = asyncio.run(served(money).get_cost_and_usage(CALLER, input_))
+
+    (result,) = response.results_by_time or []
+    assert [group.keys for group in result.groups or ()] == [
+        ["aws:PrincipalArn$", provisioned],
+        ["aws:PrincipalArn$arn:a", profile],
+    ]
 
 
 def test_pages_cover_all_groups_in_their_periods() -> None:

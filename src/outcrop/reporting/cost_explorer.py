@@ -1,7 +1,7 @@
 """Cost Explorer: what was spent, when, by whom and on what."""
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from decimal import Decimal
 from typing import TypeVar
 
@@ -9,7 +9,16 @@ from msgspec import structs
 
 from outcrop.iam.caller import Caller
 from outcrop.metering.costs import CostRow
-from outcrop.reporting.cost_filter import Filter, Keys, dimension, filter_of, names_in, tag
+from outcrop.reporting.cost_filter import (
+    PRINCIPAL_TAG,
+    Filter,
+    Keys,
+    dimension,
+    filter_of,
+    names_in,
+    sources,
+    tag,
+)
 from outcrop.reporting.cost_periods import CostSpan, cost_span
 from outcrop.reporting.cost_results import COSTS, USAGE, joined, results_by_time
 from outcrop.reporting.usage_queries import CostQueries
@@ -96,7 +105,9 @@ class CostExplorer:
         else:
             span = cost_span(input_.time_period, "DAILY", self._clock())
             keys = await self._costs.tag_keys(caller.account_id, start=span.start, end=span.end)
-            values = sorted(key for key in keys if _contains(key, input_.search_string))
+            values = sorted(
+                key for key in (*keys, PRINCIPAL_TAG) if _contains(key, input_.search_string)
+            )
         request = structs.replace(input_, next_page_token=None)
         token = input_.next_page_token
         page, more = self._page("GetTags", token, caller, request, values, input_.max_results)
@@ -112,16 +123,17 @@ class CostExplorer:
         expression: Expression | None,
     ) -> list[tuple[Keys, CostRow]]:
         wanted: Filter = filter_of(expression)
-        names = [*dict.fromkeys((*groupings, *names_in(expression)))]
+        names = {*groupings, *names_in(expression)}
+        asked_for = sorted({source for name in names for source in sources(name)})
         rows = await self._costs.costs(
             caller.account_id,
             start=span.start,
             end=span.end,
             granularity=span.granularity,
-            group_by=names,
+            group_by=asked_for,
             filters={},
         )
-        keyed = [(dict(zip(names, row.keys, strict=True)), row) for row in rows]
+        keyed = [(_keys(names, dict(zip(asked_for, row.keys, strict=True))), row) for row in rows]
         return [(keys, row) for keys, row in keyed if wanted(keys)]
 
     async def _values(self, caller: Caller, input_: _ValuesRequest, name: str) -> list[str]:
@@ -150,6 +162,12 @@ class CostExplorer:
         end = begin + min(most or PAGE, PAGE)
         more = tokens.seal(end, caller, request) if end < len(items) else None
         return items[begin:end], more
+
+
+def _keys(names: Iterable[str], row: Keys) -> Keys:
+    return {
+        name: next((row[source] for source in sources(name) if row[source]), "") for name in names
+    }
 
 
 def _metrics(names: Sequence[str]) -> Sequence[str]:

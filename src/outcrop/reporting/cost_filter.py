@@ -6,8 +6,15 @@ from typing import Final, TypeAlias
 from outcrop.wire.errors import ValidationException
 from outcrop.wire.shapes.ce import DimensionValues, Expression, MatchOption, TagValues
 
-SUPPORTED: Final = ("SERVICE", "USAGE_TYPE", "REGION", "LINKED_ACCOUNT")
+SUPPORTED: Final = ("SERVICE", "USAGE_TYPE", "REGION", "LINKED_ACCOUNT", "RESOURCE_ID")
 """The dimensions that Bedrock's costs differ in."""
+PRINCIPAL_TAG = "aws:PrincipalArn"
+"""Who called, as a tag: Cost Explorer has no dimension for it."""
+
+_SOURCES = {
+    f"TAG:{PRINCIPAL_TAG}": ("PRINCIPAL",),
+    "RESOURCE_ID": ("PROVISIONED_MODEL", "INFERENCE_PROFILE"),
+}
 
 Keys: TypeAlias = Mapping[str, str]
 """What a cost is split by, by names as `SERVICE` and `TAG:team`; empty where there is no value."""
@@ -41,6 +48,11 @@ def names_in(expression: Expression | None) -> Iterator[str]:
         yield tag(expression.tags.key)
     for below in _below(expression):
         yield from names_in(below)
+
+
+def sources(name: str) -> Sequence[str]:
+    """What the ledger calls it: the first of these that has a value."""
+    return _SOURCES.get(name, (name,))
 
 
 def filter_of(expression: Expression | None, depth: int = _DEEPEST) -> Filter:

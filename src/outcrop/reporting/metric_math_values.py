@@ -342,9 +342,9 @@ def _number(value: float | None) -> float:
     return value
 
 
-def _or_none(function: Callable[..., float], *values: float) -> float | None:
+def _or_none(function: Callable[..., object], *values: float) -> float | None:
     try:
-        value: object = function(*values)
+        value = function(*values)
     except (ArithmeticError, ValueError):
         return None
     # A power of a negative number may be complex.
@@ -359,8 +359,8 @@ _INFIX: Mapping[str, Callable[[float, float], float]] = {
     "+": operator.add,
     "-": operator.sub,
     "*": operator.mul,
-    "/": operator.truediv,
-    "^": operator.pow,
+    "/": lambda left, right: left / right,
+    "^": lambda left, right: left**right,
     "==": _truth(operator.eq),
     "!=": _truth(operator.ne),
     "<": _truth(operator.lt),

@@ -1,6 +1,6 @@
 """Scalars that a protocol writes in its own way, found by the type of the member they stand in."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime
 from typing import Any, cast
 
@@ -32,7 +32,8 @@ def read(info: inspect.Type, value: Any, leaves: Leaves, depth: int = DEEPEST) -
                 if name in types
             }
         case inspect.ListType(item_type=item_type), list():
-            return [read(item_type, item, leaves, depth - 1) for item in value]
+            items = cast("Iterable[Any]", value)
+            return [read(item_type, item, leaves, depth - 1) for item in items]
         case bare, _ if value is not None and type(bare) in leaves:
             return leaves[type(bare)](value)
         case _:
@@ -46,7 +47,7 @@ def written(value: Any, write: Callable[[datetime], Any]) -> Any:
             members = cast("Mapping[str, Any]", value)
             return {name: written(item, write) for name, item in members.items()}
         case list():
-            return [written(item, write) for item in value]
+            return [written(item, write) for item in cast("Iterable[Any]", value)]
         case datetime():
             return write(value)
         case _:

@@ -85,11 +85,15 @@ def _tree(parameters: Mapping[str, str]) -> dict[str, Any]:
         *parents, last = name.split(".", leaves.DEEPEST)
         branch = tree
         for parent in parents:
-            below = branch.setdefault(parent, {})
-            # `A=1&A.B=2`: no such shape; the text stays and its type is complained of.
-            branch = below if isinstance(below, dict) else {}
+            branch = _branch(branch, parent)
         branch.setdefault(last, text)
     return tree
+
+
+def _branch(tree: dict[str, Any], name: str) -> dict[str, Any]:
+    below: Any = tree.setdefault(name, {})
+    # `A=1&A.B=2`: no such shape; the text stays and its type is complained of.
+    return cast("dict[str, Any]", below) if isinstance(below, dict) else {}
 
 
 def _listed(info: inspect.Type, value: Any) -> Any:
@@ -99,8 +103,8 @@ def _listed(info: inspect.Type, value: Any) -> Any:
             branch = cast("Mapping[str, Any]", value)
             present = (f for f in fields if f.encode_name in branch)
             return {f.encode_name: _listed(f.type, branch[f.encode_name]) for f in present}
-        case inspect.ListType(item_type=item_type), {"member": dict() as members}:
-            numbered = cast("dict[str, Any]", members)
+        case inspect.ListType(item_type=item_type), {"member": dict()}:
+            numbered = cast("dict[str, dict[str, Any]]", value)["member"]
             return [_listed(item_type, numbered[n]) for n in sorted(numbered, key=scalars.integer)]
         case inspect.ListType(), "":  # how an SDK writes a list of nothing
             return []
@@ -120,7 +124,7 @@ def _with_maps(info: inspect.Type, value: Any) -> Any:
             members = cast("Members", value).items()
             return {name: _with_maps(types[name], item) for name, item in members}
         case inspect.ListType(item_type=item_type), list():
-            return [_with_maps(item_type, item) for item in value]
+            return [_with_maps(item_type, item) for item in cast("Iterable[Any]", value)]
         case inspect.DictType(), dict():
             return _Map(cast("Members", value))
         case _:

@@ -1,6 +1,6 @@
 """smithy-rpc-v2-cbor: CBOR both ways, the operation in the path."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, NoReturn
 
 from cbor2 import CBORDecodeError, dumps, loads
@@ -22,7 +22,7 @@ def _refuse(*_: object) -> NoReturn:
 
 # All that cbor2 knows but the moment (1): cycles, regular expressions and numbers of any size are
 # no members of ours, and better not built at all.
-_FOREIGN_TAGS = dict.fromkeys(
+_FOREIGN_TAGS: Mapping[int, Callable[..., NoReturn]] = dict.fromkeys(
     (
         *(0, 2, 3, 4, 5, 25, 28, 29, 30, 35, 36, 37, 52, 54, 100, 256, 258, 260, 261, 1004),
         *(43000, 55799),
