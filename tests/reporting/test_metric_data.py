@@ -48,6 +48,7 @@ def math(id_: str, expression: str, **parameters: Any) -> MetricDataQuery:
     return MetricDataQuery(id=id_, expression=expression, **parameters)
 
 
+LISTED = ("InputTokenCount", "InvocationLatency", "Invocations")
 TOKENS = metric("tokens", "InputTokenCount")
 CALLS = metric("calls", "Invocations", return_data=False)
 
@@ -116,6 +117,51 @@ def test_a_list_of_series_is_one_result_each(measured: MeasuredValues) -> None:
         ("both", "x InputTokenCount", [10, 20, 30, 40]),
         ("both", "x Invocations", [1, 2, 3, 4]),
     ]
+
+
+@pytest.mark.parametrize(
+    ("search", "labels"),
+    [
+        ('{AWS/Bedrock,ModelId} MetricName="Invocations"', [f"{NOVA} Invocations"]),
+        ('{"AWS/Bedrock","ModelId"} invocation', [f"{NOVA} {n}" for n in LISTED[1:]]),
+        ("{AWS/Bedrock,ModelId} MetricName=Invocation nova", [f"{NOVA} {n}" for n in LISTED[1:]]),
+        (
+            f'{{AWS/Bedrock,ModelId}} ModelId=("other" OR "{NOVA}") AND MetricName="Invocations"',
+            [f"{NOVA} Invocations"],
+        ),
+        ('MetricName="InputTokenCount"', [f"{NOVA} InputTokenCount"]),
+        ('{AWS/Bedrock} MetricName="Invocations"', []),
+        ('{AWS/EC2,ModelId} MetricName="Invocations"', []),
+        ('{AWS/Bedrock,ModelId} "Invocation"', []),
+    ],
+)
+def test_a_search_finds_metrics_by_schema_and_terms(
+    measured: MeasuredValues, search: str, labels: list[str]
+) -> None:
+    found = lines(measured, math("found", f"REMOVE_EMPTY(SEARCH('{search}', 'Sum', 60))"))
+
+    assert [label for _, label, _ in found] == labels
+
+
+def test_what_a_search_found_can_be_computed_with(measured: MeasuredValues) -> None:
+    search = "SEARCH('{AWS/Bedrock,ModelId} InputTokenCount', 'Sum', 60)"
+
+    assert lines(measured, math("a", f"SUM({search}) / 10")) == [("a", "a", [1, 2, 3, 4])]
+
+
+@pytest.mark.parametrize(
+    "search",
+    [
+        "SEARCH('a')",
+        "SEARCH('a', 'Sum', 30)",
+        "SEARCH('a', 'tm90', 60)",
+        "SEARCH('a OR b', 'Sum', 60)",
+        "SEARCH('(a', 'Sum', 60)",
+    ],
+)
+def test_a_search_that_cannot_be_read_is_refused(search: str) -> None:
+    with pytest.raises(ValidationException):
+        answered(MeasuredValues(), math("a", search))
 
 
 def test_a_metric_is_read_once_for_all_its_statistics(measured: MeasuredValues) -> None:

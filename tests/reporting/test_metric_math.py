@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given, strategies as st
 
 from outcrop.reporting.metric_math import MathError, parse
-from outcrop.reporting.metric_math_values import Scope, Series, Value, evaluate
+from outcrop.reporting.metric_math_series import Series
+from outcrop.reporting.metric_math_values import Scope, Value, evaluate
 
 START = datetime(2026, 11, 22, 12, tzinfo=UTC)
 
@@ -73,6 +74,7 @@ M1, M2 = series(1, 2, None, 4), series(10, None, 30, 0)
         ("IF(1, m1, m2)", [1, 2, None, 4]),
         ("METRIC_COUNT(METRICS()) * m1", [2, 4, None, 8]),
         ("FIRST([m1, m2])", [1, 2, None, 4]),
+        ("LAST(REMOVE_EMPTY([m1, m1 / 0]))", [1, 2, None, 4]),
         ("LAST(METRICS() * 2)", [20, None, 60, 0]),
         ("SUM(METRICS() * m1)", [11, 4, None, 16]),
         ("CEIL(m1 / 3)", [1, 1, None, 2]),
@@ -128,7 +130,7 @@ def test_numbers_follow_the_rules_of_arithmetic(expression: str, number: float) 
         "SUM(m1, m1)",
         "SUM(1)",
         "RATE(1)",
-        "SEARCH('{AWS/Bedrock}', 'Sum', 60)",
+        "ANOMALY_DETECTION_BAND(m1)",
         "METRICS(m1)",
         "FILL(m1)",
         "FILL(m1, METRICS())",

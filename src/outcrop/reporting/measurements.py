@@ -7,7 +7,7 @@ from math import gcd
 from msgspec import Struct, structs
 
 from outcrop.iam.caller import Caller
-from outcrop.reporting.statistics import Statistic, percentile
+from outcrop.reporting.statistics import SIMPLE, Statistic, percentile
 from outcrop.reporting.time_range import TimeRange
 from outcrop.reporting.usage_queries import MetricQueries, Sketches
 from outcrop.store.usage import MetricName, MetricPoint
@@ -22,6 +22,9 @@ class Measurements(Struct, frozen=True):
 
     def percentile(self, text: str) -> Statistic | None:
         return percentile(text, self.sketches.quantile)
+
+    def statistic(self, text: str) -> Statistic | None:
+        return SIMPLE.get(text) or self.percentile(text)
 
     async def points(
         self, caller: Caller, metric: MetricName, span: TimeRange, period_s: int

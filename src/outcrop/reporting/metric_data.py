@@ -1,7 +1,7 @@
 """CloudWatch's GetMetricData: many metrics at once, and expressions over them."""
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 from graphlib import CycleError, TopologicalSorter
 from typing import NoReturn
@@ -10,9 +10,11 @@ from msgspec import Struct, structs
 
 from outcrop.iam.caller import Caller
 from outcrop.reporting.measurements import Measurements
-from outcrop.reporting.metric_math import MathError, Tree, names, parse
-from outcrop.reporting.metric_math_values import Scope, Series, Value, evaluate
-from outcrop.reporting.metrics import metric_name
+from outcrop.reporting.metric_math import Call, MathError, Name, Tree, nodes, parse
+from outcrop.reporting.metric_math_series import Series
+from outcrop.reporting.metric_math_values import Scope, Value, evaluate
+from outcrop.reporting.metric_search import Search, searches_in
+from outcrop.reporting.metrics import metric_name, position
 from outcrop.reporting.statistics import SIMPLE, Statistic, is_measured
 from outcrop.reporting.time_range import TimeRange, check_period, time_range
 from outcrop.store.usage import MetricName, MetricPoint
@@ -48,7 +50,9 @@ class MetricData:
         begin = 0 if token is None else self._tokens.open(token, caller, request)
         span = time_range(input_.start_time, input_.end_time, ValidationException)
         asked = _asked_for(input_.metric_data_queries, self._measurements)
-        lines = _Lines(asked, span, await self._fetched(caller, asked, span)).results()
+        fetched = await self._fetched(caller, asked, span)
+        found = await self._found(caller, asked, span)
+        lines = _Lines(asked, span, fetched, found).results()
         most = _most_datapoints(input_.max_datapoints)
         descending = input_.scan_by != "TimestampAscending"
         page, end = _page(list(lines), begin, most, descending=descending)
@@ -67,6 +71,34 @@ class MetricData:
             fetched[one.source] = await self._measurements.points(caller, metric, span, period_s)
         return fetched
 
+    async def _found(
+        self, caller: Caller, asked: Sequence["_Asked"], span: TimeRange
+    ) -> Mapping[Call, tuple[Series, ...]]:
+        """What every SEARCH comes to: metrics that have data in the span."""
+        searches = dict(_searches(asked))
+        if not searches:
+            return {}
+        queries = self._measurements.queries
+        names = await queries.metric_names(caller.account_id, caller.region, since=span.start)
+        found: dict[Call, tuple[Series, ...]] = {}
+        for call, search in searches.items():
+            statistic = self._measurements.statistic(search.statistic)
+            if statistic is None:
+                raise ValidationException(f"SEARCH has no statistic {search.statistic}.")
+            found[call] = tuple(
+                [
+                    _series(
+                        " ".join([*(value for _, value in name.dimensions), name.name]),
+                        await self._measurements.points(caller, name, span, search.period_s),
+                        statistic,
+                        search.period_s,
+                    )
+                    for name in sorted(names, key=position)
+                    if search.fits(name)
+                ]
+            )
+        return found
+
 
 _Source = tuple[MetricName, int]
 """A metric, and a period in seconds."""
@@ -77,7 +109,7 @@ class _Asked(Struct, frozen=True, kw_only=True):
     """One query, read."""
 
     id: str
-    label: str
+    label: str | None
     returned: bool
     statistic: Statistic | None = None
     period_s: int = 60
@@ -97,12 +129,19 @@ class _Line(Struct, frozen=True, kw_only=True):
 class _Lines:
     """What the queries come to: each is computed once, after those that it refers to."""
 
-    def __init__(self, asked: Sequence[_Asked], span: TimeRange, fetched: _Fetched) -> None:
+    def __init__(
+        self,
+        asked: Sequence[_Asked],
+        span: TimeRange,
+        fetched: _Fetched,
+        found: Mapping[Call, tuple[Series, ...]],
+    ) -> None:
         self._asked = {one.id: one for one in asked}
-        self._fetched = fetched
-        metrics = {one.id: self._series(one) for one in asked if one.tree is None}
+        metrics = {one.id: _series_of(one, fetched) for one in asked if one.tree is None}
         self._values: dict[str, Value] = dict(metrics)
-        scope = Scope(start=span.start, end=span.end, values=self._values, metrics=metrics)
+        scope = Scope(
+            start=span.start, end=span.end, values=self._values, metrics=metrics, found=found
+        )
         for id_, tree in self._in_order():
             self._values[id_] = self._evaluated(id_, tree, scope)
 
@@ -113,7 +152,7 @@ class _Lines:
 
     def _in_order(self) -> Iterator[tuple[str, Tree]]:
         trees = {one.id: one.tree for one in self._asked.values() if one.tree is not None}
-        needs = {id_: [n for n in names(tree) if n in trees] for id_, tree in trees.items()}
+        needs = {id_: [n for n in _names(tree) if n in trees] for id_, tree in trees.items()}
         try:
             for id_ in TopologicalSorter(needs).static_order():
                 yield id_, trees[id_]
@@ -126,21 +165,39 @@ class _Lines:
         except MathError as error:
             _refuse_expression(id_, str(error))
 
-    def _series(self, one: _Asked) -> Series:
-        points = self._fetched[one.source] if one.source else ()
-        statistic = one.statistic or SIMPLE["Sum"]
-        values = ((point.at, statistic(point)) for point in points)
-        known = {at: value for at, value in values if value is not None}
-        return Series(label=one.label, period_s=one.period_s, points=known)
+
+def _names(tree: Tree) -> Iterator[str]:
+    return (node.value for node in nodes(tree) if isinstance(node, Name))
+
+
+def _searches(asked: Sequence[_Asked]) -> Iterator[tuple[Call, Search]]:
+    for one in asked:
+        try:
+            yield from searches_in([one.tree] if one.tree is not None else [])
+        except MathError as error:
+            _refuse_expression(one.id, str(error))
+
+
+def _series_of(one: _Asked, fetched: _Fetched) -> Series:
+    points = fetched[one.source] if one.source else ()
+    return _series(one.label or "", points, one.statistic or SIMPLE["Sum"], one.period_s)
+
+
+def _series(
+    label: str, points: Sequence[MetricPoint], statistic: Statistic, period_s: int
+) -> Series:
+    values = ((point.at, statistic(point)) for point in points)
+    known = {at: value for at, value in values if value is not None}
+    return Series(label=label, period_s=period_s, points=known)
 
 
 def _lines_of(one: _Asked, value: Value) -> Iterator[_Line]:
     match value:
         case Series(points=points):
-            yield _Line(id=one.id, label=one.label, points=list(points.items()))
+            yield _Line(id=one.id, label=one.label or one.id, points=list(points.items()))
         case tuple():
             for series in value:
-                label = f"{one.label} {series.label}"
+                label = f"{one.label} {series.label}" if one.label else series.label
                 yield _Line(id=one.id, label=label, points=list(series.points.items()))
         case _:
             _refuse_expression(one.id, "The expression must return a time series")
@@ -182,7 +239,7 @@ def _metric(
     query: MetricDataQuery, stat: MetricStat, path: str, measurements: Measurements
 ) -> _Asked:
     check_period(stat.period, f"{path}.MetricStat.Period", ValidationException)
-    statistic = SIMPLE.get(stat.stat) or measurements.percentile(stat.stat)
+    statistic = measurements.statistic(stat.stat)
     if statistic is None:
         raise ValidationException(
             f"The value {stat.stat} for parameter {path}.MetricStat.Stat is not a valid statistic."
@@ -200,9 +257,7 @@ def _metric(
 
 
 def _expression(query: MetricDataQuery, expression: str) -> _Asked:
-    asked = _Asked(
-        id=query.id, label=query.label or query.id, returned=query.return_data is not False
-    )
+    asked = _Asked(id=query.id, label=query.label, returned=query.return_data is not False)
     try:
         return structs.replace(asked, tree=parse(expression))
     except MathError as error:

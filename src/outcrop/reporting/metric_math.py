@@ -84,21 +84,23 @@ def parse(expression: str) -> Tree:
     return tree
 
 
-def names(tree: Tree) -> Iterator[str]:
-    """Every name in an expression."""
+def nodes(tree: Tree) -> Iterator[Tree]:
+    """A tree and everything in it."""
+    yield tree
+    for branch in _below(tree):
+        yield from nodes(branch)
+
+
+def _below(tree: Tree) -> tuple[Tree, ...]:
     match tree:
-        case Name(value):
-            yield value
         case Array(below) | Call(_, below):
-            for branch in below:
-                yield from names(branch)
+            return below
         case Infix(_, left, right):
-            yield from names(left)
-            yield from names(right)
+            return left, right
         case Negated(operand):
-            yield from names(operand)
-        case Number() | Text():
-            pass
+            return (operand,)
+        case Number() | Text() | Name():
+            return ()
 
 
 def _tokens(expression: str) -> Iterator[_Token]:

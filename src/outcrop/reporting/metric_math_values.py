@@ -9,11 +9,10 @@ import operator
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from functools import partial
-from itertools import accumulate, pairwise
 from statistics import fmean, pstdev
 from typing import TypeAlias
 
-from msgspec import Struct, structs
+from msgspec import Struct
 
 from outcrop.reporting.metric_math import (
     Array,
@@ -26,16 +25,17 @@ from outcrop.reporting.metric_math import (
     Text,
     Tree,
 )
-
-Points: TypeAlias = Mapping[datetime, float]
-
-
-class Series(Struct, frozen=True, kw_only=True):
-    label: str
-    period_s: int
-    points: Points
-    """In the order of time."""
-
+from outcrop.reporting.metric_math_series import (
+    Series,
+    difference,
+    difference_of_times,
+    interpolated,
+    known_points,
+    rate,
+    running_sum,
+    sorted_points,
+    with_points,
+)
 
 # As many points as one answer may have.
 _MOST_FILLED = 100_800
@@ -52,6 +52,8 @@ class Scope(Struct, frozen=True, kw_only=True):
     """By the Id of a query."""
     metrics: Mapping[str, Series]
     """What METRICS() means, by Id."""
+    found: Mapping[Call, tuple[Series, ...]] = {}
+    """What each SEARCH comes to."""
 
 
 def evaluate(tree: Tree, scope: Scope) -> Value:
@@ -80,6 +82,8 @@ def _named(name: str, scope: Scope) -> Value:
 
 
 def _call(function: str, arguments: Sequence[Tree], scope: Scope) -> Value:
+    if function == "SEARCH":
+        return scope.found[Call(function, tuple(arguments))]
     compute = _FUNCTIONS.get(function)
     if compute is None:
         raise MathError(f"The function {function} is not supported")
@@ -108,7 +112,7 @@ def _fill(arguments: Sequence[Tree], scope: Scope) -> Value:
         case (filled, Name("REPEAT" | "LINEAR" as how)):
             return _per_series(
                 evaluate(filled, scope),
-                lambda one: _with(one, _interpolated(one.points, _line(one, scope), how)),
+                lambda one: with_points(one, interpolated(one.points, _line(one, scope), how)),
             )
         case (filled, filler):
             return _filled(evaluate(filled, scope), evaluate(filler, scope), scope)
@@ -145,6 +149,10 @@ def _last(value: Value) -> Value:
     return _nonempty(value)[-1]
 
 
+def _without_empty(value: Value) -> Value:
+    return tuple(series for series in _listed(value) if series.points)
+
+
 def _nonempty(value: Value) -> tuple[Series, ...]:
     if series := _listed(value):
         return series
@@ -175,7 +183,9 @@ def _each(value: Value, function: Callable[[float], float]) -> Value:
         return _number(_or_none(function, value))
     return _per_series(
         value,
-        lambda one: _with(one, _known({at: _or_none(function, v) for at, v in one.points.items()})),
+        lambda one: with_points(
+            one, known_points({at: _or_none(function, v) for at, v in one.points.items()})
+        ),
     )
 
 
@@ -209,7 +219,7 @@ def _paired(left: tuple[Series, ...], right: tuple[Series, ...]) -> Iterable[tup
 def _joined(function: Callable[[float, float], float], left: Series, right: Series) -> Series:
     common = (moment for moment in left.points if moment in right.points)
     points = {at: _or_none(function, left.points[at], right.points[at]) for at in common}
-    return _with(left, _known(points))
+    return with_points(left, known_points(points))
 
 
 def _chosen(condition: Value, then: Value, otherwise: Value | None) -> Value:
@@ -221,7 +231,7 @@ def _chosen(condition: Value, then: Value, otherwise: Value | None) -> Value:
             return chosen
         case Series(points=points):
             at_each = {at: _at(then if value else otherwise, at) for at, value in points.items()}
-            return _with(condition, _known(at_each))
+            return with_points(condition, known_points(at_each))
         case _:
             raise MathError("IF takes one series or a number as its condition")
 
@@ -241,31 +251,16 @@ def _filled(value: Value, filler: Value, scope: Scope) -> Value:
         case float():
             return _per_series(
                 value,
-                lambda one: _with(
+                lambda one: with_points(
                     one, {at: one.points.get(at, filler) for at in _line(one, scope)}
                 ),
             )
         case Series(points=points):
-            return _per_series(value, lambda one: _with(one, _sorted({**points, **one.points})))
+            return _per_series(
+                value, lambda one: with_points(one, sorted_points({**points, **one.points}))
+            )
         case _:
             raise MathError("FILL needs a number, one series, REPEAT or LINEAR")
-
-
-def _interpolated(known: Points, wanted: Iterable[datetime], how: str) -> Points:
-    """LINEAR fills between known points, REPEAT also after the last one."""
-    ahead = iter([*known, None])
-    left, right = None, next(ahead)
-    points: dict[datetime, float] = {}
-    for moment in wanted:
-        while right is not None and right <= moment:
-            left, right = right, next(ahead)
-        if left is None or (how == "LINEAR" and right is None and left != moment):
-            continue
-        points[moment] = known[left]
-        if how == "LINEAR" and right is not None:
-            share = (moment - left) / (right - left)
-            points[moment] += (known[right] - known[left]) * share
-    return points
 
 
 def _line(series: Series, scope: Scope) -> Iterable[datetime]:
@@ -276,32 +271,6 @@ def _line(series: Series, scope: Scope) -> Iterable[datetime]:
     while moment < scope.end:
         yield moment
         moment += step
-
-
-def _rate(series: Series) -> Series:
-    """Per second, against the point before."""
-    return _with(
-        series,
-        {
-            at: (series.points[at] - series.points[before]) / (at - before).total_seconds()
-            for before, at in pairwise(series.points)
-        },
-    )
-
-
-def _difference(series: Series) -> Series:
-    pairs = pairwise(series.points)
-    return _with(series, {at: series.points[at] - series.points[before] for before, at in pairs})
-
-
-def _difference_of_times(series: Series) -> Series:
-    pairs = pairwise(series.points)
-    return _with(series, {at: (at - before).total_seconds() for before, at in pairs})
-
-
-def _running_sum(series: Series) -> Series:
-    sums = accumulate(series.points.values())
-    return _with(series, dict(zip(series.points, sums, strict=True)))
 
 
 def _per_series(value: Value, function: Callable[[Series], Series]) -> Value:
@@ -322,18 +291,6 @@ def _listed(value: Value) -> tuple[Series, ...]:
             return value
         case _:
             raise MathError("An array holds series")
-
-
-def _with(series: Series, points: Points) -> Series:
-    return structs.replace(series, points=points)
-
-
-def _sorted(points: Points) -> Points:
-    return dict(sorted(points.items()))
-
-
-def _known(points: Mapping[datetime, float | None]) -> Points:
-    return {at: value for at, value in points.items() if value is not None}
 
 
 def _number(value: float | None) -> float:
@@ -378,10 +335,10 @@ _AGGREGATES: Mapping[str, Callable[[Iterable[float]], float]] = {
     "STDDEV": pstdev,
 }
 _SERIES: Mapping[str, Callable[[Series], Series]] = {
-    "RATE": _rate,
-    "DIFF": _difference,
-    "DIFF_TIME": _difference_of_times,
-    "RUNNING_SUM": _running_sum,
+    "RATE": rate,
+    "DIFF": difference,
+    "DIFF_TIME": difference_of_times,
+    "RUNNING_SUM": running_sum,
 }
 _NUMBERS: Mapping[str, Callable[[float], float]] = {
     "ABS": abs,
@@ -398,6 +355,7 @@ _FUNCTIONS: Mapping[str, Callable[[Sequence[Tree], Scope], Value]] = {
     "PERIOD": _of_one(_period),
     "FIRST": _of_one(_first),
     "LAST": _of_one(_last),
+    "REMOVE_EMPTY": _of_one(_without_empty),
     **{name: _of_one(partial(_aggregate, of_all)) for name, of_all in _AGGREGATES.items()},
     **{name: _of_one(partial(_per_series, function=of)) for name, of in _SERIES.items()},
     **{name: _of_one(partial(_each, function=of)) for name, of in _NUMBERS.items()},

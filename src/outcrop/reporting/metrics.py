@@ -54,12 +54,12 @@ class Metrics:
         listed = [
             metric
             for metric in await self._known(caller, input_)
-            if (after is None or _position(metric) > after) and _fits(metric, input_)
+            if (after is None or position(metric) > after) and _fits(metric, input_)
         ]
         page = listed[:PAGE]
         more = len(listed) > PAGE
         filters = structs.replace(input_, next_token=None)
-        token = self._tokens.seal(_position(page[-1]), caller, filters) if more else None
+        token = self._tokens.seal(position(page[-1]), caller, filters) if more else None
         owners = [caller.account_id] * len(page) if input_.include_linked_accounts else None
         return ListMetricsOutput(
             metrics=[_metric(metric) for metric in page], next_token=token, owning_accounts=owners
@@ -84,7 +84,7 @@ class Metrics:
             # The names are known by the day.
             span = TimeRange(since.replace(second=0, microsecond=0), now)
             names = [n for n in names if await self._measurements.points(caller, n, span, 60)]
-        return sorted(names, key=_position)
+        return sorted(names, key=position)
 
     async def get_metric_statistics(
         self, caller: Caller, input_: GetMetricStatisticsInput
@@ -107,7 +107,7 @@ def metric_name(name: str, dimensions: Iterable[Dimension] | None) -> MetricName
     return MetricName(name=name, dimensions=tuple(pairs))
 
 
-def _position(metric: MetricName) -> _Position:
+def position(metric: MetricName) -> _Position:
     return metric.name, metric.dimensions
 
 
