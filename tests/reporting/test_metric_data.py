@@ -238,7 +238,13 @@ def test_what_cannot_be_asked_is_refused(queries: list[MetricDataQuery], text: s
 
 
 @pytest.mark.parametrize(
-    "parameters", [{"max_datapoints": 0}, {"max_datapoints": 100_801}, {"end_time": NOON}]
+    "parameters",
+    [
+        {"max_datapoints": 0},
+        {"max_datapoints": 100_801},
+        {"end_time": NOON},
+        {"start_time": NOON - timedelta(days=71)},
+    ],
 )
 def test_spans_and_pages_have_bounds(parameters: dict[str, Any]) -> None:
     with pytest.raises(ValidationException):

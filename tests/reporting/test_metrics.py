@@ -183,6 +183,18 @@ def test_periods_begin_where_the_span_begins() -> None:
     assert points[0].extended_statistics == {"p50": 37}
 
 
+@pytest.mark.parametrize(("days", "begins_at"), [(14, (13, 58)), (16, (13, 55)), (64, (13, 0))])
+def test_older_starts_are_rounded_further(days: int, begins_at: tuple[int, int]) -> None:
+    values = MeasuredValues()
+    start = (NOON - timedelta(days=days)).replace(hour=13, minute=58, second=59)
+    values.add("InputTokenCount", start.replace(second=0), 1, ModelId=NOVA)
+
+    (point,) = datapoints(values, asked(start, start + timedelta(hours=2), period=7200))
+
+    assert point.timestamp
+    assert (point.timestamp.hour, point.timestamp.minute) == begins_at
+
+
 @given(
     st.lists(st.integers(0, 600), max_size=20),
     st.integers(0, 300),

@@ -16,7 +16,7 @@ from outcrop.reporting.metric_math_values import Scope, Value, evaluate
 from outcrop.reporting.metric_search import Search, searches_in
 from outcrop.reporting.metrics import metric_name, position
 from outcrop.reporting.statistics import SIMPLE, Statistic, is_measured
-from outcrop.reporting.time_range import TimeRange, check_period, time_range
+from outcrop.reporting.time_range import TimeRange, check_period, count, time_range
 from outcrop.store.usage import MetricName, MetricPoint
 from outcrop.wire.errors import InvalidNextToken, ValidationException
 from outcrop.wire.page_tokens import PageTokens
@@ -38,6 +38,7 @@ _ID = re.compile(r"[a-z][a-zA-Z0-9_]*", re.ASCII)
 class MetricData:
     def __init__(self, measurements: Measurements, *, page_token_key: bytes, clock: Clock) -> None:
         self._measurements = measurements
+        self._clock = clock
         self._tokens = PageTokens(
             "GetMetricData", int, key=page_token_key, clock=clock, refusal=InvalidNextToken
         )
@@ -48,7 +49,8 @@ class MetricData:
         request = structs.replace(input_, next_token=None)
         token = input_.next_token
         begin = 0 if token is None else self._tokens.open(token, caller, request)
-        span = time_range(input_.start_time, input_.end_time, ValidationException)
+        now = self._clock()
+        span = time_range(input_.start_time, input_.end_time, now, ValidationException)
         asked = _asked_for(input_.metric_data_queries, self._measurements)
         fetched = await self._fetched(caller, asked, span)
         found = await self._found(caller, asked, span)
@@ -68,6 +70,7 @@ class MetricData:
             if one.source is None or one.source in fetched:
                 continue
             metric, period_s = one.source
+            _check_count(span, period_s)
             fetched[one.source] = await self._measurements.points(caller, metric, span, period_s)
         return fetched
 
@@ -82,6 +85,7 @@ class MetricData:
         names = await queries.metric_names(caller.account_id, caller.region, since=span.start)
         found: dict[Call, tuple[Series, ...]] = {}
         for call, search in searches.items():
+            _check_count(span, search.period_s)
             statistic = self._measurements.statistic(search.statistic)
             if statistic is None:
                 raise ValidationException(f"SEARCH has no statistic {search.statistic}.")
@@ -266,6 +270,15 @@ def _expression(query: MetricDataQuery, expression: str) -> _Asked:
 
 def _refuse_expression(id_: str, reason: str) -> NoReturn:
     raise ValidationException(f"Error in expression '{id_}': {reason}")
+
+
+def _check_count(span: TimeRange, period_s: int) -> None:
+    asked_for = count(span, period_s)
+    if asked_for > MOST_DATAPOINTS:
+        raise ValidationException(
+            f"You have requested up to {asked_for:,} datapoints of one metric, which exceeds the"
+            f" limit of {MOST_DATAPOINTS:,}. Increase the period, or decrease the time range."
+        )
 
 
 def _most_datapoints(asked_for: int | None) -> int:

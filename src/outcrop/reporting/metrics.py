@@ -91,7 +91,9 @@ class Metrics:
     ) -> GetMetricStatisticsOutput:
         simple, extended = _asked_for(input_, self._measurements)
         check_period(input_.period, "Period", InvalidParameterValueException)
-        span = time_range(input_.start_time, input_.end_time, InvalidParameterValueException)
+        span = time_range(
+            input_.start_time, input_.end_time, self._clock(), InvalidParameterValueException
+        )
         _check_count(count(span, input_.period))
         points: Sequence[MetricPoint] = []
         if is_measured(input_.namespace, input_.metric_name, input_.unit):

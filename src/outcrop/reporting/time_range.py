@@ -7,8 +7,10 @@ from msgspec import Struct
 from outcrop.wire.errors import AwsError
 from outcrop.wire.timestamps import from_micros, to_micros
 
-_MINUTE = timedelta(minutes=1)
-_MINUTE_US = 60_000_000
+_SECOND_US = 1_000_000
+# Amazon keeps less and less of what is older: starts are rounded to that. Here every minute is
+# kept, but who asks for years in odd minutes would wait for all of them to be put together.
+_ROUNDING_S = ((timedelta(days=63), 3600), (timedelta(days=15), 300), (timedelta.min, 60))
 
 
 class TimeRange(Struct, frozen=True):
@@ -18,14 +20,14 @@ class TimeRange(Struct, frozen=True):
     """Exclusive."""
 
 
-def time_range(start: datetime, end: datetime, refusal: type[AwsError]) -> TimeRange:
-    # CloudWatch rounds older starts further, to what it has kept; here every minute is kept.
+def time_range(start: datetime, end: datetime, now: datetime, refusal: type[AwsError]) -> TimeRange:
     if start == end:
         raise refusal("The parameter StartTime must not equal parameter EndTime.")
     if start > end:
         raise refusal("The parameter StartTime must be less than the parameter EndTime.")
-    rounded = to_micros(start) // _MINUTE_US * _MINUTE_US
-    return TimeRange(from_micros(rounded), end)
+    step_s = next(step_s for age, step_s in _ROUNDING_S if now - start >= age)
+    step_us = step_s * _SECOND_US
+    return TimeRange(from_micros(to_micros(start) // step_us * step_us), end)
 
 
 def check_period(period_s: int, parameter: str, refusal: type[AwsError]) -> None:
