@@ -154,6 +154,18 @@ def test_what_cannot_be_computed_is_an_error(expression: str) -> None:
         computed(expression, m1=M1)
 
 
+def test_filling_ends_where_time_ends() -> None:
+    end = datetime.max.replace(tzinfo=UTC)
+    start = end.replace(second=0, microsecond=0)
+    one = Series(label="", period_s=60, points={start: 1.0})
+
+    filled = evaluate(
+        parse("FILL(m1, 0)"), Scope(start=start, end=end, values={"m1": one}, metrics={})
+    )
+
+    assert filled == one
+
+
 def test_filling_is_bounded() -> None:
     first = datetime(1, 1, 1, tzinfo=UTC)
     scope = Scope(start=first, end=START, values={"m1": M1}, metrics={"m1": M1})

@@ -1,9 +1,10 @@
 """Botocore writes, we read; we write, botocore reads: each operation in each of its protocols."""
 
 from collections.abc import Iterator
+from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import urlencode, urlsplit
 
 import pytest
 from botocore import xform_name
@@ -11,6 +12,9 @@ from botocore.awsrequest import HeadersDict, create_request_object, prepare_requ
 from botocore.model import OperationModel, Shape
 from botocore.parsers import create_parser
 from botocore.serialize import create_serializer
+from cbor2 import dumps
+from hypothesis import given, strategies as st
+from msgspec import json, structs
 
 from outcrop.wire.addresses import Address, Addresses
 from outcrop.wire.errors import (
@@ -263,6 +267,51 @@ def test_json_that_cannot_be_read_is_refused(body: bytes) -> None:
 
     with pytest.raises(SerializationException):
         read(cloudwatch.LIST_METRICS, request)
+
+
+@given(st.binary(max_size=200))
+def test_any_cbor_is_read_or_refused(body: bytes) -> None:
+    with suppress(AwsError):
+        read(cloudwatch.GET_METRIC_DATA, structs.replace(cbor(""), body=body))
+
+
+VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5) | st.binary(),
+    lambda below: (
+        st.lists(below, max_size=3)
+        | st.dictionaries(st.sampled_from(["Id", "Metric", "Period", "Dimensions", "Name"]), below)
+    ),
+    max_leaves=8,
+)
+MEMBERS = st.sampled_from(["MetricDataQueries", "StartTime", "EndTime", "MaxDatapoints", "ScanBy"])
+
+
+@given(st.dictionaries(MEMBERS, VALUES))
+def test_members_of_any_type_are_read_or_refused(members: dict[str, Any]) -> None:
+    with suppress(AwsError):
+        read(cloudwatch.GET_METRIC_DATA, structs.replace(cbor(""), body=dumps(members)))
+
+
+NAMES = st.sampled_from(["Dimensions", "member", "1", "2", "Name", "Period", "StartTime", ""])
+
+
+@given(st.dictionaries(st.lists(NAMES, max_size=5).map(".".join), st.text(max_size=5)))
+def test_any_form_is_read_or_refused(parameters: dict[str, str]) -> None:
+    known = {"Version": "2010-08-01", "Action": "GetMetricStatistics"}
+    with suppress(AwsError):
+        read(cloudwatch.GET_METRIC_STATISTICS, query(urlencode(parameters | known)))
+
+
+@given(st.recursive(st.integers(), lambda v: st.lists(v) | st.dictionaries(st.text(), v)))
+def test_any_json_is_read_or_refused(value: Any) -> None:
+    headers = {"x-amz-target": "AWSInsightsIndexService.GetCostAndUsage"}
+    body = json.encode({"Filter": value, "GroupBy": value})
+
+    with suppress(AwsError):
+        read(
+            ce.GET_COST_AND_USAGE,
+            HttpRequest(method="POST", raw_path="/", headers=headers, body=body),
+        )
 
 
 def query(body: str) -> HttpRequest:

@@ -265,12 +265,11 @@ def _filled(value: Value, filler: Value, scope: Scope) -> Value:
 
 def _line(series: Series, scope: Scope) -> Iterable[datetime]:
     """Every period's beginning."""
-    step, moment = timedelta(seconds=series.period_s), scope.start
-    if (scope.end - moment) / step > _MOST_FILLED:
+    step = timedelta(seconds=series.period_s)
+    periods = math.ceil((scope.end - scope.start) / step)
+    if periods > _MOST_FILLED:
         raise MathError(f"FILL of more than {_MOST_FILLED} periods")
-    while moment < scope.end:
-        yield moment
-        moment += step
+    return (scope.start + number * step for number in range(periods))
 
 
 def _per_series(value: Value, function: Callable[[Series], Series]) -> Value:

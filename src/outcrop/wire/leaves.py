@@ -34,7 +34,7 @@ def read(info: inspect.Type, value: Any, leaves: Leaves, depth: int = DEEPEST) -
         case inspect.ListType(item_type=item_type), list():
             items = cast("Iterable[Any]", value)
             return [read(item_type, item, leaves, depth - 1) for item in items]
-        case bare, _ if value is not None and type(bare) in leaves:
+        case bare, str() | int() | float() if type(bare) in leaves:
             return leaves[type(bare)](value)
         case _:
             return value
