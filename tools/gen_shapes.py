@@ -19,7 +19,13 @@ from botocore.loaders import Loader
 
 HERE = Path(__file__).parent
 SHAPES = HERE.parent / "src" / "outcrop" / "wire" / "shapes"
-REFERENCE = "https://docs.aws.amazon.com/bedrock/latest/APIReference"
+REFERENCES = {
+    "bedrock": "https://docs.aws.amazon.com/bedrock/latest/APIReference",
+    "bedrock-runtime": "https://docs.aws.amazon.com/bedrock/latest/APIReference",
+    "cloudwatch": "https://docs.aws.amazon.com/AmazonCloudWatch/latest/APIReference",
+    "ce": "https://docs.aws.amazon.com/aws-cost-management/latest/APIReference",
+    "sts": "https://docs.aws.amazon.com/STS/latest/APIReference",
+}
 INT32 = (-(2**31), 2**31 - 1)
 INT64 = (-(2**63), 2**63 - 1)
 SCALARS = {
@@ -43,7 +49,8 @@ from typing import Annotated, Literal
 from msgspec import Meta, Raw, field
 
 from outcrop.wire.operation import Operation, StreamOperation
-from outcrop.wire.shape import ABSENT, Shape, UnionShape
+from outcrop.wire.rpc import RpcOperation, RpcService
+from outcrop.wire.shape import ABSENT, PascalShape, Shape, UnionShape
 '''
 BLOB = '''\
 Blob = bytes
@@ -65,10 +72,11 @@ def generated() -> Iterator[tuple[Path, str]]:
     patches = json.loads((HERE / "model-patches.json").read_text())
     for service, operations in served.items():
         model = Loader().load_service_model(service, "service-2")
-        for patch in patches[service]:
+        for patch in patches.get(service, ()):
             apply_patch(model, patch)
         path = SHAPES / f"{service.replace('-', '_')}.py"
-        yield path, formatted(path, Module(service, model, operations).text())
+        kind = Module if model["metadata"]["protocol"] == "rest-json" else RpcModule
+        yield path, formatted(path, kind(service, model, operations).text())
 
 
 def settle(path: Path, text: str, *, check: bool) -> bool:
@@ -108,6 +116,8 @@ def apply_patch(model: dict[str, Any], patch: dict[str, Any]) -> None:
 class Module:
     """One service's module, built up shape by shape: what is referred to comes first."""
 
+    base = "Shape"
+
     def __init__(self, service: str, model: dict[str, Any], operations: list[str]) -> None:
         self._service = service
         self._model = model
@@ -116,6 +126,8 @@ class Module:
         self._inputs = set[str]()
         self._written = dict[str, str]()
         """Type expression of each shape met so far."""
+        self._open = list[str]()
+        """Shapes being written: what refers back to one of them is recursive."""
         self._blocks = list[str]()
 
     def text(self) -> str:
@@ -123,9 +135,13 @@ class Module:
             self._collect_inputs(self._model["operations"][name]["input"]["shape"])
         constants = [self._operation(name) for name in self._operations]
         preamble = PREAMBLE.format(
-            version=botocore.__version__, service=self._service, reference=REFERENCE
+            version=botocore.__version__, service=self._service, reference=REFERENCES[self._service]
         )
         return "\n\n".join([preamble, *self._blocks, *constants, self._rows()]) + "\n"
+
+    def spelt(self, name: str) -> str:
+        """A member as `base` renames it."""
+        return camel(name)
 
     def _collect_inputs(self, name: str) -> None:
         """Only what a caller sends is held to its constraints: Amazon's own answers break them."""
@@ -206,8 +222,12 @@ class Module:
         )
 
     def _type(self, name: str) -> str:
+        if name in self._open:
+            return f"'{name}'"
         if name not in self._written:
+            self._open.append(name)
             self._written[name] = self._write(name)
+            self._open.remove(name)
         return self._written[name]
 
     def _write(self, name: str) -> str:
@@ -245,7 +265,7 @@ class Module:
             for wire, reference in shape["members"].items()
             if not self._is_event_stream(reference["shape"])
         ]
-        base = "UnionShape" if shape.get("union") else "Shape"
+        base = "UnionShape" if shape.get("union") else self.base
         body = "\n".join(f"    {line}" for line in lines or ["pass"])
         self._blocks.append(f"class {name}({base}, frozen=True, kw_only=True):\n{body}")
         return name
@@ -254,14 +274,64 @@ class Module:
         annotation = self._type(reference["shape"])
         default = "ABSENT" if annotation == "Raw" else "None"
         if not required and default == "None":
-            annotation = f"{annotation} | None"
+            annotation = f"{annotation} | None".replace("' | None", " | None'")
         name = xform_name(wire) + ("_" if iskeyword(xform_name(wire)) else "")
         location = reference.get("locationName", wire)
         arguments = [] if required else [f"default={default}"]
-        if camel(name) != location:
+        if self.spelt(name) != location:
             arguments.append(f"name={location!r}")
             return f"{name}: {annotation} = field({', '.join(arguments)})"
         return f"{name}: {annotation}" if required else f"{name}: {annotation} = {default}"
+
+
+class RpcModule(Module):
+    """Of a service whose operations are names, not paths."""
+
+    base = "PascalShape"
+
+    def spelt(self, name: str) -> str:
+        return "".join(part.title() for part in name.split("_"))
+
+    def _operation(self, name: str) -> str:
+        operation = self._model["operations"][name]
+        types = [self._type(operation[side]["shape"]) for side in ("input", "output")]
+        refuse_what_rpc_lacks(name, self._inputs, self._shapes)
+        return (
+            f"{xform_name(name).upper()}: RpcOperation[{', '.join(types)}] = RpcOperation("
+            f"{name!r}, service=SERVICE, input_type={types[0]}, output_type={types[1]},)"
+        )
+
+    def _rows(self) -> str:
+        body = "\n".join(f"{name!r}," for name in sorted(self._model["operations"]))
+        return (
+            f"OPERATIONS: tuple[str, ...] = (\n{body}\n)\n"
+            f'"""Every operation of `{self._service}`, served or not."""'
+        )
+
+    def text(self) -> str:
+        self._blocks.append(self._row_of_service())
+        return super().text()
+
+    def _row_of_service(self) -> str:
+        metadata = self._model["metadata"]
+        arguments = {
+            "signing_name": metadata.get("signingName", metadata["endpointPrefix"]),
+            "protocols": tuple(metadata["protocols"]),
+            "version": metadata["apiVersion"],
+            "target_prefix": metadata.get("targetPrefix", ""),
+            "json_version": metadata.get("jsonVersion", ""),
+            "xml_namespace": metadata.get("xmlNamespace", ""),
+            "query_compatible": "awsQueryCompatible" in metadata,
+        }
+        given = ", ".join(f"{key}={value!r}" for key, value in arguments.items() if value)
+        return f"SERVICE = RpcService(name={self._service!r}, {given},)"
+
+
+def refuse_what_rpc_lacks(operation: str, inputs: set[str], shapes: dict[str, Any]) -> None:
+    """`wire/rpc.py` checks neither unions nor documents: no operation so far has them."""
+    found = [name for name in inputs if shapes[name].get("union") or shapes[name].get("document")]
+    if found:
+        raise NotImplementedError(f"{operation} takes {found}")
 
 
 def references(shape: dict[str, Any]) -> Iterator[str]:

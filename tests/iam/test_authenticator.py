@@ -33,7 +33,7 @@ def test_a_signed_request_has_the_root_user_for_caller() -> None:
     request = Signer(region="eu-west-3").sign()
     authenticator = Authenticator(KeysInMemory(), lambda: signing_time(request))
 
-    caller = at_once(authenticator.authenticate(request))
+    caller = at_once(authenticator.authenticate(request, "bedrock"))
 
     assert caller == Caller(
         account_id=ACCOUNT_ID,
@@ -48,7 +48,7 @@ def test_the_region_of_the_scope_decides_the_partition() -> None:
     request = Signer(region="us-gov-west-1").presign()
     authenticator = Authenticator(KeysInMemory(), lambda: signing_time(request))
 
-    caller = at_once(authenticator.authenticate(request))
+    caller = at_once(authenticator.authenticate(request, "bedrock"))
 
     assert caller.partition == "aws-us-gov"
     assert caller.arn == f"arn:aws-us-gov:iam::{ACCOUNT_ID}:root"
@@ -59,7 +59,7 @@ def test_an_unknown_key_is_refused() -> None:
     authenticator = Authenticator(KeysInMemory(), lambda: signing_time(request))
 
     with pytest.raises(UnrecognizedClientException) as refusal:
-        at_once(authenticator.authenticate(request))
+        at_once(authenticator.authenticate(request, "bedrock"))
 
     assert (refusal.value.status, refusal.value.message) == (403, INVALID_TOKEN)
 
@@ -71,7 +71,7 @@ def test_a_session_token_with_a_long_term_key_is_refused(*, presign: bool) -> No
     authenticator = Authenticator(KeysInMemory(), lambda: signing_time(request))
 
     with pytest.raises(UnrecognizedClientException) as refusal:
-        at_once(authenticator.authenticate(request))
+        at_once(authenticator.authenticate(request, "bedrock"))
 
     assert refusal.value.message == INVALID_TOKEN
 
@@ -81,7 +81,7 @@ def test_a_session_token_is_looked_at_only_once_the_signature_is_right() -> None
     authenticator = Authenticator(KeysInMemory(), lambda: signing_time(request))
 
     with pytest.raises(InvalidSignatureException):
-        at_once(authenticator.authenticate(request))
+        at_once(authenticator.authenticate(request, "bedrock"))
 
 
 def test_the_store_is_asked_once_a_minute() -> None:
@@ -91,10 +91,10 @@ def test_the_store_is_asked_once_a_minute() -> None:
     authenticator = Authenticator(keys, clock)
 
     for _ in range(3):
-        at_once(authenticator.authenticate(request))
+        at_once(authenticator.authenticate(request, "bedrock"))
     asked_at_once = keys.asked
     clock.advance(seconds=60)
-    at_once(authenticator.authenticate(request))
+    at_once(authenticator.authenticate(request, "bedrock"))
 
     assert (asked_at_once, keys.asked) == (1, 2)
 
@@ -104,15 +104,15 @@ def test_a_key_that_another_server_took_away_works_for_a_minute_at_most() -> Non
     keys = KeysInMemory()
     clock = MovableClock(signing_time(request))
     authenticator = Authenticator(keys, clock)
-    at_once(authenticator.authenticate(request))
+    at_once(authenticator.authenticate(request, "bedrock"))
 
     del keys.keys[ACCESS_KEY_ID]
     clock.advance(seconds=59)
-    at_once(authenticator.authenticate(request))
+    at_once(authenticator.authenticate(request, "bedrock"))
     clock.advance(seconds=1)
 
     with pytest.raises(UnrecognizedClientException):
-        at_once(authenticator.authenticate(request))
+        at_once(authenticator.authenticate(request, "bedrock"))
 
 
 def test_a_key_that_is_forgotten_is_looked_up_again() -> None:
@@ -120,15 +120,15 @@ def test_a_key_that_is_forgotten_is_looked_up_again() -> None:
     keys = KeysInMemory([known_key(), other])
     mine, others = Signer().sign(), Signer(access_key_id=other.access_key_id).sign()
     authenticator = Authenticator(keys, lambda: signing_time(mine))
-    at_once(authenticator.authenticate(mine))
-    at_once(authenticator.authenticate(others))
+    at_once(authenticator.authenticate(mine, "bedrock"))
+    at_once(authenticator.authenticate(others, "bedrock"))
 
     del keys.keys[ACCESS_KEY_ID]
     authenticator.forget(ACCESS_KEY_ID)
 
     with pytest.raises(UnrecognizedClientException):
-        at_once(authenticator.authenticate(mine))
-    assert at_once(authenticator.authenticate(others)).account_id == ACCOUNT_ID
+        at_once(authenticator.authenticate(mine, "bedrock"))
+    assert at_once(authenticator.authenticate(others, "bedrock")).account_id == ACCOUNT_ID
 
 
 def test_what_does_not_verify_is_not_kept() -> None:
@@ -138,7 +138,7 @@ def test_what_does_not_verify_is_not_kept() -> None:
 
     for _ in range(2):
         with pytest.raises(InvalidSignatureException):
-            at_once(authenticator.authenticate(request))
+            at_once(authenticator.authenticate(request, "bedrock"))
 
     assert keys.asked == 2
 
@@ -154,11 +154,11 @@ def test_many_regions_push_out_the_oldest_and_nothing_grows() -> None:
 
     async def main() -> None:
         for request in requests:
-            await authenticator.authenticate(request)
+            await authenticator.authenticate(request, "bedrock")
         asked = keys.asked
-        await authenticator.authenticate(requests[-1])
+        await authenticator.authenticate(requests[-1], "bedrock")
         assert keys.asked == asked
-        await authenticator.authenticate(requests[0])
+        await authenticator.authenticate(requests[0], "bedrock")
         assert keys.asked == asked + 1
 
     asyncio.run(main())
@@ -184,6 +184,6 @@ def test_garbage_is_refused_and_never_an_accident(part: str, text: str) -> None:
 
     authenticator = Authenticator(KeysInMemory(), lambda: signing_time(good))
     with pytest.raises(AwsError) as refusal:
-        at_once(authenticator.authenticate(request))
+        at_once(authenticator.authenticate(request, "bedrock"))
 
     assert refusal.value.status in {400, 403}

@@ -26,7 +26,7 @@ QUERY = st.lists(
 
 def verified(request: HttpRequest) -> None:
     authenticator = Authenticator(KeysInMemory(), lambda: signing_time(request))
-    asyncio.run(authenticator.authenticate(request))
+    asyncio.run(authenticator.authenticate(request, "bedrock"))
 
 
 def in_some_encoding(identifier: str, encoding: str) -> str:
@@ -110,7 +110,7 @@ def test_a_request_with_one_byte_changed_is_refused(part: str, at: int, to: str)
     if means_the_same(request, GOOD):
         return
     with pytest.raises(AwsError) as refusal:
-        asyncio.run(_at(GOOD).authenticate(request))
+        asyncio.run(_at(GOOD).authenticate(request, "bedrock"))
 
     assert refusal.value.status in {400, 403}
     if part != "x-amz-date":
@@ -129,7 +129,7 @@ def test_a_presigned_url_with_one_byte_changed_is_refused(at: int, to: str) -> N
     if means_the_same(request, PRESIGNED):
         return
     with pytest.raises(AwsError) as refusal:
-        asyncio.run(_at(PRESIGNED).authenticate(request))
+        asyncio.run(_at(PRESIGNED).authenticate(request, "bedrock"))
 
     assert refusal.value.status in {400, 403}
 

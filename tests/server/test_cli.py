@@ -55,6 +55,9 @@ def test_env_is_evaluated_by_a_shell(state: Path, capsys: pytest.CaptureFixture[
         "AWS_DEFAULT_REGION": "eu-west-1",
         "AWS_ENDPOINT_URL_BEDROCK": "http://127.0.0.1:9999",
         "AWS_ENDPOINT_URL_BEDROCK_RUNTIME": "http://127.0.0.1:9999",
+        "AWS_ENDPOINT_URL_CLOUDWATCH": "http://127.0.0.1:9999",
+        "AWS_ENDPOINT_URL_COST_EXPLORER": "http://127.0.0.1:9999",
+        "AWS_ENDPOINT_URL_STS": "http://127.0.0.1:9999",
     }
 
 

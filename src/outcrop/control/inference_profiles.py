@@ -14,7 +14,6 @@ from outcrop.control.new_resources import (
     resource_id,
     tags_by_key,
 )
-from outcrop.control.page_tokens import PageTokens
 from outcrop.iam.caller import Caller
 from outcrop.store.catalogue import Catalogue, SystemProfile
 from outcrop.store.errors import ClientTokenMismatchError, QuotaReachedError
@@ -27,6 +26,7 @@ from outcrop.wire.errors import (
     ServiceQuotaExceededException,
     ValidationException,
 )
+from outcrop.wire.page_tokens import PageTokens
 from outcrop.wire.shapes.bedrock import (
     CreateInferenceProfileRequest,
     CreateInferenceProfileResponse,

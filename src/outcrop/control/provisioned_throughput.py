@@ -13,7 +13,6 @@ from outcrop.control.new_resources import (
     resource_id,
     tags_by_key,
 )
-from outcrop.control.page_tokens import PageTokens
 from outcrop.control.provisionable import ProvisionableModels
 from outcrop.iam.caller import Caller
 from outcrop.store.capacity import Room
@@ -37,6 +36,7 @@ from outcrop.wire.errors import (
     ServiceQuotaExceededException,
     ValidationException,
 )
+from outcrop.wire.page_tokens import PageTokens
 from outcrop.wire.shapes.bedrock import (
     CreateProvisionedModelThroughputRequest,
     CreateProvisionedModelThroughputResponse,

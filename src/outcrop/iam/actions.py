@@ -73,5 +73,12 @@ ACTIONS: Mapping[str, Action] = {
     "InvokeModel": INVOKE_MODEL,
     "InvokeModelWithResponseStream": INVOKE_MODEL_WITH_RESPONSE_STREAM,
     "CountTokens": _own("CountTokens", MODEL),
+    "ListMetrics": Action(name="cloudwatch:ListMetrics"),
+    "GetMetricStatistics": Action(name="cloudwatch:GetMetricStatistics"),
+    "GetMetricData": Action(name="cloudwatch:GetMetricData"),
+    "GetCostAndUsage": Action(name="ce:GetCostAndUsage"),
+    "GetDimensionValues": Action(name="ce:GetDimensionValues"),
+    "GetTags": Action(name="ce:GetTags"),
+    "GetCallerIdentity": Action(name="sts:GetCallerIdentity"),
 }
 """By the operation's name."""

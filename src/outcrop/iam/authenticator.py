@@ -13,9 +13,6 @@ from outcrop.wire.errors import UnrecognizedClientException
 from outcrop.wire.http import HttpRequest
 from outcrop.wire.timestamps import Clock
 
-SERVICE = "bedrock"
-"""Both endpoints sign with this name."""
-
 MAX_KNOWN = 1_024
 KNOWN_FOR = timedelta(seconds=60)
 """How long another server's change of a key may go unnoticed."""
@@ -42,17 +39,18 @@ class Authenticator:
         self._clock = clock
         self._known: dict[_Form, _Known] = {}
 
-    async def authenticate(self, request: HttpRequest) -> Caller:
+    async def authenticate(self, request: HttpRequest, service: str) -> Caller:
+        """`service`: what the credential must be scoped to."""
         bearer_key = api_keys.bearer_key(request.headers)
         if bearer_key is not None:
             raise api_keys.refusal(bearer_key)
         now = self._clock()
-        presented = authorization.read(request)
+        presented = authorization.read(request, service)
         timestamp = authorization.signed_at(presented, now)
         form = (presented.credential, presented.algorithm, presented.signed_headers)
         known = self._known.get(form)
-        if known is None or now >= known.until or known.scope.date != timestamp[:8]:
-            known = await self._look_up(authorization.scope(presented, timestamp, SERVICE), now)
+        if known is None or not known.holds(now, timestamp, service):
+            known = await self._look_up(authorization.scope(presented, timestamp, service), now)
         sigv4.verify(
             request, presented, timestamp=timestamp, scope=known.scope, key=known.signing_key
         )
@@ -90,6 +88,10 @@ class _Known(Struct, frozen=True, kw_only=True):
     caller: Caller
     signing_key: sigv4.SigningKey
     until: datetime
+
+    def holds(self, now: datetime, timestamp: str, service: str) -> bool:
+        scope = self.scope
+        return now < self.until and scope.date == timestamp[:8] and scope.service == service
 
 
 def _root(account_id: str, region: str) -> Caller:

@@ -18,10 +18,12 @@ from urllib.parse import unquote
 
 from msgspec import Struct
 
+from outcrop.wire.addresses import BEDROCK
 from outcrop.wire.errors import (
     AccessDeniedException,
     IncompleteSignatureException,
     InvalidSignatureException,
+    MissingAuthenticationTokenException,
 )
 from outcrop.wire.http import HttpRequest
 
@@ -73,7 +75,7 @@ class Scope(Struct, frozen=True):
         return f"{self.date}/{self.region}/{self.service}/{TERMINATOR}"
 
 
-def read(request: HttpRequest) -> Authorization:
+def read(request: HttpRequest, service: str = BEDROCK) -> Authorization:
     header = request.headers.get("authorization", "")
     presigned = "X-Amz-Algorithm=" in request.query_string
     if header and presigned:
@@ -85,6 +87,8 @@ def read(request: HttpRequest) -> Authorization:
         return _from_header(header, request.headers)
     if presigned:
         return _from_query(request)
+    if service != BEDROCK:
+        raise MissingAuthenticationTokenException("Request is missing Authentication Token")
     # karthink/gptel#1397, anthropics/claude-code#45000: Bedrock's answer to an unsigned request.
     raise AccessDeniedException("Authorization header is missing")
 

@@ -94,6 +94,13 @@ class Costs:
             bill.add_units(names, price, record, (max(start, record.creation_time), last))
         return bill.rows()
 
+    async def tag_keys(self, account_id: str, *, start: datetime, end: datetime) -> Sequence[str]:
+        """Of what was used or held."""
+        points = await self._points(account_id, start, end, "DAILY")
+        held = await self._provisioned.held(account_id, since=start)
+        tags = [*(point.series.tags for point in points), *(one.tags for one in held)]
+        return sorted({key for pairs in tags for key, _ in pairs})
+
     async def _points(
         self, account_id: str, start: datetime, end: datetime, granularity: Granularity
     ) -> Sequence[CostPoint]:

@@ -16,8 +16,9 @@ from outcrop.metering.ledger import Ledger
 from outcrop.runtime.admission import SPILLOVER
 from outcrop.runtime.explanation import EXPLAIN
 from outcrop.server.logs import RequestLine, RequestLog
-from outcrop.server.refusals import error_response, new_request_id
+from outcrop.server.refusals import new_request_id
 from outcrop.store.errors import StoreError
+from outcrop.wire.addresses import REST_JSON, Address, Addresses
 from outcrop.wire.errors import (
     AwsError,
     InternalServerException,
@@ -26,9 +27,10 @@ from outcrop.wire.errors import (
 )
 from outcrop.wire.http import HttpRequest, HttpResponse
 from outcrop.wire.operation import Operation, StreamOperation
-from outcrop.wire.routes import Routes, unknown_operation
+from outcrop.wire.routes import unknown_operation
+from outcrop.wire.rpc import RpcOperation
 from outcrop.wire.shape import Shape
-from outcrop.wire.shapes import bedrock, bedrock_runtime
+from outcrop.wire.shapes import bedrock, bedrock_runtime, ce, cloudwatch, sts
 from outcrop.wire.timestamps import Clock
 
 InputT = TypeVar("InputT", bound=Shape)
@@ -75,18 +77,21 @@ class App:
         clock: Clock,
     ) -> None:
         """Without a ledger, nothing is recorded."""
-        own = (EXPLAIN.name, EXPLAIN.method, EXPLAIN.uri)
-        rows = (*bedrock.OPERATIONS, *bedrock_runtime.OPERATIONS, own)
-        self._routes = Routes(rows)
+        rest = {
+            "bedrock": bedrock.OPERATIONS,
+            "bedrock-runtime": bedrock_runtime.OPERATIONS,
+            EXPLAIN.service: ((EXPLAIN.name, EXPLAIN.method, EXPLAIN.uri),),
+        }
+        self._addresses = Addresses(rest, (cloudwatch.SERVICE, ce.SERVICE, sts.SERVICE))
         self._authenticator = authenticator
         self._ledger = ledger
         self._request_log = request_log
         self._clock = clock
-        self._answers: dict[str, Answer] = {}
+        self._answers: dict[tuple[str, str], Answer] = {}
 
     @property
-    def served(self) -> frozenset[str]:
-        """The names of the operations that have a handler."""
+    def served(self) -> frozenset[tuple[str, str]]:
+        """The operations that have a handler: service and name."""
         return frozenset(self._answers)
 
     async def handle(self, request: HttpRequest) -> HttpResponse:
@@ -121,7 +126,24 @@ class App:
         ) -> HttpResponse:
             return operation.encode(await handler(caller, operation.decode(request, labels)))
 
-        self._answers[operation.name] = answer
+        self._answers[operation.service, operation.name] = answer
+
+    def serve_rpc(
+        self,
+        operation: RpcOperation[InputT, OutputT],
+        handler: Callable[[Caller, InputT], Awaitable[OutputT]],
+    ) -> None:
+        """As `serve`, in the protocol that the request speaks."""
+
+        async def answer(
+            request: HttpRequest, _: Mapping[str, str], caller: Caller, life: "_Life"
+        ) -> HttpResponse:
+            protocol = life.address and life.address.rpc
+            assert protocol
+            output = await handler(caller, operation.decode(request, protocol))
+            return operation.encode(output, protocol, life.request_id)
+
+        self._answers[operation.service.name, operation.name] = answer
 
     def serve_model(
         self,
@@ -140,7 +162,7 @@ class App:
                 await self._ledger.record(invocation)
             return _told(response, invocation)
 
-        self._answers[operation.name] = answer
+        self._answers[operation.service, operation.name] = answer
 
     def serve_stream(
         self,
@@ -159,18 +181,19 @@ class App:
             response = operation.encode(frames, answered.head)
             return _told(response, invocation)
 
-        self._answers[operation.name] = answer
+        self._answers[operation.service, operation.name] = answer
 
     async def _answer(self, request: HttpRequest, life: "_Life") -> HttpResponse:
-        found = self._routes.match(request.method, request.raw_path)
+        found = self._addresses.find(request)
         if found is None:
             return unknown_operation()
-        life.operation, labels = found
-        life.caller = await self._authenticator.authenticate(request)
-        answer = self._answers.get(life.operation)
+        address, labels = found
+        life.address = address
+        life.caller = await self._authenticator.authenticate(request, address.signing_name)
+        answer = self._answers.get((address.service, address.operation))
         if answer is None:
             raise UnknownOperationException(
-                f"{life.operation} is not served by Outcrop. "
+                f"{address.operation} is not served by Outcrop. "
                 "docs/compatibility.md lists the operations that are."
             )
         return await answer(request, labels, life.caller, life)
@@ -189,7 +212,8 @@ class App:
             except AwsError as unrecorded:
                 error = unrecorded
         life.error = error.name
-        return error_response(error, life.request_id)
+        protocol = life.address.protocol if life.address else REST_JSON
+        return protocol.refusal(error, life.request_id)
 
     def _tell(self, request: HttpRequest, response: HttpResponse, life: "_Life") -> None:
         now = self._clock()
@@ -199,7 +223,7 @@ class App:
                 time=now,
                 request_id=life.request_id,
                 method=request.method,
-                operation=life.operation,
+                operation=life.address.operation if life.address else None,
                 status=response.status,
                 duration_ms=(now - life.began_at) / _MILLISECOND,
                 error=life.error,
@@ -222,7 +246,7 @@ class _Life(Struct, kw_only=True):
 
     request_id: str
     began_at: datetime
-    operation: str | None = None
+    address: Address | None = None
     caller: Caller | None = None
     invocation: ModelInvocation | None = None
     error: str | None = None

@@ -268,6 +268,9 @@ def _env(options: argparse.Namespace) -> int:
         "AWS_DEFAULT_REGION": endpoint.region,
         "AWS_ENDPOINT_URL_BEDROCK": url,
         "AWS_ENDPOINT_URL_BEDROCK_RUNTIME": url,
+        "AWS_ENDPOINT_URL_CLOUDWATCH": url,
+        "AWS_ENDPOINT_URL_COST_EXPLORER": url,
+        "AWS_ENDPOINT_URL_STS": url,
     }.items():
         print(f"export {name}={shlex.quote(value)}")
     return 0

@@ -1,16 +1,10 @@
-"""How a refusal looks on the wire: Amazon's headers, and a JSON document with its message."""
+"""Refusals from before it is known what was asked for, and ids for requests."""
 
-from math import ceil
 from random import Random
 
-import msgspec
-
+from outcrop.wire.addresses import REST_JSON
 from outcrop.wire.errors import AwsError
 from outcrop.wire.http import HttpResponse
-
-# What Amazon appends to the name; clients cut at the colon.
-ERROR_TYPE_SUFFIX = ":http://internal.amazon.com/coral/com.amazon.bedrock/"
-
 
 _RANDOM = Random()  # noqa: S311 - they must differ from each other, not be secret
 
@@ -22,16 +16,4 @@ def new_request_id() -> str:
 
 
 def error_response(error: AwsError, request_id: str) -> HttpResponse:
-    headers = {
-        "content-type": "application/json",
-        "x-amzn-RequestId": request_id,
-        "x-amzn-ErrorType": error.name + ERROR_TYPE_SUFFIX,
-    }
-    if error.retry_after_s is not None:
-        # Whole seconds (RFC 9110); who comes back a moment too early would be refused again.
-        headers["retry-after"] = str(ceil(error.retry_after_s))
-    return HttpResponse(
-        status=error.status,
-        headers=headers,
-        body=msgspec.json.encode({error.message_key: error.message, **error.members}),
-    )
+    return REST_JSON.refusal(error, request_id)

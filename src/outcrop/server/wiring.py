@@ -22,10 +22,16 @@ from outcrop.fleet.fleet_keeper import FleetKeeper, open_fleet
 from outcrop.fleet.units import Units
 from outcrop.iam.access_keys import ensure_root_access_key
 from outcrop.iam.authenticator import Authenticator
+from outcrop.metering.costs import Costs
 from outcrop.metering.ledger import Metering, open_ledger
 from outcrop.metering.prices import PriceList
 from outcrop.metering.quotas import Quotas
 from outcrop.metering.tags import TagMemory
+from outcrop.reporting.cost_explorer import CostExplorer
+from outcrop.reporting.measurements import Measurements
+from outcrop.reporting.metric_data import MetricData
+from outcrop.reporting.metrics import Metrics
+from outcrop.reporting.sts import get_caller_identity
 from outcrop.runtime.admission import Admission
 from outcrop.runtime.converse import Converse
 from outcrop.runtime.count_tokens import CountTokens
@@ -40,10 +46,11 @@ from outcrop.server.config import Config
 from outcrop.server.configured_units import configured_units
 from outcrop.server.logs import request_log
 from outcrop.server.reload import Reloader
+from outcrop.store import usage_sums
 from outcrop.store.catalogue import Catalogue
 from outcrop.store.errors import StoreError
 from outcrop.store.store import Store, open_store
-from outcrop.wire.shapes import bedrock, bedrock_runtime
+from outcrop.wire.shapes import bedrock, bedrock_runtime, ce, cloudwatch, sts
 from outcrop.wire.timestamps import Clock
 
 # How soon a server sees what another one on the same store made due.
@@ -177,6 +184,8 @@ class Product:
             self._counting.counters, Quotas(config.quotas), model_units, config.admission
         )
         wire_runtime(app, store, catalogue, self._keeper, admission, clock=clock)
+        prices = PriceList(config.prices)
+        wire_reporting(app, store, prices, page_token_key=page_token_key, clock=clock)
         fleet.watch(catalogue.refresh)
         self.close()
         self._watching = self._tasks.create_task(watch(units))
@@ -296,6 +305,26 @@ def wire_runtime(
     app.serve_stream(
         bedrock_runtime.INVOKE_MODEL_WITH_RESPONSE_STREAM, invoke.invoke_model_with_response_stream
     )
+
+
+def wire_reporting(
+    app: App, store: Store, prices: PriceList, *, page_token_key: bytes, clock: Clock
+) -> None:
+    measurements = Measurements(store.usage, usage_sums)
+    metrics = Metrics(measurements, page_token_key=page_token_key, clock=clock)
+    data = MetricData(measurements, page_token_key=page_token_key, clock=clock)
+    costs = Costs(store.usage, store.provisioned_hours, prices, clock=clock)
+    explorer = CostExplorer(costs, page_token_key=page_token_key, clock=clock)
+
+    app.serve_rpc(cloudwatch.LIST_METRICS, metrics.list_metrics)
+    app.serve_rpc(cloudwatch.GET_METRIC_STATISTICS, metrics.get_metric_statistics)
+    app.serve_rpc(cloudwatch.GET_METRIC_DATA, data.get_metric_data)
+
+    app.serve_rpc(ce.GET_COST_AND_USAGE, explorer.get_cost_and_usage)
+    app.serve_rpc(ce.GET_DIMENSION_VALUES, explorer.get_dimension_values)
+    app.serve_rpc(ce.GET_TAGS, explorer.get_tags)
+
+    app.serve_rpc(sts.GET_CALLER_IDENTITY, get_caller_identity)
 
 
 async def tell_of_oversold(store: Store, room: FleetRoom) -> None:

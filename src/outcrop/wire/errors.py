@@ -1,7 +1,7 @@
 """One exception per AWS error name, with its status and members.
 
 AwsError
-├── what the models of both services list (held to botocore by tests/wire/test_errors.py)
+├── what the models of the services list (held to botocore by tests/wire/test_errors.py)
 └── what every AWS service may answer besides: signatures, credentials, routing, serialization
 """
 
@@ -14,6 +14,8 @@ class AwsError(Exception):
     status: ClassVar[int] = 400
     message_key: ClassVar[str] = "message"
     """Authorization failures spell it `Message`."""
+    query_code: ClassVar[str] = ""
+    """What the query protocol calls it, where that is not the class's name."""
     member_names: ClassVar[tuple[str, ...]] = ()
     """What the model adds to the message."""
 
@@ -33,6 +35,7 @@ class AwsError(Exception):
 
 
 class AccessDeniedException(AwsError):
+    query_code = "AccessDenied"
     status = 403
     message_key = "Message"
 
@@ -42,6 +45,7 @@ class ConflictException(AwsError):
 
 
 class InternalServerException(AwsError):
+    query_code = "InternalFailure"
     status = 500
 
 
@@ -76,10 +80,12 @@ class ServiceQuotaExceededException(AwsError):
 
 
 class ServiceUnavailableException(AwsError):
+    query_code = "ServiceUnavailable"
     status = 503
 
 
 class ThrottlingException(AwsError):
+    query_code = "Throttling"
     status = 429
 
 
@@ -89,18 +95,67 @@ class TooManyTagsException(AwsError):
 
 
 class ValidationException(AwsError):
+    query_code = "ValidationError"
     status = 400
 
 
+class InternalServiceFault(AwsError):
+    status = 500
+    query_code = "InternalServiceError"
+
+
+class InvalidNextToken(AwsError):
+    pass
+
+
+class InvalidParameterCombinationException(AwsError):
+    query_code = "InvalidParameterCombination"
+
+
+class InvalidParameterValueException(AwsError):
+    query_code = "InvalidParameterValue"
+
+
+class MissingRequiredParameterException(AwsError):
+    query_code = "MissingParameter"
+
+
+class BillExpirationException(AwsError):
+    pass
+
+
+class BillingViewHealthStatusException(AwsError):
+    pass
+
+
+class DataUnavailableException(AwsError):
+    pass
+
+
+class InvalidNextTokenException(AwsError):
+    pass
+
+
+class LimitExceededException(AwsError):
+    pass
+
+
+class RequestChangedException(AwsError):
+    pass
+
+
 class ExpiredTokenException(AwsError):
+    query_code = "ExpiredToken"
     status = 403
 
 
 class IncompleteSignatureException(AwsError):
+    query_code = "IncompleteSignature"
     status = 400
 
 
 class InvalidSignatureException(AwsError):
+    query_code = "SignatureDoesNotMatch"
     status = 403
 
 
@@ -112,6 +167,11 @@ class MalformedPolicyDocument(AwsError):
     """IAM's name for it, which has no `Exception` at its end."""
 
     status = 400
+
+
+class MissingAuthenticationTokenException(AwsError):
+    status = 403
+    query_code = "MissingAuthenticationToken"
 
 
 class RequestEntityTooLargeException(AwsError):
@@ -131,14 +191,17 @@ class RequestUriTooLongException(AwsError):
 
 
 class SerializationException(AwsError):
+    query_code = "MalformedInput"
     status = 400
 
 
 class UnknownOperationException(AwsError):
     """An operation of the model that is not served here; the message names it."""
 
+    query_code = "InvalidAction"
     status = 501
 
 
 class UnrecognizedClientException(AwsError):
+    query_code = "InvalidClientTokenId"
     status = 403

@@ -1,7 +1,7 @@
 """An input type as a tree: what each value must be, for whoever words a refusal."""
 
 from base64 import b64decode
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from typing import Any, cast
 
@@ -25,25 +25,32 @@ class Node(Struct, frozen=True):
     constraints: tuple[Constraint, ...]
     sensitive: bool
     union: bool
-    members: tuple[tuple[str, bool, "Node"], ...] = ()
+    members: Sequence[tuple[str, bool, "Node"]] = ()
     """Of a structure: name, required, node."""
     key: "Node | None" = None
     item: "Node | None" = None
     """Of a list or a map."""
 
 
+_Members = Mapping[type[Any], Sequence[tuple[str, bool, Node]]]
+
+
 def node_of(info: inspect.Type) -> Node:
+    return _node(info, {})
+
+
+def _node(info: inspect.Type, above: _Members) -> Node:
     bare = plain(info)
     name, union, key, item = "", False, None, None
-    members: tuple[tuple[str, bool, Node], ...] = ()
+    members: Sequence[tuple[str, bool, Node]] = ()
     match bare:
-        case inspect.StructType(cls=cls, fields=fields):
-            members = tuple((f.encode_name, f.required, node_of(f.type)) for f in fields)
+        case inspect.StructType(cls=cls):
+            members = _members(bare, above)
             union, name = issubclass(cls, UnionShape), cls.__name__
         case inspect.ListType(item_type=item_type):
-            item = node_of(item_type)
+            item = _node(item_type, above)
         case inspect.DictType(key_type=key_type, value_type=value_type):
-            key, item = node_of(key_type), node_of(value_type)
+            key, item = _node(key_type, above), _node(value_type, above)
         case _:
             pass
     return Node(
@@ -56,6 +63,16 @@ def node_of(info: inspect.Type) -> Node:
         key=key,
         item=item,
     )
+
+
+def _members(info: inspect.StructType, above: _Members) -> Sequence[tuple[str, bool, Node]]:
+    """A structure within itself has the members of the outer one, which are not known yet."""
+    if info.cls in above:
+        return above[info.cls]
+    members: list[tuple[str, bool, Node]] = []
+    within = {**above, info.cls: members}
+    members.extend((f.encode_name, f.required, _node(f.type, within)) for f in info.fields)
+    return members
 
 
 def plain(info: inspect.Type) -> inspect.Type:

@@ -12,3 +12,7 @@ class Shape(Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=Tru
 
 class UnionShape(Shape, frozen=True, kw_only=True):
     """A structure of which exactly one member is present; `violations` sees to it."""
+
+
+class PascalShape(Shape, frozen=True, kw_only=True, rename="pascal"):
+    """As `Shape`, spelt as Amazon's older services spell their members: `MetricName`."""

@@ -75,7 +75,7 @@ class Inspector:
     def _violations(self, members: Mapping[str, Any]) -> Iterator[Violation]:
         for name, required, node in self._members:
             hidden = self._hide_body and name not in self._outside
-            place = Place((self._outside.get(name, name),), hidden)
+            place = Place((self._outside.get(name, _in_camel(name)),), hidden)
             yield from _member(node, members.get(name), place, required=required)
 
 
@@ -108,7 +108,13 @@ def _structure(node: Node, value: dict[str, Any], place: Place) -> Iterator[Viol
     if node.union:
         yield from _union(node, value, place)
     for name, required, member in node.members:
-        yield from _member(member, value.get(name), place.below(name), required=required)
+        below = place.below(_in_camel(name))
+        yield from _member(member, value.get(name), below, required=required)
+
+
+def _in_camel(name: str) -> str:
+    """Coral speaks of `timePeriod.start`, also where the wire has `TimePeriod`."""
+    return name[0].lower() + name[1:]
 
 
 def _union(node: Node, value: dict[str, Any], place: Place) -> Iterator[Violation]:

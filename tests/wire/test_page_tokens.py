@@ -3,9 +3,9 @@ import base64
 import pytest
 from msgspec.structs import replace
 
-from outcrop.control.page_tokens import PageTokens
 from outcrop.iam.caller import Caller
 from outcrop.wire.errors import ValidationException
+from outcrop.wire.page_tokens import PageTokens
 from tests.clocks import FakeClock
 
 KEY = bytes(32)

@@ -1,0 +1,323 @@
+"""CloudWatch's GetMetricData: many metrics at once, and expressions over them."""
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import datetime
+from graphlib import CycleError, TopologicalSorter
+from typing import NoReturn
+
+from msgspec import Struct, structs
+
+from outcrop.iam.caller import Caller
+from outcrop.reporting.measurements import Measurements
+from outcrop.reporting.metric_math import Call, MathError, Name, Tree, nodes, parse
+from outcrop.reporting.metric_math_series import Series
+from outcrop.reporting.metric_math_values import Scope, Value, evaluate
+from outcrop.reporting.metric_search import Search, searches_in
+from outcrop.reporting.metrics import metric_name, position
+from outcrop.reporting.statistics import SIMPLE, Statistic, is_measured
+from outcrop.reporting.time_range import TimeRange, check_period, count, time_range
+from outcrop.store.usage import MetricName, MetricPoint
+from outcrop.wire.errors import InvalidNextToken, ValidationException
+from outcrop.wire.page_tokens import PageTokens
+from outcrop.wire.shapes.cloudwatch import (
+    GetMetricDataInput,
+    GetMetricDataOutput,
+    MetricDataQuery,
+    MetricDataResult,
+    MetricStat,
+)
+from outcrop.wire.timestamps import Clock
+
+MOST_QUERIES = 500
+MOST_DATAPOINTS = 100_800
+
+_ID = re.compile(r"[a-z][a-zA-Z0-9_]*", re.ASCII)
+
+
+class MetricData:
+    def __init__(self, measurements: Measurements, *, page_token_key: bytes, clock: Clock) -> None:
+        self._measurements = measurements
+        self._clock = clock
+        self._tokens = PageTokens(
+            "GetMetricData", int, key=page_token_key, clock=clock, refusal=InvalidNextToken
+        )
+
+    async def get_metric_data(
+        self, caller: Caller, input_: GetMetricDataInput
+    ) -> GetMetricDataOutput:
+        request = structs.replace(input_, next_token=None)
+        token = input_.next_token
+        begin = 0 if token is None else self._tokens.open(token, caller, request)
+        now = self._clock()
+        span = time_range(input_.start_time, input_.end_time, now, ValidationException)
+        asked = _asked_for(input_.metric_data_queries, self._measurements)
+        fetched = await self._fetched(caller, asked, span)
+        found = await self._found(caller, asked, span)
+        lines = _Lines(asked, span, fetched, found).results()
+        most = _most_datapoints(input_.max_datapoints)
+        descending = input_.scan_by != "TimestampAscending"
+        page, end = _page(list(lines), begin, most, descending=descending)
+        more = None if end is None else self._tokens.seal(end, caller, request)
+        return GetMetricDataOutput(metric_data_results=page, next_token=more, messages=[])
+
+    async def _fetched(
+        self, caller: Caller, asked: Sequence["_Asked"], span: TimeRange
+    ) -> "_Fetched":
+        """Each metric once, however many statistics of it are asked for."""
+        fetched: _Fetched = {}
+        for one in asked:
+            if one.source is None or one.source in fetched:
+                continue
+            metric, period_s = one.source
+            _check_count(span, period_s)
+            fetched[one.source] = await self._measurements.points(caller, metric, span, period_s)
+        return fetched
+
+    async def _found(
+        self, caller: Caller, asked: Sequence["_Asked"], span: TimeRange
+    ) -> Mapping[Call, tuple[Series, ...]]:
+        """What every SEARCH comes to: metrics that have data in the span."""
+        searches = dict(_searches(asked))
+        if not searches:
+            return {}
+        queries = self._measurements.queries
+        names = await queries.metric_names(caller.account_id, caller.region, since=span.start)
+        found: dict[Call, tuple[Series, ...]] = {}
+        for call, search in searches.items():
+            _check_count(span, search.period_s)
+            statistic = self._measurements.statistic(search.statistic)
+            if statistic is None:
+                raise ValidationException(f"SEARCH has no statistic {search.statistic}.")
+            found[call] = tuple(
+                [
+                    _series(
+                        " ".join([*(value for _, value in name.dimensions), name.name]),
+                        await self._measurements.points(caller, name, span, search.period_s),
+                        statistic,
+                        search.period_s,
+                    )
+                    for name in sorted(names, key=position)
+                    if search.fits(name)
+                ]
+            )
+        return found
+
+
+_Source = tuple[MetricName, int]
+"""A metric, and a period in seconds."""
+_Fetched = dict[_Source, Sequence[MetricPoint]]
+
+
+class _Asked(Struct, frozen=True, kw_only=True):
+    """One query, read."""
+
+    id: str
+    label: str | None
+    returned: bool
+    statistic: Statistic | None = None
+    period_s: int = 60
+    source: _Source | None = None
+    """None for an expression, and for a metric that nobody has: of another namespace or unit."""
+    tree: Tree | None = None
+
+
+class _Line(Struct, frozen=True, kw_only=True):
+    """One result: its points by time."""
+
+    id: str
+    label: str
+    points: Sequence[tuple[datetime, float]]
+
+
+class _Lines:
+    """What the queries come to: each is computed once, after those that it refers to."""
+
+    def __init__(
+        self,
+        asked: Sequence[_Asked],
+        span: TimeRange,
+        fetched: _Fetched,
+        found: Mapping[Call, tuple[Series, ...]],
+    ) -> None:
+        self._asked = {one.id: one for one in asked}
+        metrics = {one.id: _series_of(one, fetched) for one in asked if one.tree is None}
+        self._values: dict[str, Value] = dict(metrics)
+        scope = Scope(
+            start=span.start, end=span.end, values=self._values, metrics=metrics, found=found
+        )
+        for id_, tree in self._in_order():
+            self._values[id_] = self._evaluated(id_, tree, scope)
+
+    def results(self) -> Iterator[_Line]:
+        for one in self._asked.values():
+            if one.returned:
+                yield from _lines_of(one, self._values[one.id])
+
+    def _in_order(self) -> Iterator[tuple[str, Tree]]:
+        trees = {one.id: one.tree for one in self._asked.values() if one.tree is not None}
+        needs = {id_: [n for n in _names(tree) if n in trees] for id_, tree in trees.items()}
+        try:
+            for id_ in TopologicalSorter(needs).static_order():
+                yield id_, trees[id_]
+        except CycleError as error:
+            _refuse_expression(error.args[1][0], "The expression refers to itself")
+
+    def _evaluated(self, id_: str, tree: Tree, scope: Scope) -> Value:
+        try:
+            return evaluate(tree, scope)
+        except MathError as error:
+            _refuse_expression(id_, str(error))
+
+
+def _names(tree: Tree) -> Iterator[str]:
+    return (node.value for node in nodes(tree) if isinstance(node, Name))
+
+
+def _searches(asked: Sequence[_Asked]) -> Iterator[tuple[Call, Search]]:
+    for one in asked:
+        try:
+            yield from searches_in([one.tree] if one.tree is not None else [])
+        except MathError as error:
+            _refuse_expression(one.id, str(error))
+
+
+def _series_of(one: _Asked, fetched: _Fetched) -> Series:
+    points = fetched[one.source] if one.source else ()
+    return _series(one.label or "", points, one.statistic or SIMPLE["Sum"], one.period_s)
+
+
+def _series(
+    label: str, points: Sequence[MetricPoint], statistic: Statistic, period_s: int
+) -> Series:
+    values = ((point.at, statistic(point)) for point in points)
+    known = {at: value for at, value in values if value is not None}
+    return Series(label=label, period_s=period_s, points=known)
+
+
+def _lines_of(one: _Asked, value: Value) -> Iterator[_Line]:
+    match value:
+        case Series(points=points):
+            yield _Line(id=one.id, label=one.label or one.id, points=list(points.items()))
+        case tuple():
+            for series in value:
+                label = f"{one.label} {series.label}" if one.label else series.label
+                yield _Line(id=one.id, label=label, points=list(series.points.items()))
+        case _:
+            _refuse_expression(one.id, "The expression must return a time series")
+
+
+def _asked_for(queries: Sequence[MetricDataQuery], measurements: Measurements) -> list[_Asked]:
+    if len(queries) > MOST_QUERIES:
+        raise ValidationException(
+            f"The collection MetricDataQueries must not have a size greater than {MOST_QUERIES}."
+        )
+    asked = [_read(query, f"member.{n}", measurements) for n, query in enumerate(queries, 1)]
+    if len({one.id for one in asked}) < len(asked):
+        raise ValidationException(
+            "The values for parameter id in MetricDataQueries are not unique."
+        )
+    return asked
+
+
+def _read(query: MetricDataQuery, number: str, measurements: Measurements) -> _Asked:
+    path = f"MetricDataQueries.{number}"
+    if not _ID.fullmatch(query.id):
+        raise ValidationException(
+            f"The value {query.id} for parameter {path}.Id is not matching the expected pattern"
+            " ^[a-z][a-zA-Z0-9_]*$."
+        )
+    match query.metric_stat, query.expression:
+        case MetricStat() as stat, None:
+            return _metric(query, stat, path, measurements)
+        case None, str() as expression:
+            return _expression(query, expression)
+        case _:
+            raise ValidationException(
+                f"Exactly one of the parameters {path}.MetricStat and {path}.Expression"
+                " must be specified."
+            )
+
+
+def _metric(
+    query: MetricDataQuery, stat: MetricStat, path: str, measurements: Measurements
+) -> _Asked:
+    check_period(stat.period, f"{path}.MetricStat.Period", ValidationException)
+    statistic = measurements.statistic(stat.stat)
+    if statistic is None:
+        raise ValidationException(
+            f"The value {stat.stat} for parameter {path}.MetricStat.Stat is not a valid statistic."
+        )
+    name = stat.metric.metric_name or ""
+    known = is_measured(stat.metric.namespace, name, stat.unit)
+    return _Asked(
+        id=query.id,
+        label=query.label or name,
+        returned=query.return_data is not False,
+        statistic=statistic,
+        period_s=stat.period,
+        source=(metric_name(name, stat.metric.dimensions), stat.period) if known else None,
+    )
+
+
+def _expression(query: MetricDataQuery, expression: str) -> _Asked:
+    asked = _Asked(id=query.id, label=query.label, returned=query.return_data is not False)
+    try:
+        return structs.replace(asked, tree=parse(expression))
+    except MathError as error:
+        _refuse_expression(query.id, str(error))
+
+
+def _refuse_expression(id_: str, reason: str) -> NoReturn:
+    raise ValidationException(f"Error in expression '{id_}': {reason}")
+
+
+def _check_count(span: TimeRange, period_s: int) -> None:
+    asked_for = count(span, period_s)
+    if asked_for > MOST_DATAPOINTS:
+        raise ValidationException(
+            f"You have requested up to {asked_for:,} datapoints of one metric, which exceeds the"
+            f" limit of {MOST_DATAPOINTS:,}. Increase the period, or decrease the time range."
+        )
+
+
+def _most_datapoints(asked_for: int | None) -> int:
+    if asked_for is None:
+        return MOST_DATAPOINTS
+    if not 1 <= asked_for <= MOST_DATAPOINTS:
+        raise ValidationException(
+            f"The parameter MaxDatapoints must be between 1 and {MOST_DATAPOINTS}."
+        )
+    return asked_for
+
+
+def _page(
+    lines: Sequence[_Line], begin: int, most: int, *, descending: bool
+) -> tuple[list[MetricDataResult], int | None]:
+    """The points from number `begin` on, of all lines one after the other; where the next begins.
+
+    The first page names every line, so that one sees what has no data.
+    """
+    results: list[MetricDataResult] = []
+    end, at = begin + most, 0
+    for line in lines:
+        low, high = max(begin - at, 0), end - at
+        ordered = line.points[::-1] if descending else line.points
+        points = ordered[low : max(high, 0)]
+        if points or (begin == 0 and at <= end):
+            complete = high >= len(line.points)
+            results.append(_result(line, points, complete=complete))
+        at += len(line.points)
+    return results, end if at > end else None
+
+
+def _result(
+    line: _Line, points: Sequence[tuple[datetime, float]], *, complete: bool
+) -> MetricDataResult:
+    return MetricDataResult(
+        id=line.id,
+        label=line.label,
+        timestamps=[at for at, _ in points],
+        values=[value for _, value in points],
+        status_code="Complete" if complete else "PartialData",
+    )
