@@ -213,7 +213,8 @@ class App:
                 error = unrecorded
         life.error = error.name
         protocol = life.address.protocol if life.address else REST_JSON
-        return protocol.refusal(error, life.request_id)
+        response = protocol.refusal(error, life.request_id)
+        return _told(response, life.invocation) if life.invocation else response
 
     def _tell(self, request: HttpRequest, response: HttpResponse, life: "_Life") -> None:
         now = self._clock()
