@@ -13,6 +13,7 @@ import msgspec
 
 from outcrop.server import cli
 from outcrop.server.config import Config
+from outcrop.server.tls import ListenerTls
 from outcrop.wire.http import Body, HttpRequest, HttpResponse
 
 FLOOD = bytes(8_000_000)
@@ -119,7 +120,7 @@ class NewerSchemaError(Exception):
 
 
 @asynccontextmanager
-async def assembled(config: Config) -> AsyncGenerator[FakeApp]:
+async def assembled(config: Config, _: ListenerTls) -> AsyncGenerator[FakeApp]:
     if config.region == "xx-refuse-1":
         raise NewerSchemaError("the database is of a newer Outcrop")
     if config.region == "xx-broken-1":

@@ -9,7 +9,6 @@ from typing import Any, Generic, Protocol, TypeAlias, TypeVar
 
 from msgspec import Struct
 
-from outcrop.iam.authenticator import Authenticator
 from outcrop.iam.caller import Caller
 from outcrop.metering.invocation import ModelInvocation
 from outcrop.metering.ledger import Ledger
@@ -67,10 +66,14 @@ class AnsweredStream(Protocol[EventT_co]):
     async def aclose(self) -> None: ...
 
 
+class Authenticates(Protocol):
+    async def authenticate(self, request: HttpRequest) -> Caller: ...
+
+
 class App:
     def __init__(
         self,
-        authenticator: Authenticator,
+        authenticator: Authenticates,
         *,
         ledger: Ledger | None,
         request_log: RequestLog,

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import cast
 
 from outcrop.server.edge import ClientGoneError, Edge, stopping
+from outcrop.server.farewell import Farewell
 from outcrop.server.http1_reader import Arriving, Asked, Http1Reader
 from outcrop.server.http1_text import CONTINUE, END_OF_CHUNKS, chunk_of, head_text
 from outcrop.server.refusals import error_response, new_request_id
@@ -26,11 +27,13 @@ _log = logging.getLogger(__name__)
 
 
 class Http1Connection(asyncio.Protocol):
-    def __init__(self, edge: Edge, *, closed: Callable[["Http1Connection"], None]) -> None:
+    def __init__(
+        self, edge: Edge, peer: str, *, closed: Callable[["Http1Connection"], None]
+    ) -> None:
         self._edge = edge
         self._closed = closed
         self._loop = asyncio.get_running_loop()
-        self._reader = Http1Reader(edge, asked=self._take, go_on=self._continue)
+        self._reader = Http1Reader(edge, peer=peer, asked=self._take, go_on=self._continue)
         self._asked: deque[Asked] = deque()
         self._news: asyncio.Future[None] | None = None
         self._room: asyncio.Future[None] | None = None
@@ -47,6 +50,7 @@ class Http1Connection(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast("asyncio.Transport", transport)  # uvloop's is no subclass
         self._transport.set_write_buffer_limits(high=WRITE_BUFFER_BYTES)
+        self._farewell = Farewell(self._transport, self._edge.limits.send_timeout_s)
         self._task = self._edge.tasks.create_task(self._live())
 
     def data_received(self, data: bytes) -> None:
@@ -80,8 +84,7 @@ class Http1Connection(asyncio.Protocol):
             self._seen_arriving, self._waits_since = arriving, now_s
         waited_s = now_s - self._waits_since
         if self._transport.is_closing():
-            if waited_s > limits.send_timeout_s:
-                self._transport.abort()
+            self._farewell.check(now_s)
         elif arriving is Arriving.HEAD:
             if waited_s > limits.receive_header_timeout_s:
                 self._transport.close()

@@ -49,10 +49,16 @@ class Asked(NamedTuple):
 
 class Http1Reader:
     def __init__(
-        self, edge: Edge, *, asked: Callable[[Asked], None], go_on: Callable[[], None]
+        self,
+        edge: Edge,
+        *,
+        peer: str = "",
+        asked: Callable[[Asked], None],
+        go_on: Callable[[], None],
     ) -> None:
         """`asked` is given each request, `go_on` called when a client waits for 100 Continue."""
         self._edge = edge
+        self._peer = peer
         self._asked = asked
         self._go_on = go_on
         self._parser = HttpRequestParser(self)
@@ -181,6 +187,7 @@ class Http1Reader:
             query_string=query.decode("latin-1"),
             headers=self._headers,
             body=bytes(self._body),
+            source_address=self._edge.source_of(self._peer, self._headers),
         )
         # HTTP/1.0 keeps a connection only where it is asked to; asking the parser costs more.
         http_1_1 = (keep_alive and "connection" not in self._headers) or self._is_http_1_1()

@@ -87,7 +87,14 @@ class Http2Server:
 
     async def _respond(self, watcher: Watcher) -> None:
         protocol = watcher.proto
-        exchange = Http2Exchange(self._edge, watcher.scope, protocol.receive, protocol.send)
+        relay = self._relays.get(watcher.scope["client"][0])
+        exchange = Http2Exchange(
+            self._edge,
+            "" if relay is None else relay.peer,  # None: its client has just left
+            watcher.scope,
+            protocol.receive,
+            protocol.send,
+        )
         self._running.add(exchange)
         try:
             await exchange.run()

@@ -28,11 +28,12 @@ _log = logging.getLogger(__name__)
 class Http2Exchange:
     """One request and its answer. Made in the task that answers."""
 
-    def __init__(self, edge: Edge, scope: Scope, receive: Receive, send: Send) -> None:
+    def __init__(self, edge: Edge, peer: str, scope: Scope, receive: Receive, send: Send) -> None:
         answering = asyncio.current_task()
         assert answering
         self.task = answering
         self._edge = edge
+        self._peer = peer
         self._scope = scope
         self._receive = receive
         self._send = send
@@ -86,6 +87,7 @@ class Http2Exchange:
             query_string=query.decode("latin-1"),
             headers=headers,
             body=await self._body(headers),
+            source_address=self._edge.source_of(self._peer, headers),
         )
 
     async def _body(self, headers: Mapping[str, str]) -> bytes:

@@ -4,14 +4,24 @@ import asyncio
 import socket
 from collections.abc import Callable
 
+from outcrop.server.farewell import Farewell
+from outcrop.server.source_address import peer_address
+
 
 class Relay:
     """A client's connection, of which the first bytes are read, to a server that understands it."""
 
     def __init__(
-        self, client: asyncio.Transport, first: bytes, *, closed: Callable[["Relay"], None]
+        self,
+        client: asyncio.Transport,
+        first: bytes,
+        *,
+        send_timeout_s: float,
+        closed: Callable[["Relay"], None],
     ) -> None:
         self._client = client
+        self._farewell = Farewell(client, send_timeout_s)
+        self.peer = peer_address(client.get_extra_info("peername"))
         self._first = first
         self._closed = closed
         self._ended = asyncio.Event()
@@ -34,7 +44,9 @@ class Relay:
         await self._ended.wait()
 
     def check(self, now_s: float) -> None:
-        """How long a client may be idle is the server's business."""
+        """How long a client may be idle is the server's business; not so how it says farewell."""
+        if self._client.is_closing():
+            self._farewell.check(now_s)
 
     def stop(self) -> None:
         """So is telling the client that the server stops."""

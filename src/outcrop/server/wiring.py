@@ -46,6 +46,8 @@ from outcrop.server.config import Config
 from outcrop.server.configured_units import configured_units
 from outcrop.server.logs import request_log
 from outcrop.server.reload import Reloader
+from outcrop.server.throttle import AuthenticationThrottle
+from outcrop.server.tls import ListenerTls
 from outcrop.store import usage_sums
 from outcrop.store.catalogue import Catalogue
 from outcrop.store.errors import StoreError
@@ -61,11 +63,15 @@ _log = logging.getLogger(__name__)
 
 @asynccontextmanager
 async def assembled(
-    config: Config, *, clock: Clock, reread: Callable[[], Config] | None = None
+    config: Config,
+    *,
+    clock: Clock,
+    reread: Callable[[], Config] | None = None,
+    tls: ListenerTls | None = None,
 ) -> AsyncGenerator[App]:
     """The whole product, from configuration to an App that answers.
 
-    With `reread`, the process's SIGHUP has the configuration read and followed again.
+    With `reread`, the process's SIGHUP has the configuration read and followed again, by `tls` too.
     """
     location = config.database_url or config.sqlite_path
     prices = PriceList(config.prices)
@@ -94,13 +100,16 @@ async def assembled(
     ):
         await ensure_root_access_key(store.access_keys, config.state, clock)
         log = request_log(config.log_level)
-        ledger = metering.ledger if config.metering.enabled else None
-        app = App(
-            Authenticator(store.access_keys, clock), ledger=ledger, request_log=log, clock=clock
+        throttle = AuthenticationThrottle(
+            Authenticator(store.access_keys, clock).authenticate, limits=config.limits, clock=clock
         )
+        ledger = metering.ledger if config.metering.enabled else None
+        app = App(throttle, ledger=ledger, request_log=log, clock=clock)
         product = Product(app, store, keeper, counting, metering, tasks=tasks, clock=clock)
         await product.wire(config)
-        reloader = Reloader(config, reread, product.reload, tasks=tasks)
+        reloader = Reloader(
+            config, reread, product.reload, tls=tls or ListenerTls(config, clock), tasks=tasks
+        )
         reloader.listen()
         try:
             yield app

@@ -17,6 +17,8 @@ class HttpRequest(Struct, frozen=True, kw_only=True):
     headers: dict[str, str]
     """Lower-case names; values decoded as latin-1; repeated headers joined by a comma, in order."""
     body: bytes = b""
+    source_address: str = ""
+    """The client's IP address; of a client behind a trusted proxy, as that proxy tells it."""
 
 
 class Body(Protocol):
