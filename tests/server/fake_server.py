@@ -28,6 +28,7 @@ class Echo(msgspec.Struct):
     headers: dict[str, str]
     body_bytes: int
     body_sha256: str
+    source_address: str
 
 
 class Beats:
@@ -76,6 +77,8 @@ class FakeApp:
             return HttpResponse(status=200, headers=headers, body=body)
         if request.raw_path == "/slow":
             return await self._slow(float(request.query_string or 3_600))
+        if request.raw_path == "/large":
+            return _json("x" * 3_000_000)
         if request.raw_path == "/fail":
             raise RuntimeError("the App broke")
         return _json(self._told if request.raw_path == "/told" else _echo(request))
@@ -107,6 +110,7 @@ def _echo(request: HttpRequest) -> Echo:
         request.headers,
         len(request.body),
         sha256(request.body).hexdigest(),
+        request.source_address,
     )
 
 

@@ -42,7 +42,7 @@ class HttpServer:
         self._connections: set[Connection] = set()
         self._room = asyncio.Semaphore(edge.limits.max_connections)
         self._http2: Http2Server | None = None
-        self._greetings: set[asyncio.Task[None]] = set()
+        self._handshakes: set[asyncio.Task[None]] = set()
         self._changed = asyncio.Event()
         self._stopping = False
         listener.setblocking(False)
@@ -54,8 +54,8 @@ class HttpServer:
         self._stopping = True
         self._accepting.cancel()
         self._listener.close()
-        for greeting in self._greetings:
-            greeting.cancel()  # of TLS: nothing was asked yet
+        for handshake in self._handshakes:
+            handshake.cancel()
         for connection in tuple(self._connections):
             connection.stop()
         if self._http2 is not None:
@@ -77,8 +77,9 @@ class HttpServer:
             else:
                 # A task of its own: a stop cancels this one, and half a connection is never told.
                 greeting = self._edge.tasks.create_task(self._greet(client))
-                self._greetings.add(greeting)
-                greeting.add_done_callback(self._greetings.discard)
+                if self._tls.context is not None:
+                    self._handshakes.add(greeting)
+                    greeting.add_done_callback(self._handshakes.discard)
 
     async def _greet(self, client: socket.socket) -> None:
         try:
