@@ -150,6 +150,11 @@ class Http1Reader:
     def _is_http_1_1(self) -> bool:
         return self._parser.get_http_version() == "1.1"
 
+    def _is_http_1_0(self) -> bool:
+        """Which knows no chunks: another server would end such a body elsewhere."""
+        chunked = "transfer-encoding" in self._headers
+        return self._parser.get_http_version() == "1.0" and not chunked
+
     def _pass_over_trailer(self, size: int) -> None:
         """What follows a body is no header of the request (RFC 9110, 6.5.1): it is only counted."""
         self._header_bytes += size
@@ -179,6 +184,11 @@ class Http1Reader:
             self._complete(keep_alive=self._parser.should_keep_alive())
 
     def _complete(self, *, keep_alive: bool) -> None:
+        # HTTP/1.0 keeps a connection only where it is asked to; asking the parser costs more.
+        http_1_1 = (keep_alive and "connection" not in self._headers) or self._is_http_1_1()
+        if not http_1_1 and not self._is_http_1_0():
+            self._stop(MalformedHttpRequestException("The request is not HTTP/1.1"))
+            return
         url = self._url if self._url.startswith(b"/") else _origin_form(self._url)
         raw_path, _, query = url.partition(b"?")
         request = HttpRequest(
@@ -189,8 +199,6 @@ class Http1Reader:
             body=bytes(self._body),
             source_address=self._edge.source_of(self._peer, self._headers),
         )
-        # HTTP/1.0 keeps a connection only where it is asked to; asking the parser costs more.
-        http_1_1 = (keep_alive and "connection" not in self._headers) or self._is_http_1_1()
         # Whoever answers the request gives its bytes back.
         self._body_bytes = 0
         self._body.clear()

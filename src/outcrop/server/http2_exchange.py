@@ -81,6 +81,9 @@ class Http2Exchange:
         query: bytes = scope["query_string"]
         headers, header_bytes = _headers(scope["headers"])
         self._edge.admit_head(uri_bytes=len(raw_path) + len(query), header_bytes=header_bytes)
+        if "," in (headers.get("host") or ","):
+            # RFC 9113, 8.3.1, asks for an authority; two of them were joined by a comma.
+            raise MalformedHttpRequestException("The request must have one authority")
         return HttpRequest(
             method=scope["method"],
             raw_path=raw_path.decode("latin-1"),

@@ -101,8 +101,8 @@ class _Bucket:
         return max(0.0, (1 - self._refilled(now_s)) / self._per_s)
 
     def take(self, now_s: float) -> None:
-        """Not below nothing: requests that fail together were all admitted."""
-        self._left = max(0.0, self._refilled(now_s) - 1)
+        """Requests that fail together were all admitted: what they overdraw is owed, up to `most`."""
+        self._left = max(-float(self._most), self._refilled(now_s) - 1)
         self._as_of_s = now_s
 
     def prove(self, credential: bytes) -> None:
