@@ -62,5 +62,5 @@ def test_a_peer_has_one_way_of_being_written(name: object, expected: str) -> Non
 
 
 def test_what_is_no_network_is_refused_by_name() -> None:
-    with pytest.raises(ConfigurationError, match="trusted_proxies: .* is no address"):
+    with pytest.raises(ConfigurationError, match=r"trusted_proxies: .* is no address"):
         load_config(None, {"trusted_proxies": ["10.0.0.1/8"]})

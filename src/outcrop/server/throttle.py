@@ -101,7 +101,7 @@ class _Bucket:
         return max(0.0, (1 - self._refilled(now_s)) / self._per_s)
 
     def take(self, now_s: float) -> None:
-        """Requests that fail together were all admitted: what they overdraw is owed, up to `most`."""
+        """Requests that fail together were all admitted: what they overdraw is owed."""
         self._left = max(-float(self._most), self._refilled(now_s) - 1)
         self._as_of_s = now_s
 
