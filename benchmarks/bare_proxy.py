@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 from outcrop.fleet.http_client import Address, HttpClient, Patience
 from outcrop.server import supervisor
 from outcrop.server.config import Config
+from outcrop.server.tls import ListenerTls
 from outcrop.wire.http import HttpRequest, HttpResponse
 
 PATIENCE = Patience(connect_s=5, first_byte_s=60, between_chunks_s=60)
@@ -34,7 +35,7 @@ def main() -> None:
     address = Address.parse(f"http://127.0.0.1:{int(sys.argv[1])}/v1")
 
     @asynccontextmanager
-    async def assembled(_config: Config) -> AsyncGenerator[PassThrough]:
+    async def assembled(_config: Config, _tls: ListenerTls) -> AsyncGenerator[PassThrough]:
         client = HttpClient(address, headers=SENT, patience=PATIENCE)
         yield PassThrough(client)
         await client.aclose()

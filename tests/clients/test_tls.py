@@ -66,7 +66,7 @@ def test_boto3_is_led_here_by_its_hosts_alone(
     monkeypatch.setattr(socket, "getaddrinfo", hosts_line)
     keys = server.credentials
     client = boto3.client(
-        service,  # type: ignore[call-overload]
+        service,
         region_name=region,
         aws_access_key_id=keys.access_key_id,
         aws_secret_access_key=keys.secret_access_key,

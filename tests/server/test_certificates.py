@@ -11,12 +11,16 @@ from pathlib import Path
 
 import pytest
 from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric import rsa
+from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import (
     BestAvailableEncryption,
     Encoding,
+    NoEncryption,
     PrivateFormat,
     load_pem_private_key,
 )
+from cryptography.x509.oid import NameOID
 
 from outcrop.server import cli
 from outcrop.server.certificates import ServerCertificate, check_certificate
@@ -50,9 +54,19 @@ def run(*arguments: object) -> int:
 def encrypt(files: CertificateFiles) -> None:
     key = load_pem_private_key(files.key_file.read_bytes(), password=None)
     encryption = BestAvailableEncryption(b"password")
-    files.key_file.write_bytes(
-        key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, encryption)  # type: ignore[union-attr]
-    )
+    files.key_file.write_bytes(key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, encryption))
+
+
+def shorten(files: CertificateFiles) -> None:
+    """A key that OpenSSL finds too short."""
+    key = rsa.generate_private_key(65_537, 1_024)
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "localhost")])
+    now = datetime.now(UTC)
+    certificate = (
+        x509.CertificateBuilder(name, name, key.public_key(), 1, now, now + timedelta(days=1))
+    ).sign(key, SHA256())
+    files.certificate_file.write_bytes(certificate.public_bytes(Encoding.PEM))
+    files.key_file.write_bytes(key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
 
 
 def mismatch(files: CertificateFiles) -> None:
@@ -70,6 +84,7 @@ def mismatch(files: CertificateFiles) -> None:
         (lambda files: files.key_file.write_text("x"), "it holds no private key in PEM"),
         (mismatch, "it is not the key of"),
         (encrypt, "the key is encrypted"),
+        (shorten, "EE_KEY_TOO_SMALL"),
         (lambda files: files.issue(ends=timedelta(hours=-1)), "it expired at 20"),
         (
             lambda files: files.issue(begins=timedelta(hours=1)),

@@ -103,7 +103,9 @@ def http2_statuses(door: Door, fields: Fields) -> list[str]:
             for event in protocol.receive_data(data):
                 match event:
                     case h2.events.ResponseReceived(headers=headers):
-                        statuses.append(dict(headers or ())[":status"])  # type: ignore[arg-type]
+                        statuses += [
+                            str(value) for name, value in headers or () if name == ":status"
+                        ]
                     case (
                         h2.events.StreamEnded()
                         | h2.events.StreamReset()

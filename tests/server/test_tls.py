@@ -5,7 +5,7 @@ import ssl
 import time
 import warnings
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from hashlib import sha256
 from pathlib import Path
 
@@ -165,6 +165,26 @@ def test_a_stop_waits_for_no_client_that_is_idle_or_still_greeting(
 
         assert server.stop() == 0
         assert time.monotonic() - started < 5
+
+
+@pytest.mark.slow
+def test_every_connection_gives_its_room_back(
+    files: CertificateFiles, tls: ssl.SSLContext, tmp_path: Path
+) -> None:
+    """With room for one, whatever became of those before it."""
+    config = files.config() + LIMITS + "max_connections = 1"
+    with fake_server(tmp_path, config=config) as server, ExitStack() as stays:
+        for beginning in (b"", b"\x16\x03\x01", GET):
+            with socket.create_connection(("127.0.0.1", server.port)) as leaves:
+                leaves.sendall(beginning)
+        stays.enter_context(socket.create_connection(("127.0.0.1", server.port)))
+        for request in (b"", b"GET", GET, GET.replace(b"/1.1", b"/1.0"), b"PRI * HTTP/2.0"):
+            silent = stays.enter_context(wire(server.port, tls))
+            silent.send(request)
+        with suppress(ssl.SSLCertVerificationError):
+            ask(server.port, GET, ssl.create_default_context())
+
+        assert ask(server.port, GET, tls).status == 200
 
 
 @pytest.mark.slow

@@ -3,7 +3,7 @@
 import ipaddress
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
-from typing import TypeAlias
+from typing import TypeAlias, cast
 
 Address: TypeAlias = ipaddress.IPv4Address | ipaddress.IPv6Address
 
@@ -44,7 +44,8 @@ def peer_address(name: object) -> str:
     """Of what a transport says of its peer: one way of writing for each address."""
     if not (isinstance(name, tuple) and name):
         return ""
-    address = _read(str(name[0]))
+    host = cast("tuple[object, ...]", name)[0]
+    address = _read(str(host))
     return "" if address is None else str(address)
 
 

@@ -53,7 +53,12 @@ def context_of(config: Config, clock: Clock) -> ssl.SSLContext | None:
     # A client that keeps negotiating anew costs much and says nothing.
     context.options |= ssl.OP_NO_RENEGOTIATION
     context.set_alpn_protocols(PROTOCOLS)
-    context.load_cert_chain(files.certificate, files.key)
+    try:
+        context.load_cert_chain(files.certificate, files.key)
+    except ssl.SSLError as error:  # a key that is too short, for one
+        raise ConfigurationError(
+            f"{files.certificate_key} = {files.certificate}: {error.reason}"
+        ) from error
     _ask_clients(context, config)
     return context
 
