@@ -103,9 +103,8 @@ def http2_statuses(door: Door, fields: Fields) -> list[str]:
             for event in protocol.receive_data(data):
                 match event:
                     case h2.events.ResponseReceived(headers=headers):
-                        statuses += [
-                            str(value) for name, value in headers or () if name == ":status"
-                        ]
+                        told = {str(name): str(value) for name, value in headers or ()}
+                        statuses.append(told[":status"])
                     case (
                         h2.events.StreamEnded()
                         | h2.events.StreamReset()

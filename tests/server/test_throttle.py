@@ -3,13 +3,19 @@
 import asyncio
 from collections.abc import Iterator
 from datetime import UTC, datetime
+from pathlib import Path
 
 import pytest
 from hypothesis import given, strategies as some
 
 from outcrop.iam.caller import Caller
 from outcrop.server.config import LimitsConfig
-from outcrop.server.throttle import MAX_PROVEN, MAX_SOURCES, AuthenticationThrottle
+from outcrop.server.throttle import (
+    MAX_PROVEN,
+    MAX_SOURCES,
+    AuthenticationThrottle,
+    _credential,
+)
 from outcrop.wire.errors import (
     AwsError,
     ServiceUnavailableException,
@@ -18,6 +24,9 @@ from outcrop.wire.errors import (
 )
 from outcrop.wire.http import HttpRequest
 from tests.clocks import FakeClock
+from tests.outcrop_process import outcrop_process
+from tests.server.http2_wire import http2
+from tests.server.wire import GET, Answer, ask
 
 CALLER = Caller(
     account_id="123456789012",
@@ -55,7 +64,7 @@ class Door:
         return asyncio.run(self.asks_now(key, source))
 
     async def asks_now(self, key: str, source: str = "192.0.2.1") -> AwsError | Caller:
-        headers = {"authorization": f"AWS4-HMAC-SHA256 Credential={key}/20261122/x, Signature=1"}
+        headers = {"authorization": f"AWS4-HMAC-SHA256 Credential={key}, Signature=1"}
         request = HttpRequest(method="GET", raw_path="/", headers=headers, source_address=source)
         try:
             return await self.throttle.authenticate(request)
@@ -225,3 +234,53 @@ def test_what_fails_together_is_owed() -> None:
     assert door.throttles()
     door.clock.advance(seconds=0.5)
     door.fails(1)
+
+
+def test_what_was_right_is_one_key_for_one_region_on_any_day() -> None:
+    door = Door(burst=1)
+    door.fails(1)
+    bucket = next(iter(door.throttle._buckets.values()))
+    bucket.prove(_credential(_presenting("GOOD/20261122/us-east-1/bedrock/aws4_request")))
+
+    assert door.asks("GOOD/20261123/us-east-1/bedrock/aws4_request") is CALLER
+    assert door.throttles("GOOD/20261122/eu-west-1/bedrock/aws4_request")
+    assert door.throttles("GOOD2/20261122/us-east-1/bedrock/aws4_request")
+
+
+def test_a_credential_in_the_query_is_the_same() -> None:
+    query = "X-Amz-Credential=GOOD%2F20261122%2Fus-east-1%2Fbedrock%2Faws4_request&X-Amz-Date=1"
+    presigned = HttpRequest(method="GET", raw_path="/", headers={}, query_string=query)
+
+    assert _credential(presigned) == _credential(
+        _presenting("GOOD/20261122/us-east-1/bedrock/aws4_request")
+    )
+
+
+def _presenting(credential: str) -> HttpRequest:
+    headers = {"authorization": f"AWS4-HMAC-SHA256 Credential={credential}, Signature=1"}
+    return HttpRequest(method="GET", raw_path="/", headers=headers)
+
+
+@pytest.mark.slow
+def test_a_server_throttles_by_the_address_that_a_trusted_proxy_tells(tmp_path: Path) -> None:
+    config = (
+        'trusted_proxies = ["127.0.0.1"]\n[embedded]\nenabled = false\n'
+        "[limits]\nfailed_authentications = 2\nfailed_authentications_per_minute = 1\n"
+    )
+    with outcrop_process(tmp_path, config=config) as server:
+
+        def listing(source: str) -> Answer:
+            forwarded = f"X-Forwarded-For: 9.9.9.9, {source}\r\n\r\n".encode()
+            return ask(server.port, GET[:-2] + forwarded)
+
+        assert [listing("192.0.2.1").status for _ in range(3)] == [403, 403, 429]
+        refusal = listing("192.0.2.1")
+        assert refusal.headers["x-amzn-errortype"].startswith("ThrottlingException:")
+        assert refusal.headers["retry-after"] == "60"
+        assert refusal.body == b'{"message":"Rate exceeded"}'
+        with http2(server.port) as connection:
+            headers, _ = connection.answer(
+                connection.ask("/inference-profiles", x_forwarded_for="192.0.2.1")
+            )
+        assert headers[":status"] == "429"
+        assert listing("192.0.2.2").status == 403

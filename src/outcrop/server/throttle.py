@@ -18,7 +18,7 @@ MAX_SOURCES = 10_000
 # Credentials of one source that have been right while others there were wrong.
 MAX_PROVEN = 64
 
-_CREDENTIAL = re.compile(r"Credential=([^/,\s%&]+)")
+_CREDENTIAL = re.compile(r"Credential=([^,\s&]+)")
 
 
 class AuthenticationThrottle:
@@ -125,7 +125,14 @@ def _source(address: str) -> str:
 
 
 def _credential(request: HttpRequest) -> bytes:
-    """Which key is presented, as a digest: a bearer key is a secret, and is not kept here."""
-    authorization = request.headers.get("authorization", "")
-    found = _CREDENTIAL.search(authorization) or _CREDENTIAL.search(request.query_string)
-    return sha256((found[1] if found else authorization).encode()).digest()
+    """Which key is presented, as a digest: a bearer key is a secret, and is not kept here.
+
+    A signing key with its Region and service, on any day: the name of a key is no secret, and with
+    another scope it would be looked up.
+    """
+    presented = request.headers.get("authorization", "")
+    found = _CREDENTIAL.search(presented) or _CREDENTIAL.search(request.query_string)
+    if found:
+        key, _, scope = found[1].replace("%2F", "/").partition("/")
+        presented = f"{key}/{scope.partition('/')[2]}"
+    return sha256(presented.encode()).digest()
