@@ -365,9 +365,12 @@ def test_doctor_sees_a_key_that_others_can_read(files: CertificateFiles, tmp_pat
 
 
 @pytest.mark.slow
-def test_doctor_asks_a_server_over_tls(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_doctor_and_explain_ask_a_server_over_tls(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     with outcrop_process(tmp_path, config=NO_EMBEDDED, arguments=("--tls",)) as server:
         run("doctor", "--state", tmp_path, "--config", tmp_path / "config.toml")
 
         said = capsys.readouterr().out
         assert f"ok     server at {server.url} answers a signed ListInferenceProfiles" in said
+        assert run("explain", "us.amazon.nova-lite-v1:0", "--state", tmp_path) == 0
