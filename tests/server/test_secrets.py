@@ -139,6 +139,7 @@ def test_secrets_of_a_session_turn_up_nowhere(tmp_path: Path) -> None:
     assert len(session.commands) >= 2
     everything = b"\n".join([log, *session.commands, *map(str.encode, session.answers)])
     assert [secret for secret in secrets if secret in everything] == []
+    assert b"Signature=" not in log
     assert not list(tmp_path.glob("core*"))
 
 
