@@ -287,6 +287,22 @@ def test_outcrop_tls_says_how_to_use_it(tmp_path: Path, capsys: pytest.CaptureFi
     assert "PRIVATE KEY" not in said
 
 
+@pytest.mark.parametrize("in_the_way", ["", "tls"])
+def test_outcrop_tls_says_where_it_cannot_write(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], in_the_way: str
+) -> None:
+    state = tmp_path / "state"
+    state.mkdir() if in_the_way else None
+    (state / in_the_way).touch()
+
+    assert run("tls", "--state", state) == 1
+
+    said = capsys.readouterr().err
+    assert said.startswith("outcrop: ")
+    assert str(state / in_the_way) in said
+    assert said.count("\n") == 1
+
+
 def test_outcrop_tls_refuses_what_is_no_name(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -50,7 +50,7 @@ class Door:
         )
         self.throttle = AuthenticationThrottle(self._authenticate, limits=limits, clock=self.clock)
 
-    async def _authenticate(self, request: HttpRequest) -> Caller:
+    async def _authenticate(self, request: HttpRequest, service: str) -> Caller:
         self.looked_up += 1
         if self.held is not None:
             await self.held.wait()
@@ -67,7 +67,7 @@ class Door:
         headers = {"authorization": f"AWS4-HMAC-SHA256 Credential={key}, Signature=1"}
         request = HttpRequest(method="GET", raw_path="/", headers=headers, source_address=source)
         try:
-            return await self.throttle.authenticate(request)
+            return await self.throttle.authenticate(request, "bedrock")
         except AwsError as error:
             return error
 
@@ -211,7 +211,7 @@ def test_what_presents_no_credential_is_proven_by_nothing(header: dict[str, str]
     request = HttpRequest(method="GET", raw_path="/", headers=header, source_address="192.0.2.1")
 
     with pytest.raises(ThrottlingException):
-        asyncio.run(door.throttle.authenticate(request))
+        asyncio.run(door.throttle.authenticate(request, "bedrock"))
 
 
 def test_what_fails_together_is_owed() -> None:

@@ -67,7 +67,7 @@ class AnsweredStream(Protocol[EventT_co]):
 
 
 class Authenticates(Protocol):
-    async def authenticate(self, request: HttpRequest) -> Caller: ...
+    async def authenticate(self, request: HttpRequest, service: str) -> Caller: ...
 
 
 class App:

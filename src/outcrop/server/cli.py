@@ -23,7 +23,7 @@ from outcrop.server.endpoint import (
     read_endpoint,
     write_endpoint,
 )
-from outcrop.server.tls import ListenerTls, local_ca_file
+from outcrop.server.tls import ListenerTls
 
 Assemble: TypeAlias = Callable[[Config, ListenerTls], AbstractAsyncContextManager[Any]]
 
@@ -226,16 +226,12 @@ def _config(options: argparse.Namespace) -> Config:
 
 
 def _serve(options: argparse.Namespace) -> int:
-    from outcrop.iam.access_keys import make_state_dir
     from outcrop.server.logs import configure_logging
     from outcrop.server.supervisor import serve
 
     config = _config(options)
     configure_logging(config.log_level)
-    try:
-        make_state_dir(config.state)
-    except OSError as error:
-        raise ConfigurationError(f"state = {config.state}: {error.strerror}") from error
+    _make_state(config)
     if config.tls.serves:
         from outcrop.server.tls_command import prepare
 
@@ -244,12 +240,20 @@ def _serve(options: argparse.Namespace) -> int:
     def announce(url: str) -> None:
         endpoint = _endpoint(config, url)
         write_endpoint(config.state, endpoint)
-        url = endpoint.url
-        print(_banner(config, url), file=sys.stderr, flush=True)
+        print(_banner(config, endpoint.url), file=sys.stderr, flush=True)
 
     assemble = options.assemble or partial(_assembled, reread=partial(_config, options))
     with new_endpoint(config.state):
         return serve(config, assemble=assemble, announce=announce)
+
+
+def _make_state(config: Config) -> None:
+    from outcrop.iam.access_keys import make_state_dir
+
+    try:
+        make_state_dir(config.state)
+    except OSError as error:
+        raise ConfigurationError(f"state = {config.state}: {error.strerror}") from error
 
 
 def _assembled(
@@ -263,10 +267,9 @@ def _assembled(
 def _endpoint(config: Config, url: str) -> Endpoint:
     if not config.tls.serves:
         return Endpoint(url=url, region=config.region)
-    from outcrop.server.tls_command import reached_at
+    from outcrop.server.tls_command import https_endpoint
 
-    ca_file = str(local_ca_file(config.state).absolute()) if config.tls.local else None
-    return Endpoint(url=reached_at(config, url, utc_now), region=config.region, ca_file=ca_file)
+    return https_endpoint(config, url, utc_now)
 
 
 def _state_flag(config: Config) -> str:
@@ -451,15 +454,11 @@ def _usage(options: argparse.Namespace) -> int:
 
 
 def _tls(options: argparse.Namespace) -> int:
-    from outcrop.iam.access_keys import make_state_dir
     from outcrop.server.tls_command import instructions, renew
 
     config = _config(options)
-    try:
-        make_state_dir(config.state)
-        renew(config, options.names, utc_now)
-    except OSError as error:
-        raise ConfigurationError(f"{error.filename}: {error.strerror}") from error
+    _make_state(config)
+    renew(config, options.names, utc_now)
     for line in instructions(config, _state_flag(config), utc_now):
         print(line)
     return 0

@@ -50,6 +50,12 @@ class LocalAuthority:
 
         Names that the last certificate had are kept. Raises ConfigurationError.
         """
+        try:
+            self._renew(names, now)
+        except OSError as error:
+            raise ConfigurationError(f"{error.filename}: {error.strerror}") from error
+
+    def _renew(self, names: Sequence[str], now: datetime) -> None:
         folder = self.ca_file.parent
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         issuer, issuer_key = self._authority(now)

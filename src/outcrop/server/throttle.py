@@ -31,7 +31,7 @@ class AuthenticationThrottle:
 
     def __init__(
         self,
-        authenticate: Callable[[HttpRequest], Awaitable[Caller]],
+        authenticate: Callable[[HttpRequest, str], Awaitable[Caller]],
         *,
         limits: LimitsConfig,
         clock: Clock,
@@ -42,13 +42,13 @@ class AuthenticationThrottle:
         self._clock = clock
         self._buckets: OrderedDict[str, _Bucket] = OrderedDict()
 
-    async def authenticate(self, request: HttpRequest) -> Caller:
+    async def authenticate(self, request: HttpRequest, service: str) -> Caller:
         """Raises what the authenticator raises, or ThrottlingException."""
         bucket = self._bucket_of(request.source_address) if self._buckets else None
         if bucket is not None:
             self._admit(bucket, request)
         try:
-            caller = await self._authenticate(request)
+            caller = await self._authenticate(request, service)
         except AwsError as error:
             if error.status < 500:
                 self._failed(request)

@@ -7,6 +7,7 @@ from urllib.parse import urlsplit
 
 from outcrop.server.certificates import check_certificate
 from outcrop.server.config import Config, split_address
+from outcrop.server.endpoint import Endpoint
 from outcrop.server.local_ca import LocalAuthority, names_for
 from outcrop.server.tls import context_of, local_ca_file, tls_files
 from outcrop.store.catalogue import Catalogue
@@ -31,7 +32,12 @@ def renew(config: Config, extra: Sequence[str], clock: Clock) -> None:
     LocalAuthority(config.state).renew(_names(config, extra), clock())
 
 
-def reached_at(config: Config, url: str, clock: Clock) -> str:
+def https_endpoint(config: Config, url: str, clock: Clock) -> Endpoint:
+    ca_file = str(local_ca_file(config.state).absolute()) if config.tls.local else None
+    return Endpoint(url=_covered(config, url, clock), region=config.region, ca_file=ca_file)
+
+
+def _covered(config: Config, url: str, clock: Clock) -> str:
     """The URL with a host that the certificate is for: an operator's knows no 127.0.0.1."""
     where = urlsplit(url)
     certificate = check_certificate(tls_files(config), clock())
