@@ -178,7 +178,9 @@ def test_every_connection_gives_its_room_back(
             with socket.create_connection(("127.0.0.1", server.port)) as leaves:
                 leaves.sendall(beginning)
         stays.enter_context(socket.create_connection(("127.0.0.1", server.port)))
-        for request in (b"", b"GET", GET, GET.replace(b"/1.1", b"/1.0"), b"PRI * HTTP/2.0"):
+        http2_begun = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes.fromhex("000000 04 00 00000000")
+        old = GET.replace(b"/1.1", b"/1.0")
+        for request in (b"", b"GET", GET, old, http2_begun[:14], http2_begun):
             silent = stays.enter_context(wire(server.port, tls))
             silent.send(request)
         with suppress(ssl.SSLCertVerificationError):
