@@ -9,6 +9,7 @@ from outcrop.wire.shapes.bedrock_runtime import (
     DocumentBlock,
     ImageBlock,
     Message,
+    SearchResultBlock,
 )
 
 # https://docs.aws.amazon.com/bedrock/latest/APIReference/API_runtime_Message.html
@@ -45,6 +46,16 @@ def documents(message: Message) -> Iterator[DocumentBlock]:
         if block.tool_result is not None:
             parts = block.tool_result.content
             yield from (part.document for part in parts if part.document is not None)
+
+
+def search_results(message: Message) -> Iterator[SearchResultBlock]:
+    """Those in tool results too."""
+    for block in message.content:
+        if block.search_result is not None:
+            yield block.search_result
+        if block.tool_result is not None:
+            parts = block.tool_result.content
+            yield from (part.search_result for part in parts if part.search_result is not None)
 
 
 def _check_place(message: Message, path: str) -> None:

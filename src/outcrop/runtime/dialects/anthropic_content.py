@@ -2,7 +2,7 @@
 
 from base64 import b64encode
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any
+from typing import Any, TypeVar
 
 from msgspec import Raw
 
@@ -35,6 +35,7 @@ from outcrop.wire.shapes.bedrock_runtime import (
 )
 
 Block = dict[str, Any]
+_T = TypeVar("_T", DocumentBlock, SearchResultBlock)
 
 # Anthropic caches what stands before them together with what stands behind them.
 _NEVER_MARKED = frozenset({"thinking", "redacted_thinking"})
@@ -230,6 +231,13 @@ def _search_result(result: SearchResultBlock) -> Block:
     }
 
 
+def _uncited(member: str, given: _T, text: Callable[[_T], str]) -> Block:
+    """As text, of which no server says where it has something from."""
+    if given.citations is not None and given.citations.enabled:
+        raise unsupported(f"{member}.citations", "messages")
+    return _text(text(given))
+
+
 def _tool(tool: Tool) -> Block:
     spec = tool.tool_spec
     if spec is None:
@@ -258,8 +266,8 @@ _BLOCKS: _Table = {
 # For servers of this API that know only its older half.
 _WITHOUT_FILES: _Table = {
     **_BLOCKS,
-    "document": lambda document: _text(document_text(document)),
-    "search_result": lambda result: _text(search_result_text(result)),
+    "document": lambda document: _uncited("document", document, document_text),
+    "search_result": lambda result: _uncited("searchResult", result, search_result_text),
     "citations_content": lambda cited: _text(citations_text(cited)),
 }
 
