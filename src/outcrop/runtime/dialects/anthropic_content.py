@@ -170,17 +170,21 @@ def _tool_use(use: ToolUseBlock) -> Block:
 
 def _tool_result(result: ToolResultBlock, write: "_Table") -> Block:
     if result.type not in {None, "tool_result"}:
-        # What one of Anthropic's own tools found: it goes back as it came.
-        found = [part.json for part in result.content if part.json]
-        alone = result.status == "error" or result.type not in _FIND_LISTS
-        content = found[0] if alone and len(found) == 1 else found
-        return {"type": result.type, "tool_use_id": result.tool_use_id, "content": content}
+        return own_tool_result(result)
     written: Block = {"type": "tool_result", "tool_use_id": result.tool_use_id}
     if result.content:
         written["content"] = [_result_part(part, write) for part in result.content]
     if result.status == "error":
         written["is_error"] = True
     return written
+
+
+def own_tool_result(result: ToolResultBlock) -> Block:
+    """What one of Anthropic's own tools found, as it came."""
+    found = [part.json for part in result.content if part.json]
+    alone = result.status == "error" or result.type not in _FIND_LISTS
+    content = found[0] if alone and len(found) == 1 else found
+    return {"type": result.type, "tool_use_id": result.tool_use_id, "content": content}
 
 
 def _result_part(part: ToolResultContentBlock, write: "_Table") -> Block:
