@@ -36,3 +36,11 @@ def test_an_image_that_could_not_be_drawn_says_why() -> None:
 
     assert block.image is not None
     assert block.image.error == ErrorBlock(message="no")
+
+
+def test_a_block_of_a_newer_kind_is_no_part_of_the_message() -> None:
+    parts = MessageParts()
+
+    parts.add(ContentBlockStartEvent(start=ContentBlockStart(), content_block_index=0))
+
+    assert parts.blocks() == []

@@ -18,7 +18,7 @@ _IMAGE_BYTES = int(3.75 * 1024 * 1024)
 _DOCUMENTS = 5
 _DOCUMENT_BYTES = int(4.5 * 1024 * 1024)
 
-_DOCUMENT_NAME = re.compile(r"(?:[A-Za-z0-9()\[\]-]|\s(?!\s))+")
+DOCUMENT_NAME = re.compile(r"(?:[A-Za-z0-9()\[\]-]|\s(?!\s))+")
 
 
 def check_attachments(messages: Sequence[Message]) -> None:
@@ -98,7 +98,7 @@ def _check_documents(found: Sequence[DocumentBlock]) -> None:
 
 
 def _check_document(document: DocumentBlock) -> None:
-    if not _DOCUMENT_NAME.fullmatch(document.name):
+    if not DOCUMENT_NAME.fullmatch(document.name):
         raise ValidationException(
             "The document file name can only contain alphanumeric characters, whitespace"
             " characters, hyphens, parentheses, and square brackets. The name can't contain more"

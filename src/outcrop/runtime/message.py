@@ -122,7 +122,9 @@ def _block(
     return ContentBlock(text=text) if deltas else None
 
 
-def _started(start: ContentBlockStart, deltas: Sequence[ContentBlockDelta]) -> ContentBlock:
+def _started(
+    start: ContentBlockStart, deltas: Sequence[ContentBlockDelta]
+) -> ContentBlock | None:
     """A block of the kinds that say what they are before they say anything else."""
     if start.tool_use is not None:
         fragments = [delta.tool_use.input for delta in deltas if delta.tool_use is not None]
@@ -130,7 +132,8 @@ def _started(start: ContentBlockStart, deltas: Sequence[ContentBlockDelta]) -> C
     if start.tool_result is not None:
         found = [part for delta in deltas for part in delta.tool_result or ()]
         return ContentBlock(tool_result=tool_result(start.tool_result, found))
-    assert start.image is not None, "the union has three members"
+    if start.image is None:
+        return None  # of a kind that is newer than this program
     images = [delta.image for delta in deltas if delta.image is not None]
     return ContentBlock(image=_image(start.image, images))
 
