@@ -122,9 +122,7 @@ def _block(
     return ContentBlock(text=text) if deltas else None
 
 
-def _started(
-    start: ContentBlockStart, deltas: Sequence[ContentBlockDelta]
-) -> ContentBlock | None:
+def _started(start: ContentBlockStart, deltas: Sequence[ContentBlockDelta]) -> ContentBlock | None:
     """A block of the kinds that say what they are before they say anything else."""
     if start.tool_use is not None:
         fragments = [delta.tool_use.input for delta in deltas if delta.tool_use is not None]
