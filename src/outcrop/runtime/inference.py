@@ -1,7 +1,7 @@
 """One question to whoever serves the model, whatever the operation was called, and its events."""
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from datetime import datetime, timedelta
 
 from msgspec import Struct
@@ -131,13 +131,13 @@ class Inference:
     ) -> Events:
         """What servers of one kind cannot be asked, those of another may: each kind is tried."""
         unable: dict[Kind, ValidationException] = {}
-        while pools:
+        left = pools
+        while left:
             try:
-                return await self._router.first(pools, question.put_to, request)
+                return await self._router.first(left, question.put_to, request)
             except _UnableError as error:
                 unable[error.kind] = error.refusal
-            able = (pool.only(lambda kind: kind not in unable) for pool in pools)
-            pools = [pool for pool in able if pool is not None]
+            left = _without(unable, pools)
         raise next(iter(unable.values()))
 
     async def _readable(self, asked: Asked, pools: Sequence[Pool]) -> Readable:
@@ -200,6 +200,11 @@ class _Question(Struct, frozen=True, kw_only=True):
             raise asked
         call = dialect.call(asked, candidate.served_as, candidate.capabilities)
         return Call(call.path, call.body, call.headers)
+
+
+def _without(kinds: Container[Kind], pools: Sequence[Pool]) -> Sequence[Pool]:
+    able = (pool.only(lambda kind: kind not in kinds) for pool in pools)
+    return [pool for pool in able if pool is not None]
 
 
 class _UnableError(Exception):
