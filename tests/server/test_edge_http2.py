@@ -4,6 +4,7 @@ import socket
 import time
 from collections.abc import Iterator
 from contextlib import suppress
+from pathlib import Path
 
 import msgspec
 import pytest
@@ -134,6 +135,25 @@ def test_an_idle_client_that_is_there_is_kept(server: OutcropProcess) -> None:
         while time.monotonic() < deadline:
             with suppress(TimeoutError):
                 assert connection.receive()
+
+
+@pytest.mark.slow
+def test_a_client_that_is_there_and_asks_nothing_is_let_go_at_last(tmp_path: Path) -> None:
+    config = "[limits]\nhttp2_idle_timeout_s = 0.6\nreceive_header_timeout_s = 0.2\n"
+    with fake_server(tmp_path, config=config) as server, http2(server.port) as connection:
+        connection.answer(connection.ask("/"))
+        while connection.receive():
+            pass  # pings, which it answers
+
+
+@pytest.mark.slow
+def test_a_client_that_reads_an_answer_is_not_idle(tmp_path: Path) -> None:
+    config = "[limits]\nhttp2_idle_timeout_s = 0.3\n"
+    with fake_server(tmp_path, config=config) as server, http2(server.port) as connection:
+        stream = connection.ask("/beats")
+        beat = len(connection.first_of(stream))
+        while len(connection.bodies[stream]) < 10 * beat:
+            assert connection.receive()
 
 
 def test_a_lost_connection_closes_all_its_streams(server: OutcropProcess) -> None:

@@ -31,6 +31,8 @@ def text_of(kind: str, content: bytes) -> str:
         text = "\n".join(_limited(read(content)))
     except NoTextError:
         raise
+    except MemoryError as error:
+        raise NoTextError(f"The {kind.upper()} specified takes too much memory to read") from error
     except Exception as error:  # what these libraries raise on a broken file is without end
         raise NoTextError(f"The {kind.upper()} specified was not valid") from error
     if not text.strip():

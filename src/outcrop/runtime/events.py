@@ -142,8 +142,10 @@ class Events:
         _log.warning("model server failed while it answered: %s", failure)
         self._attempt.failed(failure)
         error = as_aws_error(failure, self._dialect, self._model_id)
-        amazons_own = isinstance(failure, ComplainedError) and error is failure.complaint.error
-        return error if amazons_own else in_stream(error)
+        if not isinstance(failure, ComplainedError):
+            return in_stream(error, told=False)
+        amazons_own = error is failure.complaint.error
+        return error if amazons_own else in_stream(error, told=True)
 
 
 class ComplainedError(ServerFailureError):

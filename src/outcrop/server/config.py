@@ -44,6 +44,7 @@ class LimitsConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     max_header_bytes: Annotated[int, Meta(ge=1_024, le=262_144)] = 65_536  # a request's, in all
     max_uri_bytes: Annotated[int, Meta(ge=1_024, le=65_534)] = 16_384  # path and query
     receive_header_timeout_s: Seconds = 30  # also how long an idle HTTP/1.1 connection stays open
+    http2_idle_timeout_s: Seconds = 300  # how long an HTTP/2 client may stay and ask nothing
     receive_body_timeout_s: Seconds = 60
     send_timeout_s: Seconds = 60  # how long a client may leave a stream unread
     max_connections: Positive = 1_024  # of one worker; further ones wait to be accepted
@@ -56,7 +57,12 @@ class LimitsConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     @property
     def shortest_s(self) -> float:
         """Of the times that are kept by looking now and then."""
-        return min(self.receive_header_timeout_s, self.receive_body_timeout_s, self.send_timeout_s)
+        return min(
+            self.receive_header_timeout_s,
+            self.http2_idle_timeout_s,
+            self.receive_body_timeout_s,
+            self.send_timeout_s,
+        )
 
 
 class TlsConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -10,6 +10,7 @@ import asyncio
 import os
 import socket
 import tempfile
+from contextlib import nullcontext
 from itertools import count
 from math import ceil
 from pathlib import Path
@@ -94,19 +95,20 @@ class Http2Server:
             protocol.send,
         )
         self._running.add(exchange)
+        relay = self._relays.get(watcher.scope["client"][0])
         try:
-            await exchange.run()
+            with nullcontext() if relay is None else relay.answering():
+                await exchange.run()
         except Exception:  # noqa: BLE001 - whatever broke it, the answer is not whole
-            self._cut_off(watcher)
+            self._cut_off(watcher, relay)
         else:
             watcher.done()
         finally:
             self._running.discard(exchange)
 
-    def _cut_off(self, watcher: Watcher) -> None:
+    def _cut_off(self, watcher: Watcher, relay: Relay | None) -> None:
         """Granian ends a stream that is let go of in good order, as if nothing were missing."""
         self._unfinished.append(watcher)
-        relay = self._relays.get(watcher.scope["client"][0])
         if relay is not None:
             relay.cut()
 

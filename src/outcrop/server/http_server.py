@@ -163,8 +163,7 @@ class HttpServer:
 
     def speaks_http2(self, first: "FirstBytes", transport: asyncio.Transport, data: bytes) -> None:
         self._connections.discard(first)
-        limit_s = self._edge.limits.send_timeout_s
-        relay = Relay(transport, data, send_timeout_s=limit_s, closed=self.remove)
+        relay = Relay(transport, data, limits=self._edge.limits, closed=self.remove)
         self._connections.add(relay)
         self._edge.tasks.create_task(self._relay(relay))
 

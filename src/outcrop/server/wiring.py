@@ -35,6 +35,7 @@ from outcrop.reporting.sts import get_caller_identity
 from outcrop.runtime.admission import Admission
 from outcrop.runtime.converse import Converse
 from outcrop.runtime.count_tokens import CountTokens
+from outcrop.runtime.document_reader import DocumentReader
 from outcrop.runtime.embeddings import Embeddings
 from outcrop.runtime.explanation import EXPLAIN, Explain
 from outcrop.runtime.inference import Inference
@@ -299,7 +300,8 @@ def wire_runtime(
     )
     router = keeper.router
     tags = TagMemory(store.tags.current)
-    inference = Inference(targets, admission, router, clock=clock, tags=tags)
+    documents = DocumentReader()
+    inference = Inference(targets, admission, router, clock=clock, tags=tags, documents=documents)
     converse = Converse(inference)
     invoke = InvokeModel(inference, Embeddings(admission, router), clock=clock)
 
@@ -308,7 +310,8 @@ def wire_runtime(
 
     app.serve(EXPLAIN, Explain(targets).explain)
 
-    app.serve(bedrock_runtime.COUNT_TOKENS, CountTokens(targets, router).count_tokens)
+    count = CountTokens(targets, router, documents)
+    app.serve(bedrock_runtime.COUNT_TOKENS, count.count_tokens)
 
     app.serve_model(bedrock_runtime.INVOKE_MODEL, invoke.invoke_model)
     app.serve_stream(

@@ -102,9 +102,8 @@ def test_parameters_are_converses_or_additional_fields() -> None:
 def test_an_answer_can_be_held_to_a_schema() -> None:
     wanted = {"type": "json_schema", "schema": SCHEMA}
 
-    config = converse(output_config={"format": wanted, "effort": "high"})["outputConfig"]
+    config = converse(output_config={"format": wanted})["outputConfig"]
 
-    assert config["effort"] == "high"
     definition = config["textFormat"]["structure"]["jsonSchema"]
     assert json.loads(definition["schema"]) == SCHEMA
     assert converse(output_format=wanted)["outputConfig"]["textFormat"]["type"] == "json_schema"
