@@ -127,6 +127,9 @@ class FleetKeeper:
         self.router.follow(routing or RoutingConfig())
         before, self._members = self._members, members
         self._stands_in = self._may_stand_in(servers, stand_in=stand_in)
+        for name, member in members.items():
+            if name in before and member is not before[name]:
+                member.inherit(before[name])
         self._serve()
         for name, member in members.items():
             if member is not before.get(name):
@@ -153,10 +156,7 @@ class FleetKeeper:
         before = self._members.get(setup.config.name)
         if before is not None and before.setup == setup:
             return before
-        member = Member(setup, knows=self._knows, clock=self._clock, sleep=self._sleep)
-        if before is not None:
-            member.inherit(before)
-        return member
+        return Member(setup, knows=self._knows, clock=self._clock, sleep=self._sleep)
 
     def _knows(self, model_id: str) -> bool:
         return self._catalogue.knows(model_id)
@@ -165,6 +165,7 @@ class FleetKeeper:
         served = [row for member in self._members.values() for row in member.served()]
         chat, embeddings = self._own.stand_ins() if self._stands_in else (None, None)
         self.fleet.replace([*served, *self._own.served()], chat, embeddings)
+        self.router.change()
 
     def _may_stand_in(self, servers: Sequence[ModelServerConfig], *, stand_in: bool | None) -> bool:
         if not self._own.settings.config.enabled:

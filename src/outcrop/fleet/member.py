@@ -87,8 +87,13 @@ class Member:
                 yield self._row(name, name)
 
     def inherit(self, predecessor: "Member") -> None:
-        """Until the server has been asked, what the one in its place was found to have."""
-        if self.setup.config.url == predecessor.setup.config.url and self.setup.config.discover:
+        """Where it is the same server: its calls in progress, and what it was found to have."""
+        if self.setup.config.url != predecessor.setup.config.url:
+            return
+        slots = predecessor.server.state.slots
+        slots.resize(self.server.state.slots.most)
+        self.server.state.slots = slots
+        if self.setup.config.discover:
             self._listed = predecessor._listed  # noqa: SLF001 - its own kind
 
     def discover(self, tasks: asyncio.TaskGroup, changed: Callable[[], None]) -> None:
