@@ -9,6 +9,7 @@ import pytest
 from outcrop.counters.limit import Grant, Hold, Limit
 from outcrop.counters.local import LocalCounters
 from outcrop.counters.valkey import ValkeyCounters
+from outcrop.fleet.leases import Leases, Split
 from outcrop.server.clock import steady_clock
 from outcrop.server.config import Config, ConfigurationError, load_config
 from outcrop.server.wiring import Counting, open_counters
@@ -27,8 +28,6 @@ def granted(config: Config) -> Counting:
         ):
             assert isinstance(await counting.counters.hold([Hold(TOKENS, 10)]), Grant)
             assert not isinstance(await counting.counters.hold([Hold(TOKENS, 1)]), Grant)
-            counting.facts.put("a", "b", 10)
-            assert counting.facts.get_all("a") == {"a": "b"}
             return counting
 
     return asyncio.run(run())
@@ -38,6 +37,7 @@ def test_without_valkey_a_process_counts_for_itself() -> None:
     counting = granted(Config())
 
     assert isinstance(counting.counters, LocalCounters)
+    assert counting.others.sharing == Split(1)
 
 
 def test_with_valkey_it_counts_there() -> None:
@@ -45,7 +45,7 @@ def test_with_valkey_it_counts_there() -> None:
         counting = granted(load_config(None, {"valkey": {"url": valkey.url}}))
 
     assert isinstance(counting.counters, ValkeyCounters)
-    assert counting.facts is counting.counters.facts
+    assert isinstance(counting.others.sharing, Leases)
 
 
 @pytest.mark.slow

@@ -47,7 +47,7 @@ class Slots:
     in them, so that it does not matter for how many other servers an account waits besides.
     """
 
-    __slots__ = ("_lines", "_most", "_turns", "freed", "in_use", "peak")
+    __slots__ = ("_lines", "_most", "_turns", "freed", "in_use", "peak", "short")
 
     def __init__(self, most: int | None) -> None:
         """`most`: how many may be in use at once; None: no limit, and nobody ever waits."""
@@ -57,6 +57,8 @@ class Slots:
         """The most in use at once since somebody set it back."""
         self.freed: Callable[[], object] = _nobody_looks
         """Called when one may have become free that nobody waits for."""
+        self.short: Callable[[], object] | None = None
+        """Called when somebody has begun to wait, where there may be more slots elsewhere."""
         self._most = _number(most)
         self._lines: list[Line] = []
         self._turns: dict[int, VirtualTime[Line]] = {}

@@ -207,6 +207,10 @@ class _Line:
             self._pace.begins(now, slots=self._slots(now))
         self._queue.add(waiter, waiter.rank.account_id, waiter.rank.weight)
         self._places.add(waiter)
+        # One is enough: whoever gets more slots for it looks who else is waited for.
+        short = self._servers.slots[0].short
+        if short is not None:
+            short()
 
     def remove(self, waiter: _Waiter, now: float) -> None:
         """It may have left already."""
