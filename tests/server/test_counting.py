@@ -99,6 +99,25 @@ def test_several_workers_with_limits_need_one_place_to_count() -> None:
     shared.require_one_count(limits_configured=True)
 
 
+def test_a_server_with_fewer_slots_than_workers_needs_valkey_to_share_them(
+    tmp_path: Path,
+) -> None:
+    file = tmp_path / "outcrop.toml"
+    server = """
+        workers = 3
+        [[model_servers]]
+        name = "gpu"
+        url = "http://gpu:1/v1"
+        models = { "amazon.nova-lite-v1:0" = "m" }
+        max_concurrency = 2
+    """
+    file.write_text(server)
+    with pytest.raises(ConfigurationError, match="gpu: max_concurrency = 2 cannot be split among"):
+        load_config(file, {})
+
+    assert load_config(file, {"valkey": {"url": "valkey://x"}}).workers == 3
+
+
 def test_a_steady_clock_does_not_follow_one_that_is_set() -> None:
     clock, passed_s = FakeClock(), [100.0]
     began = clock()
