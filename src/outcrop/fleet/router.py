@@ -245,7 +245,7 @@ class Router:
         seat = waited.least_bad()
         if seat is not None:
             return seat
-        rank = request.rank or _patient(request.account_id, waited.seats)
+        rank = request.rank or _patient(request.account_id, waited.patience_s)
         try:
             slots = await self._waiting_room.wait(waited.servers, rank)
         except NoSlotError as error:
@@ -272,6 +272,7 @@ class _Waited:
     def __init__(self, seats: Sequence[Seat]) -> None:
         self.seats = seats
         self.servers = Servers((seat.state.slots for seat in seats), self._accepts)
+        self.patience_s = max((seat.state.patience_s for seat in seats), default=0.0)
         self._by_slots = {seat.state.slots: seat for seat in seats}
 
     def seat(self, slots: Slots) -> Seat:
@@ -304,8 +305,7 @@ class _ChangedError(Exception):
         """What the request is refused with, if it does not go on."""
 
 
-def _patient(account_id: str, seats: Sequence[Seat]) -> Rank:
-    patience_s = max(seat.state.patience_s for seat in seats)
+def _patient(account_id: str, patience_s: float) -> Rank:
     deadline = asyncio.get_running_loop().time() + patience_s
     return Rank(standing=Standing.DEFAULT, account_id=account_id, deadline=deadline)
 
