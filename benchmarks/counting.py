@@ -8,6 +8,7 @@ is a process of its own and told apart.
 import statistics
 import tempfile
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 
 from benchmarks.converse import (
@@ -52,9 +53,7 @@ def main() -> None:
             server = held.enter_context(
                 outcrop_process(state, config=config, command=(*SERVER_CORE, *SERVE))
             )
-            fronts[name] = Front(
-                server.process.pid, server.port, lambda server=server: signed(server)
-            )
+            fronts[name] = Front(server.process.pid, server.port, partial(signed, server))
         for connections in CONNECTIONS:
             _tell(fronts, valkey, connections)
 

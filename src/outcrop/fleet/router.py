@@ -116,9 +116,11 @@ class Attempt:
 
     def _look_again(self, now: float) -> None:
         """Who waits hears of it when time has changed what is known of the server."""
-        until = self._seat.state.health.until
-        if now < until < float("inf"):
-            asyncio.get_running_loop().call_at(until, self._seat.state.come_back)
+        state = self._seat.state
+        until = state.health.until
+        if max(now, state.looked_at) < until < float("inf"):
+            state.looked_at = until
+            asyncio.get_running_loop().call_at(until, state.come_back)
 
 
 class Router:

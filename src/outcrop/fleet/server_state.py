@@ -58,6 +58,7 @@ class ServerState:
         "ejected",
         "health",
         "in_flight",
+        "looked_at",
         "name",
         "patience_s",
         "weight",
@@ -80,6 +81,8 @@ class ServerState:
         self.in_flight = 0
         self.ejected: Callable[[], object] = _nobody_probes
         """Called when it has just been ejected."""
+        self.looked_at = 0.0
+        """When, by the event loop, `come_back` will be called, or was."""
         self._latencies: dict[str, Latency] = {}
         self._aside: list[Aside] = []
 

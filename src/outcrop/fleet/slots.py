@@ -31,7 +31,7 @@ class Line(Protocol):
 
     def __len__(self) -> int: ...
 
-    def accepts(self, slots: "Slots") -> bool:
+    def accepts(self, slots: "Slots", /) -> bool:
         """Whether the server should be asked now."""
         ...
 
