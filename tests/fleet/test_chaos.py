@@ -35,6 +35,8 @@ REGIONS = ("us-east-1", "us-west-2")
 SOUND = Answers([b"all"])
 RULES = RoutingConfig(ejection_s=0.02, longest_ejection_s=0.05)
 TIMEOUTS = {"connect_s": 1, "first_byte_s": 0.05, "between_chunks_s": 0.05}
+# For servers that are sound, however long a busy machine lets them wait.
+PATIENT = {"connect_s": 30, "first_byte_s": 30, "between_chunks_s": 30}
 
 
 def server(name: str, url: str, **members: Any) -> ModelServerConfig:
@@ -62,9 +64,13 @@ async def keeper(
 async def fleet_of(
     number: int, rules: RoutingConfig = RULES, **members: Any
 ) -> AsyncGenerator[tuple[Sequence[FakeModelServer], FleetKeeper]]:
+    """The first of them is not waited for long."""
     async with AsyncExitStack() as held:
         fakes = [await held.enter_async_context(FakeModelServer(SOUND)) for _ in range(number)]
-        configs = [server(f"gpu-{at}", fake.url, **members) for at, fake in enumerate(fakes)]
+        configs = [
+            server(f"gpu-{at}", fake.url, **{"timeouts": PATIENT if at else TIMEOUTS, **members})
+            for at, fake in enumerate(fakes)
+        ]
         yield fakes, await held.enter_async_context(keeper(configs, rules))
 
 

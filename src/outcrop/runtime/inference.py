@@ -117,6 +117,7 @@ class Inference:
         target = question.target
         request = Request(
             rank=question.admitted.rank,
+            pools=question.pools_now,
             prefix=_prefix(question.asked, target),
             skipped=question.invocation.skipped,
         )
@@ -173,6 +174,15 @@ class _Question(Struct, frozen=True, kw_only=True):
     """Empty if it has no file."""
     metadata: Metadata
     admitted: Admitted
+
+    def pools_now(self) -> Sequence[Pool]:
+        """Of those who serve the model by now, those who can do what is asked."""
+        pools = self.target.pools_now()
+        if not pools:
+            raise self.target.served_by_nobody
+        pools = suited(self.asked, pools)
+        kept = (pool.only(lambda kind: formats_read(kind) in self.readable) for pool in pools)
+        return [pool for pool in kept if pool is not None]
 
     async def put_to(self, attempt: Attempt) -> Events:
         """Its events, from the first one on; they hold the attempt. Raises _UnableError."""

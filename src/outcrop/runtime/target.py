@@ -1,7 +1,7 @@
 """What a modelId stands for: a foundation model, the Regions it may run in, and who answers."""
 
-from collections.abc import Sequence
-from functools import lru_cache
+from collections.abc import Callable, Sequence
+from functools import lru_cache, partial
 from typing import Protocol
 
 from msgspec import Struct
@@ -43,6 +43,8 @@ class Target(Struct, frozen=True, kw_only=True):
     """Where it may run, the source Region first if it may run there."""
     pools: Sequence[Pool]
     """Who may answer, the nearest first; empty if nobody here serves the model."""
+    pools_now: Callable[[], Sequence[Pool]]
+    """The same, when the fleet may have changed since."""
     inference_profile_arn: str | None = None
     provisioned_model_arn: str | None = None
     model_units: int = 0
@@ -101,13 +103,15 @@ class Targets:
 
     def _target(self, caller: Caller, model_id: str, meant: _Meant) -> Target:
         model = meant.foundation_model
-        pools = self._fleet.pools(model.model_id, meant.regions, caller.region)
+        find = partial(self._fleet.pools, model.model_id, meant.regions, caller.region)
+        pools = find()
         stand_in = () if pools else self._fleet.stand_in(model)
         return Target(
             model_id=model_id,
             foundation_model=model,
             regions=meant.regions,
             pools=pools or stand_in,
+            pools_now=find,
             inference_profile_arn=meant.inference_profile_arn,
             provisioned_model_arn=meant.provisioned_model_arn,
             model_units=meant.model_units,

@@ -154,11 +154,23 @@ class Config(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         if self.database_url is not None:
             _require_postgresql(self.database_url)
         self.require_one_count(limits_configured=bool(self.quotas or self.model_units))
+        self._require_slots_for_each_worker()
 
     def require_one_count(self, *, limits_configured: bool) -> None:
         """Raises ValueError where each worker would grant every limit by itself."""
         if limits_configured and self.workers > 1 and self.valkey.url is None:
             raise ValueError(COUNTS_APART.format(workers=self.workers))
+
+    def _require_slots_for_each_worker(self) -> None:
+        if self.valkey.url is not None:
+            return
+        for server in self.model_servers:
+            if server.max_concurrency is not None and server.max_concurrency < self.workers:
+                raise ValueError(
+                    TOO_FEW_SLOTS.format(
+                        name=server.name, most=server.max_concurrency, workers=self.workers
+                    )
+                )
 
     @property
     def sqlite_path(self) -> Path:
@@ -185,6 +197,11 @@ REMOTE_REFUSED = (
 COUNTS_APART = (
     "workers = {workers} would each count for themselves, and grant every configured limit"
     " {workers} times; set valkey.url, so that they count together, or workers = 1"
+)
+
+TOO_FEW_SLOTS = (
+    "model server {name}: max_concurrency = {most} cannot be split among workers = {workers};"
+    " set valkey.url, so that they share it"
 )
 
 

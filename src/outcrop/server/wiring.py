@@ -15,10 +15,11 @@ from outcrop.control.room import FleetRoom
 from outcrop.control.tags import Tags
 from outcrop.counters.limit import Counters
 from outcrop.counters.local import LocalCounters
-from outcrop.counters.shared import SharedFacts
 from outcrop.fleet.embedded import EmbeddedSettings
 from outcrop.fleet.fleet import Fleet
-from outcrop.fleet.fleet_keeper import FleetKeeper, open_fleet
+from outcrop.fleet.fleet_keeper import FleetKeeper, Others, open_fleet
+from outcrop.fleet.leases import Leases, Split
+from outcrop.fleet.shared_health import SharedHealth
 from outcrop.fleet.units import Units
 from outcrop.iam.access_keys import ensure_root_access_key
 from outcrop.iam.authenticator import Authenticator
@@ -86,6 +87,7 @@ async def assembled(
             embedded,
             custom_models=config.custom_models,
             routing=config.routing,
+            others=counting.others,
             environ=os.environ,
             tasks=tasks,
             clock=clock,
@@ -122,7 +124,7 @@ async def assembled(
 
 class Counting(NamedTuple):
     counters: Counters
-    facts: SharedFacts
+    others: Others
 
 
 @asynccontextmanager
@@ -134,7 +136,7 @@ async def open_counters(
     Raises InvalidValkeyConfigError.
     """
     if config.valkey.url is None:
-        yield Counting(LocalCounters(clock), SharedFacts(clock))
+        yield Counting(LocalCounters(clock), Others(sharing=Split(config.workers)))
         return
     # Its client takes 7 MB, which a server that counts by itself need not have.
     from outcrop.counters.valkey import open_valkey  # noqa: PLC0415
@@ -142,7 +144,10 @@ async def open_counters(
     async with open_valkey(
         config.valkey, os.environ, workers=config.workers, clock=clock, tasks=tasks
     ) as counters:
-        yield Counting(counters, counters.facts)
+        share = config.valkey.when_lost == "local_share"
+        leases = Leases(counters, workers=config.workers, share_when_lost=share)
+        health = SharedHealth(counters.facts, counters.worker)
+        yield Counting(counters, Others(sharing=leases, health=health))
 
 
 class Product:
@@ -173,7 +178,8 @@ class Product:
 
     async def wire(self, config: Config) -> None:
         """Raises ConfigurationError or InvalidFleetConfigError."""
-        await self._follow(config, configured_units(config), await self._page_token_key())
+        model_units = configured_units(config)
+        await self._follow(config, model_units, await self._page_token_key())
 
     async def _follow(self, config: Config, model_units: Units, page_token_key: bytes) -> None:
         app, store, fleet, clock = self._app, self._store, self._keeper.fleet, self._clock
