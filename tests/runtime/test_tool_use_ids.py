@@ -1,5 +1,7 @@
 """Ids of calls that gateways give in the name of Anthropic, and Converse would not take back."""
 
+from typing import Any
+
 import pytest
 
 from outcrop.runtime.dialects.anthropic_stream import MessageReader
@@ -10,7 +12,7 @@ from tests.fakes import anthropic_streams as recorded
 def ids(*given: str | None) -> list[str]:
     pieces = [recorded.start()]
     for index, tool_use_id in enumerate(given):
-        block = {"type": "tool_use", "id": tool_use_id, "name": "t", "input": {}}
+        block: dict[str, Any] = {"type": "tool_use", "id": tool_use_id, "name": "t", "input": {}}
         pieces.append(recorded.event("content_block_start", index=index, content_block=block))
         pieces.append(recorded.event("content_block_stop", index=index))
     reader = MessageReader()
