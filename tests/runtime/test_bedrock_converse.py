@@ -1,7 +1,7 @@
 from base64 import b64encode
 from collections.abc import Iterator
 from itertools import count, pairwise
-from typing import Any, cast
+from typing import Any
 
 import pytest
 from botocore.awsrequest import create_request_object, prepare_request_dict
@@ -124,10 +124,11 @@ def as_sent(operation: Any, parameters: dict[str, Any]) -> HttpRequest:
 def named_apart(value: Any, numbers: Iterator[int]) -> Any:
     """Documents, as Amazon demands."""
     if isinstance(value, list):
-        return [named_apart(one, numbers) for one in value]
+        elements: list[Any] = value
+        return [named_apart(one, numbers) for one in elements]
     if not isinstance(value, dict):
         return value
-    members = cast("dict[str, Any]", value)
+    members: dict[str, Any] = value
     apart = {name: named_apart(one, numbers) for name, one in members.items()}
     return {**apart, "name": f"d{next(numbers)}"} if "context" in apart else apart
 

@@ -15,7 +15,7 @@ from tests.runtime.requests import converse_request
 BODY = {"anthropic_version": "bedrock-2023-05-31", "max_tokens": 9}
 
 
-def titled(*titles: str | None) -> Asked:
+def titled(*titles: str | None) -> Any:
     source = {"type": "text", "media_type": "text/plain", "data": "x"}
     given = ({"title": title} if title is not None else {} for title in titles)
     blocks: list[Any] = [{"type": "document", "source": source, **title} for title in given]

@@ -86,6 +86,8 @@ async def with_texts(asked: Asked, but_for: Formats, reader: DocumentReader) -> 
 
 def _files(messages: Iterable[Message], by: Collection[Formats]) -> Sequence[DocumentBlock]:
     found = [document for message in messages for document in documents(message)]
+    if not found:
+        return ()  # as in most conversations
     kept = frozenset[str].intersection(*(one.in_messages & one.in_results for one in by))
     return [document for document in found if _is_file(document, kept)]
 
