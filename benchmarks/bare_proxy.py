@@ -5,7 +5,7 @@ As a program: `python -m benchmarks.bare_proxy MODEL_SERVER_PORT`; prints its ow
 
 import sys
 from collections.abc import AsyncGenerator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, closing
 from urllib.parse import urlsplit
 
 from outcrop.fleet.http_client import Address, HttpClient, Patience
@@ -25,7 +25,7 @@ class PassThrough:
         self._client = client
 
     async def handle(self, request: HttpRequest) -> HttpResponse:
-        async with self._client.post("/chat/completions", request.body) as answer:
+        with closing(await self._client.send("/chat/completions", request.body)) as answer:
             body = b"".join([chunk async for chunk in answer])
             headers = {"content-type": answer.header("content-type")}
             return HttpResponse(status=answer.status, headers=headers, body=body)

@@ -4,7 +4,7 @@ import asyncio
 import gc
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import AbstractAsyncContextManager
+from contextlib import AbstractAsyncContextManager, aclosing
 
 from msgspec import convert
 
@@ -92,7 +92,7 @@ async def least_us_of_requests(asked: Sequence[Pool], messages: Sequence[Message
     router = Router()
 
     async def put_to(attempt: Attempt) -> None:
-        async with attempt.held:
+        async with aclosing(attempt):
             attempt.answered()
 
     async def run() -> None:

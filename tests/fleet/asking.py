@@ -1,6 +1,7 @@
 """Asks the servers of pools as the runtime does."""
 
 from collections.abc import AsyncIterator, Sequence
+from contextlib import aclosing
 
 from outcrop.fleet.model_server import Call, whole
 from outcrop.fleet.pool import Candidate, Pool
@@ -14,15 +15,15 @@ def pool(*candidates: Candidate) -> Sequence[Pool]:
 
 
 async def opened(attempt: Attempt) -> tuple[Attempt, AsyncIterator[bytes]]:
-    """An answer that has begun; `held` of the attempt is for the test to close."""
-    chunks = await attempt.held.enter_async_context(attempt.candidate.server.open(CALL))
+    """An answer that has begun; the attempt is for the test to close."""
+    chunks = await attempt.open(CALL)
     attempt.answered()
     return attempt, chunks
 
 
 async def whole_answer(attempt: Attempt) -> tuple[str, bytes]:
     """Who answered, and all of it."""
-    async with attempt.held:
+    async with aclosing(attempt):
         server = attempt.candidate.server
         async with server.open(CALL) as chunks:
             body = await whole(server.name, chunks)

@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import random
 from collections.abc import AsyncGenerator, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, aclosing, asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -223,7 +223,7 @@ def test_a_server_that_has_left_the_fleet_is_not_probed() -> None:
 async def caller(kept: FleetKeeper, chance: random.Random) -> None:
     await asyncio.sleep(chance.random() * 0.05)
     attempt, chunks = await kept.router.first(pools(kept), opened)
-    async with attempt.held:
+    async with aclosing(attempt):
         async for _ in chunks:
             await asyncio.sleep(chance.choice([0, 0.001]))
 

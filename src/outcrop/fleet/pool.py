@@ -168,8 +168,8 @@ class Pool(Struct, frozen=True, eq=False):
     def pick(self, now: float, tried: Sequence[Seat]) -> Seat | None:
         """The better of two that are drawn; None if nobody may be asked now."""
         first = self._draw(now, tried)
-        if first is None:
-            return None
+        if first is None or (len(self.groups) == 1 and len(self.groups[0].seats) == 1):
+            return first
         second = self._draw(now, (*tried, first))
         if second is None or not second.is_better_than(first, now):
             return first

@@ -2,8 +2,8 @@
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Sequence
-from contextlib import AsyncExitStack
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import AbstractAsyncContextManager
 from itertools import islice
 from typing import TypeVar
 
@@ -13,6 +13,7 @@ from outcrop.fleet.affinity import Affinity, Prefix
 from outcrop.fleet.config import RoutingConfig
 from outcrop.fleet.failures import FailureKind, ServerFailureError
 from outcrop.fleet.health import worded
+from outcrop.fleet.model_server import Calling
 from outcrop.fleet.pool import Candidate, Pool, Seat
 from outcrop.fleet.slots import Standing
 from outcrop.fleet.waiting_room import NoSlotError, Rank, WaitingRoom
@@ -47,20 +48,38 @@ class Request(Struct, kw_only=True):
 
 
 class Attempt:
-    """One server's turn at a request. Closing `held` ends it and gives its slot back."""
+    """One server's turn at a request. Closing it ends it and gives its slot back."""
 
     def __init__(self, seat: Seat, rules: RoutingConfig) -> None:
-        self.held = AsyncExitStack()
         self._seat = seat
+        self._opened: AbstractAsyncContextManager[object] | None = None
+        self._closed = False
         self._rules = rules
         self._time = asyncio.get_running_loop().time
         self._since = self._time()
         seat.state.in_flight += 1
-        self.held.callback(seat.state.give_back)
 
     @property
     def candidate(self) -> Candidate:
         return self._seat.candidate
+
+    async def open(self, call: Calling) -> AsyncIterator[bytes]:
+        """To be called once: the server's answer, from its first byte on, until `aclose`."""
+        opened = self._seat.candidate.server.open(call)
+        chunks = await opened.__aenter__()
+        self._opened = opened
+        return chunks
+
+    async def aclose(self) -> None:
+        """A second time changes nothing."""
+        if self._closed:
+            return
+        self._closed = True
+        try:
+            if self._opened is not None:
+                await self._opened.__aexit__(None, None, None)
+        finally:
+            self._seat.state.give_back()
 
     def answered(self) -> None:
         """To be called when the first of the answer is here."""
@@ -141,7 +160,7 @@ class Router:
         """What `ask` makes of the first server that it gets an answer from.
 
         `ask` raises ServerFailureError for another to be tried, and once it has returned no other
-        is; `held` of its attempt is then the caller's to close. Raises the last failure.
+        is; its attempt is then the caller's to close. Raises the last failure.
         """
         request = Request() if request is None else request
         until = asyncio.get_running_loop().time() + self.rules.failover_deadline_s
@@ -182,7 +201,7 @@ class Router:
         try:
             answer = await ask(attempt)
         except BaseException as error:
-            await attempt.held.aclose()
+            await attempt.aclose()
             if isinstance(error, ServerFailureError):
                 attempt.failed(error)
             elif isinstance(error, asyncio.CancelledError):

@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Mapping
+from contextlib import aclosing
 
 from outcrop.fleet.failures import FailureKind, ServerFailureError
 from outcrop.fleet.model_server import Call
@@ -58,7 +59,7 @@ class CountTokens:
             raise target.served_by_nobody
 
         async def put_to(attempt: Attempt) -> int:
-            async with attempt.held:
+            async with aclosing(attempt):
                 return await _counted_by(attempt.candidate, asked)
 
         try:

@@ -36,6 +36,17 @@ def formats_read(kind: Kind | Candidate) -> Formats:
     return _READ.get(kind.dialect, _EVERY)
 
 
+def has_documents(asked: Asked) -> bool:
+    """Whether there is anything that `with_texts` may replace."""
+    if isinstance(asked, Prompt):
+        return False
+    for message in asked.messages or ():
+        for block in message.content:
+            if block.document is not None or block.tool_result is not None:
+                return True
+    return False
+
+
 async def with_texts(asked: Asked, but_for: Formats = frozenset()) -> Asked:
     """The same question, every file in it but those of some formats replaced by its text.
 

@@ -1,13 +1,9 @@
 """How many tokens a call may use, or has used, where nobody has counted them."""
 
-from collections.abc import Iterator
-
 from outcrop.runtime.dialects.dialect import Asked, Prompt
 from outcrop.wire.shapes.bedrock_runtime import (
     ContentBlock,
     ContentBlockDelta,
-    ConverseRequest,
-    ConverseStreamRequest,
     Message,
     SystemContentBlock,
     TokenUsage,
@@ -30,12 +26,13 @@ def tokens_in(asked: Asked, body_bytes: int) -> int:
     if isinstance(asked, Prompt):
         return tokens_of_text(body_bytes)
     images, attached, documents = 0, 0, 0
-    for block in _attachments(asked):
-        if block.image is not None:
-            images += 1
-            attached += len(block.image.source.bytes or b"")
-        elif block.document is not None:
-            documents += len(block.document.source.bytes or b"")
+    for message in asked.messages or ():
+        for block in message.content:
+            if block.image is not None:
+                images += 1
+                attached += len(block.image.source.bytes or b"")
+            elif block.document is not None:
+                documents += len(block.document.source.bytes or b"")
     in_base64 = (attached + documents) * 4 // 3
     return (
         tokens_of_text(max(0, body_bytes - in_base64))
@@ -51,13 +48,6 @@ def tokens_of_text(body_bytes: int) -> int:
 def tokens_out(asked: Asked) -> int | None:
     """The most that the caller wants; None if he did not say."""
     return None if asked.inference_config is None else asked.inference_config.max_tokens
-
-
-def _attachments(asked: ConverseRequest | ConverseStreamRequest) -> Iterator[ContentBlock]:
-    for message in asked.messages or ():
-        for block in message.content:
-            if block.text is None:
-                yield block
 
 
 def _rounded_up(number: int, divisor: int) -> int:

@@ -96,7 +96,7 @@ class Events:
 
     async def aclose(self) -> None:
         self._admitted.settle()
-        await self._attempt.held.aclose()
+        await self._attempt.aclose()
 
     def generated_characters(self) -> int:
         """Of everything that was handed out."""
@@ -135,7 +135,7 @@ class Events:
             return
         self._waiting.extend(self._reader.end())
         self._over = True
-        await self._attempt.held.aclose()
+        await self._attempt.aclose()
 
     def _named(self, error: ComplaintError | ServerFailureError) -> ServerFailureError:
         if isinstance(error, ServerFailureError):

@@ -8,7 +8,6 @@ from msgspec import Struct
 
 from outcrop.fleet.affinity import Prefix, conversation_prefix, prompt_prefix
 from outcrop.fleet.failures import ServerFailureError
-from outcrop.fleet.model_server import Call
 from outcrop.fleet.pool import Candidate, Pool
 from outcrop.fleet.router import Attempt, Request, Router
 from outcrop.metering.invocation import ModelInvocation
@@ -20,7 +19,7 @@ from outcrop.runtime.dialects.bedrock_converse import BedrockConverse
 from outcrop.runtime.dialects.dialect import Asked, Dialect, Prompt
 from outcrop.runtime.dialects.embedded_chat import EmbeddedChat
 from outcrop.runtime.dialects.openai_chat import OpenAiChat
-from outcrop.runtime.documents import Formats, formats_read, with_texts
+from outcrop.runtime.documents import Formats, formats_read, has_documents, with_texts
 from outcrop.runtime.estimates import estimate, tokens_in, tokens_out
 from outcrop.runtime.events import Events, Metadata, as_aws_error
 from outcrop.runtime.suited import suited
@@ -146,7 +145,7 @@ class _Question(Struct, frozen=True, kw_only=True):
     target: Target
     asked: Asked
     readable: Mapping[Formats, Asked]
-    """The same, by the formats of files that a server reads itself."""
+    """The same, by the formats of files that a server reads itself; empty if it has no file."""
     metadata: Metadata
     admitted: Admitted
 
@@ -154,10 +153,9 @@ class _Question(Struct, frozen=True, kw_only=True):
         """Its events, from the first one on; they hold the attempt."""
         candidate = attempt.candidate
         dialect = DIALECTS[candidate.dialect]
-        readable = self.readable[formats_read(candidate)]
+        readable = self.readable[formats_read(candidate)] if self.readable else self.asked
         call = dialect.call(readable, candidate.served_as, candidate.capabilities)
-        opening = candidate.server.open(Call(call.path, call.body, call.headers))
-        chunks = await attempt.held.enter_async_context(opening)
+        chunks = await attempt.open(call)
         events = Events(
             attempt,
             chunks,
@@ -174,6 +172,8 @@ class _Question(Struct, frozen=True, kw_only=True):
 
 async def _readable(asked: Asked, pools: Sequence[Pool]) -> Mapping[Formats, Asked]:
     """Before any server is asked: taking text out of files may take long."""
+    if not has_documents(asked):
+        return {}
     formats = {formats_read(group.kind) for pool in pools for group in pool.groups}
     return {one: await with_texts(asked, but_for=one) for one in formats}
 
@@ -189,7 +189,7 @@ def served_by(candidate: Candidate, target: Target) -> str:
     if target.stands_in:
         text += f'; stands-in-for="{target.foundation_model.model_id}"'
     # A header is ASCII, a file's name need not be.
-    return text.encode("ascii", "replace").decode()
+    return text if text.isascii() else text.encode("ascii", "replace").decode()
 
 
 def _check_target(target: Target) -> None:

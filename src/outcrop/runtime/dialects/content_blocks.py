@@ -47,7 +47,9 @@ class ContentBlocks:
         delta = ContentBlockDelta(text=text)
         if not isinstance(block, _Text):
             block = self._add(_Text())
-        elif block.told and len(self._open) == 1:
+            # As most blocks begin: with something to read.
+            block.told = len(self._open) == 1 and bool(text) and not text.isspace()
+        if block.told and len(self._open) == 1:
             # Most of what a model says: more text, and nothing that waits.
             return (ContentBlockDeltaEvent(delta=delta, content_block_index=self._index),)
         return self._more(block, delta)
