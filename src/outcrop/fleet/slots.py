@@ -60,7 +60,7 @@ class Slots:
     @property
     def free(self) -> bool:
         """Whether `take` would succeed, for any standing."""
-        return self._has_room_for(Standing.DEFAULT)
+        return self.in_use < self._most - self._held_back
 
     def take(self, standing: int = Standing.DEFAULT) -> bool:
         """False when all are in use, or those that are not are held back from this standing.

@@ -3,7 +3,7 @@
 import logging
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Sequence
-from typing import Self, TypeVar, cast
+from typing import Self
 
 from outcrop.fleet.failures import FailureKind, ServerFailureError
 from outcrop.fleet.router import Attempt
@@ -25,8 +25,6 @@ from outcrop.wire.shapes.bedrock_runtime import (
     ConverseStreamOutput,
     TokenUsage,
 )
-
-EventT = TypeVar("EventT", bound=ConverseStreamOutput | StopDetail)
 
 _log = logging.getLogger(__name__)
 
@@ -74,9 +72,9 @@ class Events:
 
     async def __anext__(self) -> ConverseStreamOutput:
         while self._waiting or await self._fill():
-            event = self._waiting.popleft()
+            event = self._with_metadata(self._waiting.popleft())
             if type(event) is not StopDetail:
-                return cast("ConverseStreamOutput", self._with_metadata(event))
+                return event
         raise StopAsyncIteration
 
     async def rest(self) -> Sequence[ConverseStreamOutput | StopDetail]:
@@ -91,8 +89,7 @@ class Events:
         """For native bodies: some tell the stop sequence, Converse does not."""
         if not (self._waiting or await self._fill()):
             raise StopAsyncIteration
-        event = self._waiting.popleft()
-        return self._with_metadata(event)
+        return self._with_metadata(self._waiting.popleft())
 
     async def aclose(self) -> None:
         self._admitted.settle()
@@ -102,16 +99,16 @@ class Events:
         """Of everything that was handed out."""
         return self._characters
 
-    def _with_metadata(self, event: EventT | TokenUsage) -> EventT | ConverseStreamMetadataEvent:
-        # By its type: of a record, isinstance takes six times as long to say no.
-        kind = type(event)
-        if kind is ContentBlockDeltaEvent:
-            self._characters += characters_of(cast("ContentBlockDeltaEvent", event).delta)
-        elif kind is TokenUsage:
-            return self._told(self._metadata(cast("TokenUsage", event)))
-        elif kind is ConverseStreamMetadataEvent:
-            self._told(cast("ConverseStreamMetadataEvent", event))
-        return cast("EventT", event)
+    def _with_metadata(self, event: ModelEvent) -> ConverseStreamOutput | StopDetail:
+        # Most are deltas; of a record, isinstance takes six times as long to say no.
+        if type(event) is ContentBlockDeltaEvent:
+            self._characters += characters_of(event.delta)
+            return event
+        if isinstance(event, TokenUsage):
+            return self._told(self._metadata(event))
+        if isinstance(event, ConverseStreamMetadataEvent):
+            self._told(event)
+        return event
 
     def _told(self, event: ConverseStreamMetadataEvent) -> ConverseStreamMetadataEvent:
         self._admitted.invocation.usage = event.usage

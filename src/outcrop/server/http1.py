@@ -43,7 +43,7 @@ class Http1Connection(asyncio.Protocol):
         self._gone = False
         self._stopping = False
         self._waits_since = self._loop.time()
-        self._seen_arriving = Arriving.HEAD
+        self._seen_arriving: Arriving = "head"
 
     # What the transport tells.
 
@@ -55,7 +55,7 @@ class Http1Connection(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         self._reader.feed(data)
-        if self._reader.arriving is Arriving.NOTHING:
+        if self._reader.arriving == "nothing":
             self._tell()
 
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - asyncio names it
@@ -80,17 +80,17 @@ class Http1Connection(asyncio.Protocol):
         if self._answering or self._asked:
             return
         limits, arriving = self._edge.limits, self._reader.arriving
-        if arriving is not self._seen_arriving:
+        if arriving != self._seen_arriving:
             self._seen_arriving, self._waits_since = arriving, now_s
         waited_s = now_s - self._waits_since
         if self._transport.is_closing():
             self._farewell.check(now_s)
-        elif arriving is Arriving.HEAD:
+        elif arriving == "head":
             if waited_s > limits.receive_header_timeout_s:
                 self._transport.close()
-        elif arriving is Arriving.BODY and waited_s > limits.receive_body_timeout_s:
+        elif arriving == "body" and waited_s > limits.receive_body_timeout_s:
             self._reader.refuse(self._edge.body_too_slow())
-            self._reader.arriving = Arriving.NOTHING
+            self._reader.arriving = "nothing"
 
     def stop(self) -> None:
         """Answers what has begun to arrive, and nothing more."""
@@ -144,7 +144,7 @@ class Http1Connection(asyncio.Protocol):
 
     async def _has_next(self) -> bool:
         while not self._asked:
-            if self._gone or self._reader.arriving is Arriving.NOTHING:
+            if self._gone or self._reader.arriving == "nothing":
                 return False
             if self._stopping and self._reader.idle:
                 return False
@@ -220,7 +220,7 @@ class Http1Connection(asyncio.Protocol):
         """A refused client that is still sending may read its answer only when it is done."""
         try:
             async with asyncio.timeout(LINGER_S):
-                while self._reader.arriving is Arriving.REFUSED and not self._gone:
+                while self._reader.arriving == "refused" and not self._gone:
                     self._news = self._loop.create_future()
                     await self._news
         except TimeoutError:
