@@ -1,6 +1,7 @@
-"""Asks the servers of pools as the runtime does."""
+"""Asks the servers of pools as the runtime does, and waits for them to come to rest."""
 
-from collections.abc import AsyncIterator, Sequence
+import asyncio
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import aclosing
 
 from outcrop.fleet.model_server import Call, whole
@@ -35,3 +36,12 @@ async def ask(
     router: Router, pools: Sequence[Pool], request: Request | None = None
 ) -> tuple[str, bytes]:
     return await router.first(pools, whole_answer, request)
+
+
+async def unchanged(number: Callable[[], int]) -> None:
+    """Returns when the loop has turned a thousand times and nothing has moved."""
+    before, turns = number(), 0
+    while turns < 1_000:
+        await asyncio.sleep(0)
+        now = number()
+        before, turns = now, turns + 1 if now == before else 0

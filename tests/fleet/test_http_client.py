@@ -8,6 +8,7 @@ import pytest
 
 from outcrop.fleet.http_client import Address, CannotConnectError, HttpClient, Patience
 from outcrop.fleet.http_connection import BrokenAnswerError
+from tests.fleet.asking import unchanged
 
 pytestmark = pytest.mark.usefixtures("either_loop")
 
@@ -289,13 +290,14 @@ def test_connections_of_a_closed_client_are_closed_after_their_last_answer() -> 
 
 
 def test_an_answer_that_goes_on_and_on_comes_to_its_end() -> None:
+    wanted = asyncio.Semaphore()
+
     async def trickles(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.readuntil(b"{}")
         writer.write(b"HTTP/1.0 200 OK\r\n\r\n")
-        while True:
+        while await wanted.acquire():
             writer.write(b".")
             await writer.drain()
-            await asyncio.sleep(0.01)
 
     async def main() -> int:
         heard = 0
@@ -306,6 +308,7 @@ def test_an_answer_that_goes_on_and_on_comes_to_its_end() -> None:
                 try:
                     async for _ in answer:
                         heard += 1
+                        wanted.release()
                 except TimeoutError:
                     return heard
         raise AssertionError("it ended well")
@@ -371,26 +374,21 @@ def test_a_cancelled_request_is_gone_from_the_server_at_once(moment: str) -> Non
 def test_a_slow_reader_makes_the_server_wait() -> None:
     async def main() -> int:
         sent = 0
-        full = asyncio.Event()
 
         async def pours(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
             nonlocal sent
             await reader.readuntil(b"{}")
             writer.write(b"HTTP/1.0 200 OK\r\n\r\n")
-            try:
-                while True:
-                    writer.write(b"x" * 65536)
-                    sent += 65536
-                    async with asyncio.timeout(0.1):
-                        await writer.drain()
-            except TimeoutError:
-                full.set()
+            while True:
+                writer.write(b"x" * 65536)
+                sent += 65536
+                await writer.drain()
 
         async with Serving(pours) as server:
             client = new_client(server.address)
             with closing(await client.send("/x", b"{}")) as answer:
                 await anext(answer)
-                await full.wait()
+                await unchanged(lambda: sent)
         return sent
 
     # Bounded by what the kernel's buffers of both ends take.

@@ -131,7 +131,8 @@ def _csv_line(row: Iterable[Any]) -> str:
 
 
 def _html(content: bytes) -> Iterator[str]:
-    # Not Python's own parser: hostile pages keep it busy for hours (CVE-2025-6069).
+    # Not Python's own parser: hostile pages keep it busy for hours (CVE-2025-6069). lxml comes
+    # without types, which an import statement could not say in one place.
     etree: Any = import_module("lxml.etree")
     pieces: list[str] = []
     parser = etree.HTMLParser(target=_HtmlText(pieces), encoding="utf-8")

@@ -10,7 +10,6 @@ import asyncio
 import os
 import socket
 import tempfile
-from functools import partial
 from itertools import count
 from math import ceil
 from pathlib import Path
@@ -57,7 +56,6 @@ class Http2Server:
         self._running: set[Http2Exchange] = set()
         self._unfinished: list[Watcher] = []
         self._signal = WorkerSignal()
-        self._drained = asyncio.Event()
         self._serve(asyncio.get_running_loop())
 
     async def take(self, relay: Relay) -> None:
@@ -113,7 +111,6 @@ class Http2Server:
             relay.cut()
 
     def _serve(self, loop: asyncio.AbstractEventLoop) -> None:
-        self._signal.add_cb(partial(loop.call_soon_threadsafe, self._drained.set))
         listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         listener.bind(str(self._path / "http2"))
         listener.listen(BACKLOG)
