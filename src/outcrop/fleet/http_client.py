@@ -123,18 +123,17 @@ class HttpClient:
             self._idle.pop().abort()
 
     async def _answer(self, request: bytes) -> "Answer":
-        connection = await self._asked(request)
-        return Answer(connection, self._patience, give_back=self._give_back)
-
-    async def _asked(self, request: bytes) -> Connection:
-        """A connection on which the head of the answer has arrived."""
+        """When its head has arrived."""
         while (connection := self._idle_connection()) is not None:
             if await self._heard(connection, request):
-                return connection
+                return self._begun(connection)
         connection = await self._connect()
         if not await self._heard(connection, request):
             raise BrokenAnswerError(connection.why_gone)
-        return connection
+        return self._begun(connection)
+
+    def _begun(self, connection: Connection) -> "Answer":
+        return Answer(connection, self._patience, give_back=self._give_back)
 
     async def _heard(self, connection: Connection, request: bytes) -> bool:
         """False when the server hung up without a word, as it may on an idle connection."""

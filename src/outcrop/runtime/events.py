@@ -120,19 +120,19 @@ class Events:
             if self._failure is not None:
                 raise self._failure
             try:
-                await self._read_chunk()
+                self._read(await anext(self._chunks, None))
             except (ComplaintError, ServerFailureError) as error:
                 self._failure = self._after(self._named(error))
+        if self._over:
+            await self._attempt.aclose()
         return bool(self._waiting)
 
-    async def _read_chunk(self) -> None:
-        chunk = await anext(self._chunks, None)
+    def _read(self, chunk: bytes | None) -> None:
         if chunk is not None:
             self._waiting.extend(self._reader.feed(chunk))
             return
         self._waiting.extend(self._reader.end())
         self._over = True
-        await self._attempt.aclose()
 
     def _named(self, error: ComplaintError | ServerFailureError) -> ServerFailureError:
         if isinstance(error, ServerFailureError):
