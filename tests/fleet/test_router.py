@@ -179,6 +179,21 @@ def test_a_server_is_given_as_many_calls_as_it_takes_and_the_next_when_one_ends(
     assert asyncio.run(main()) == (2, True, 0)
 
 
+def test_an_attempt_that_is_closed_twice_gives_its_slot_back_once() -> None:
+    async def main() -> tuple[int, int]:
+        async with candidates(StallsAfter([b"x"]), most=2) as found:
+            router, pools, state = Router(), pool(*found), found[0].server.state
+            first, _ = await router.first(pools, opened)
+            other, _ = await router.first(pools, opened)
+            await first.aclose()
+            await first.aclose()
+            left = (state.in_flight, state.slots.in_use)
+            await other.aclose()
+            return left
+
+    assert asyncio.run(main()) == (1, 1)
+
+
 def test_a_call_that_finds_no_room_in_time_is_told_so() -> None:
     async def main() -> None:
         async with candidates(StallsAfter([b"x"]), most=1) as found:

@@ -1,5 +1,7 @@
 """How many tokens a call may use, or has used, where nobody has counted them."""
 
+from msgspec import Struct
+
 from outcrop.runtime.dialects.dialect import Asked, Prompt
 from outcrop.wire.shapes.bedrock_runtime import (
     ContentBlock,
@@ -54,10 +56,16 @@ def _rounded_up(number: int, divisor: int) -> int:
     return -(-number // divisor)
 
 
-def estimate(asked: Asked, generated_characters: int) -> TokenUsage:
+class Generated(Struct):
+    """What a model has said so far."""
+
+    characters: int = 0
+
+
+def estimate(asked: Asked, generated: Generated) -> TokenUsage:
     """What an answer that broke off has used, by its text."""
     input_tokens = _tokens(_characters_asked(asked))
-    output_tokens = _tokens(generated_characters)
+    output_tokens = _tokens(generated.characters)
     return TokenUsage(
         input_tokens=input_tokens,
         output_tokens=output_tokens,

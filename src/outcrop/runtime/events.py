@@ -16,7 +16,7 @@ from outcrop.runtime.dialects.dialect import (
     ModelEvent,
     StopDetail,
 )
-from outcrop.runtime.estimates import characters_of
+from outcrop.runtime.estimates import Generated, characters_of
 from outcrop.runtime.failures import in_stream, of_complaint, of_silence
 from outcrop.wire.errors import AwsError
 from outcrop.wire.shapes.bedrock_runtime import (
@@ -55,7 +55,7 @@ class Events:
         self._model_id = asked.model_id
         self._metadata = metadata
         self._admitted = admitted
-        self._characters = 0
+        self.generated = Generated()
         self._waiting: deque[ModelEvent] = deque()
         self._failure: AwsError | None = None
         self._over = False
@@ -95,14 +95,10 @@ class Events:
         self._admitted.settle()
         await self._attempt.aclose()
 
-    def generated_characters(self) -> int:
-        """Of everything that was handed out."""
-        return self._characters
-
     def _with_metadata(self, event: ModelEvent) -> ConverseStreamOutput | StopDetail:
         # Most are deltas; of a record, isinstance takes six times as long to say no.
         if type(event) is ContentBlockDeltaEvent:
-            self._characters += characters_of(event.delta)
+            self.generated.characters += characters_of(event.delta)
             return event
         if isinstance(event, TokenUsage):
             return self._told(self._metadata(event))

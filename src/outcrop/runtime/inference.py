@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
+from functools import partial
 
 from msgspec import Struct
 
@@ -165,7 +166,8 @@ class _Question(Struct, frozen=True, kw_only=True):
             metadata=self.metadata,
         )
         await events.begin()
-        self.invocation.estimate = lambda: estimate(self.asked, events.generated_characters())
+        # Not of the events: they know the invocation, and a circle keeps the request in memory.
+        self.invocation.estimate = partial(estimate, self.asked, events.generated)
         tell_who_serves(self.invocation, candidate, self.target)
         return events
 
