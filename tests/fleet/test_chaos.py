@@ -62,13 +62,14 @@ async def keeper(
 
 @asynccontextmanager
 async def fleet_of(
-    number: int, rules: RoutingConfig = RULES, **members: Any
+    number: int, rules: RoutingConfig = RULES, *, impatience_s: float = 0.05
 ) -> AsyncGenerator[tuple[Sequence[FakeModelServer], FleetKeeper]]:
-    """The first of them is not waited for long."""
+    """The first of them is not waited for longer."""
+    impatient = {**TIMEOUTS, "first_byte_s": impatience_s, "between_chunks_s": impatience_s}
     async with AsyncExitStack() as held:
         fakes = [await held.enter_async_context(FakeModelServer(SOUND)) for _ in range(number)]
         configs = [
-            server(f"gpu-{at}", fake.url, **{"timeouts": PATIENT if at else TIMEOUTS, **members})
+            server(f"gpu-{at}", fake.url, timeouts=PATIENT if at else impatient)
             for at, fake in enumerate(fakes)
         ]
         yield fakes, await held.enter_async_context(keeper(configs, rules))
@@ -90,7 +91,7 @@ def calls(fake: FakeModelServer) -> int:
 async def all_healthy(kept: FleetKeeper) -> None:
     """Asks near and far until everybody has come back."""
     time = asyncio.get_running_loop().time
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(60):
         while any(seat.state.health.state(time()) != "healthy" for seat in seats(kept)):
             for pool in pools(kept):
                 await ask(kept.router, (pool,))
@@ -110,7 +111,7 @@ BAD: Sequence[Script] = [
 @pytest.mark.parametrize("bad", BAD, ids=repr)
 def test_a_bad_server_costs_callers_nothing_and_comes_back_when_it_is_sound(bad: Script) -> None:
     async def main() -> None:
-        async with fleet_of(4) as (fakes, kept):
+        async with fleet_of(4, impatience_s=0.25) as (fakes, kept):
             fakes[0].script = bad
             for _ in range(40):
                 request = Request()

@@ -126,6 +126,22 @@ def test_who_waits_for_a_server_that_is_taken_out_is_told_at_once(*, goes_on: bo
     assert asyncio.run(main()).kind is FailureKind.BUSY
 
 
+def test_who_comes_to_wait_for_what_the_fleet_was_before_looks_again() -> None:
+    async def main() -> str:
+        async with (
+            FakeModelServer(ENDLESS) as busy,
+            FakeModelServer(SOUND) as new,
+            keeper([server("busy", busy.url)]) as kept,
+        ):
+            first, before = await held(kept), pools(kept)
+            await kept.reload([server("new", new.url)], stand_in=None, routing=RULES)
+            name, _ = await asyncio.wait_for(ask(kept.router, before, going_on(kept)), 5)
+            await first.held.aclose()
+            return name
+
+    assert asyncio.run(main()) == "new"
+
+
 def test_calls_in_progress_count_when_a_server_s_settings_change() -> None:
     async def main() -> tuple[int, str]:
         async with FakeModelServer(ENDLESS) as gpu, keeper([server("gpu", gpu.url)]) as kept:

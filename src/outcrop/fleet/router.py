@@ -266,6 +266,8 @@ class Router:
         seat = waited.least_bad()
         if seat is not None:
             return seat
+        if any(group.past for pool in pools for group in pool.groups):
+            raise _ChangedError(_busy(waited.seats[0], NoSlotError(NoSlotReason.CHANGED, 1.0)))
         rank = request.rank or _patient(request.account_id, waited.patience_s)
         try:
             slots = await self._waiting_room.wait(waited.servers, rank)
