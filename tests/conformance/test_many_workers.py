@@ -1,12 +1,14 @@
 """Workers and machines that share a Valkey ask a model server no more at once than it takes."""
 
 import asyncio
+import os
 import signal
 from collections.abc import Generator
 from pathlib import Path
 
 import pytest
 
+from benchmarks.processes import family
 from tests.conformance.traffic import MODEL, Callers, CountingServer, converse_request
 from tests.counters.workers import until
 from tests.outcrop_process import OutcropProcess, outcrop_process
@@ -102,6 +104,40 @@ def test_a_machine_that_is_killed_leaves_its_slots_to_the_other(
                 await until(lambda: gpu.answered > answered + 50)
                 assert gpu.at_once <= SLOTS
                 await callers.stop()
+
+    asyncio.run(main())
+
+
+def test_a_machine_that_hung_does_not_use_what_the_other_has_leased_meanwhile(
+    tmp_path: Path, valkey: ValkeyProcess
+) -> None:
+    async def main() -> None:
+        async with CountingServer(0.05) as gpu, asyncio.TaskGroup() as tasks:
+            settings = config(gpu.url, valkey)
+            with (
+                outcrop_process(tmp_path / "one", config=settings) as one,
+                outcrop_process(tmp_path / "two", config=settings) as two,
+            ):
+                callers = Callers(tasks)
+                for machine in (one, two):
+                    callers.start(15, machine.url, converse_request(machine))
+                await until(lambda: gpu.answered > 100)
+                hung = family(one.process.pid)
+                for pid in hung:
+                    os.kill(pid, signal.SIGSTOP)
+                known = "{outcrop}:workers"
+                with valkey.client() as client:
+                    await until(lambda: client.zcard(known) == 1)
+                    await until(lambda: gpu.at_once == SLOTS)
+                    for pid in hung:
+                        os.kill(pid, signal.SIGCONT)
+                    await until(lambda: client.zcard(known) == 2)
+                answered = gpu.answered
+                await until(lambda: gpu.answered > answered + 200)
+                await callers.stop()
+                # What it was asked in the moment before it knew is not counted against it.
+                assert gpu.most_at_once <= SLOTS + 1
+                assert set(callers.statuses) == {200}
 
     asyncio.run(main())
 

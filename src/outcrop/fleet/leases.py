@@ -12,7 +12,6 @@ from contextlib import suppress
 from typing import Protocol
 
 from msgspec import Struct
-from msgspec.structs import replace
 
 from outcrop.counters.limit import Counters, Grant, Hold, Limit
 from outcrop.counters.shared import SharedFacts
@@ -134,8 +133,9 @@ class Leases:
         self._share_when_lost = share_when_lost
         self._shared: dict[Slots, _Shared] = {}
         self._short = asyncio.Event()
-        self._lapsed = False
-        self._first_joined_at = counters.joined_at
+        self._unsure = False
+        self._first_joined_at = self._joined_at = counters.joined_at
+        self._looked_at = asyncio.get_running_loop().time()
         self._peaks_until = 0.0
 
     def follow(self, servers: Mapping[str, tuple[Slots, int]]) -> None:
@@ -167,17 +167,17 @@ class Leases:
     async def look(self) -> None:
         """Gives and takes once."""
         now = asyncio.get_running_loop().time()
-        if now > self._counters.heard_at + _LEASES_END_S:
+        hung, self._looked_at = now > self._looked_at + _LEASES_END_S, now
+        unheard = now > self._counters.heard_at + _LEASES_END_S
+        if hung or unheard:
             self._lapse()
-            return
         joined_at = self._counters.joined_at
-        if joined_at is None:
+        if unheard or joined_at is None:
+            return
+        if (self._unsure or joined_at != self._joined_at) and not await self._made_sure(joined_at):
             return
         wishes = self._wishes()
         demands = {one: one.demand(self._workers, wishes[one.name]) for one in self._all()}
-        if self._lapsed:
-            self._lapsed = False
-            demands = {one: _lapsed(demand) for one, demand in demands.items()}
         for shared, demand in demands.items():
             self._give(shared, demand)
         self._forget_peaks(now)
@@ -195,11 +195,29 @@ class Leases:
 
     def _lapse(self) -> None:
         """Nobody was asked for so long that others may have what was leased."""
-        self._lapsed = True
+        self._unsure = True
         for shared in self._all():
             if shared.most:
                 most = shared.most // self._workers if self._share_when_lost else 0
                 shared.slots.resize(most)
+
+    async def _made_sure(self, joined_at: float) -> bool:
+        """What others have leased while this worker seemed dead is theirs."""
+        self._unsure = True
+        all_shared = self._all()
+        try:
+            used = await self._counters.used([one.limit for one in all_shared])
+        except ServiceUnavailableException:
+            return False
+        if self._counters.joined_at != joined_at:
+            return False
+        for shared, leased in zip(all_shared, used, strict=True):
+            if shared.most:
+                for _ in range(min(len(shared.leases), leased - shared.most)):
+                    self._counters.settle(shared.leases.pop(), {})
+                shared.slots.resize(min(len(shared.leases), shared.most))
+        self._unsure, self._joined_at = False, joined_at
+        return True
 
     def _wishes(self) -> Counter[str]:
         """How many others wish for more, by server."""
@@ -228,7 +246,7 @@ class Leases:
         now = asyncio.get_running_loop().time()
         if number < 1 or now < shared.ask_again_at:
             return
-        one = Hold(Limit(key=f"slots/{shared.name}", most=shared.most, span_s=0), 1)
+        one = Hold(shared.limit, 1)
         async with asyncio.TaskGroup() as asking:
             answers = [asking.create_task(self._lease(one)) for _ in range(number)]
         leases = [lease for answer in answers if (lease := answer.result()) is not None]
@@ -273,6 +291,10 @@ class _Shared:
         self.ask_again_at = 0.0
         self.wish_again_at = 0.0
 
+    @property
+    def limit(self) -> Limit:
+        return Limit(key=f"slots/{self.name}", most=self.most, span_s=0)
+
     def demand(self, workers: int, others: int) -> Demand:
         return Demand(
             most=self.most,
@@ -283,8 +305,3 @@ class _Shared:
             workers=workers,
             others=others,
         )
-
-
-def _lapsed(demand: Demand) -> Demand:
-    """As if all others wanted theirs: what had lapsed may have been leased to them."""
-    return replace(demand, others=max(demand.others, demand.workers - 1))
