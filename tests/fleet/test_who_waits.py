@@ -136,7 +136,7 @@ def test_who_comes_to_wait_for_what_the_fleet_was_before_looks_again() -> None:
             first, before = await held(kept), pools(kept)
             await kept.reload([server("new", new.url)], stand_in=None, routing=RULES)
             name, _ = await asyncio.wait_for(ask(kept.router, before, going_on(kept)), 5)
-            await first.held.aclose()
+            await first.aclose()
             return name
 
     assert asyncio.run(main()) == "new"
