@@ -27,6 +27,8 @@ class ModelInvocation(Struct, kw_only=True):
     provisioned_model_arn: str | None = None
     service_tier: str | None = None
     """As the caller asked for it; None: `default`."""
+    units_per_minute: tuple[int, int] | None = None
+    """Tokens, in and out, that its model units are good for; None where nobody said so."""
     spilled_over: bool = False
     """Whether its model units were used up and it went on as an on-demand call."""
     served_by: str | None = None

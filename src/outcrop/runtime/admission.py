@@ -96,10 +96,11 @@ class Admission:
         unit = self._units.unit_of(target.foundation_model.model_id, invocation.caller.region)
         if unit is None:
             return ()
+        into = target.model_units * unit.input_tokens_per_minute
+        out_of = target.model_units * unit.output_tokens_per_minute
+        invocation.units_per_minute = into, out_of
         return unit_quotas(
-            target.provisioned_model_arn,
-            input_per_minute=target.model_units * unit.input_tokens_per_minute,
-            output_per_minute=target.model_units * unit.output_tokens_per_minute,
+            target.provisioned_model_arn, input_per_minute=into, output_per_minute=out_of
         )
 
     def _on_demand(self, invocation: ModelInvocation, target: Target) -> Sequence[Quota]:
