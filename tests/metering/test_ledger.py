@@ -122,6 +122,19 @@ def test_what_is_provisioned_costs_by_the_hour_and_not_by_the_token(
     assert recorded(tmp_path, made, clock).cost == 0
 
 
+def test_what_spilled_over_is_priced_on_demand(tmp_path: Path, clock: FakeClock) -> None:
+    made = answered(clock)
+    made.usage, made.provisioned_model_arn = USED, "arn:aws:bedrock:…:provisioned-model/x"
+    made.spilled_over, made.resolved_service_tier = True, "default"
+    made.inference_region, made.units_per_minute = "us-west-2", (100, 50)
+
+    found = recorded(tmp_path, made, clock)
+
+    assert (found.spilled_over, found.cost) == (True, 62_400_000)
+    assert (found.inference_region, found.resolved_service_tier) == ("us-west-2", "default")
+    assert found.units_per_minute == (100, 50)
+
+
 @pytest.mark.parametrize("refuses", [True, False])
 def test_a_disk_that_takes_nothing_refuses_or_serves_and_recovers(
     tmp_path: Path, clock: FakeClock, *, refuses: bool

@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -10,10 +10,11 @@ from typing import NamedTuple, TypeAlias
 
 from msgspec import Struct
 
-from outcrop.metering.config import MeteringConfig
+from outcrop.metering.budgets import Budgets
+from outcrop.metering.config import BudgetConfig, MeteringConfig
 from outcrop.metering.importer import Importer
 from outcrop.metering.invocation import ModelInvocation
-from outcrop.metering.journal import Frame, Journal, JournalError
+from outcrop.metering.journal import Journal, JournalError
 from outcrop.metering.prices import FREE, PriceList, Rates
 from outcrop.store.usage import Usage
 from outcrop.store.usage_records import Outcome, UsageRecord, cost_of, framed
@@ -30,8 +31,17 @@ _log = logging.getLogger(__name__)
 
 
 class Ledger:
-    def __init__(self, journal: Journal, prices: PriceList, *, refuses: bool, clock: Clock) -> None:
+    def __init__(
+        self,
+        journal: Journal,
+        prices: PriceList,
+        *,
+        budgets: Budgets | None = None,
+        refuses: bool,
+        clock: Clock,
+    ) -> None:
         self._journal = journal
+        self._budgets = budgets
         self._clock = clock
         self.prices = prices
         self.refuses = refuses
@@ -49,11 +59,14 @@ class Ledger:
         if invocation.recorded:
             return
         invocation.recorded = True
+        entry = _Entry(invocation, _end_with(error), self._clock(), self.prices)
         try:
-            await self._journal.append(self._frame(invocation, _end_with(error)))
+            await self._journal.append(entry.frame)
         except JournalError as failure:
             if self.refuses:
                 raise _unwritable() from failure
+        else:
+            self._spend(entry)
 
     def record_cut_off(self, invocation: ModelInvocation) -> None:
         """Of a client that left before its answer was complete: there is nobody to wait for."""
@@ -61,20 +74,23 @@ class Ledger:
             invocation.recorded = True
             begun = invocation.streamed and invocation.first_event_at is not None
             end = _End("cancelled", 200 if begun else CLIENT_LEFT, None)
-            self._journal.append_unawaited(self._frame(invocation, end))
+            entry = _Entry(invocation, end, self._clock(), self.prices)
+            self._journal.append_unawaited(entry.frame)
+            self._spend(entry)
 
-    def _frame(self, invocation: ModelInvocation, end: "_End") -> Frame:
-        ended_at, prices = self._clock(), self.prices
-        return lambda: framed(_record(invocation, end, ended_at, prices))
+    def _spend(self, entry: "_Entry") -> None:
+        if self._budgets is not None and self._budgets.rules:
+            self._budgets.add(entry.record)
 
 
 @asynccontextmanager
-async def open_ledger(
+async def open_ledger(  # noqa: PLR0913 - each by its name
     folder: Path,
     usage: Usage,
     *,
     config: MeteringConfig,
     prices: PriceList,
+    budgets: Sequence[BudgetConfig] = (),
     tasks: asyncio.TaskGroup,
     clock: Clock,
 ) -> AsyncGenerator["Metering"]:
@@ -83,12 +99,16 @@ async def open_ledger(
     keep = timedelta(days=config.keep_records_days)
     importer = Importer(journal, folder, usage, keep_records=keep, clock=clock)
     refuses = config.when_unwritable == "refuse"
-    ledger = Ledger(journal, prices, refuses=refuses, clock=clock)
-    importing = tasks.create_task(importer.run())
+    book = Budgets(budgets, usage, importer, clock=clock)
+    ledger = Ledger(journal, prices, budgets=book, refuses=refuses, clock=clock)
+    running: list[asyncio.Task[None]] = []
     try:
-        yield Metering(ledger, importer)
+        await book.refresh()
+        running += (tasks.create_task(importer.run()), tasks.create_task(book.run()))
+        yield Metering(ledger, importer, book)
     finally:
-        importing.cancel()
+        for task in running:
+            task.cancel()
         await journal.settled()
         try:
             await importer.once()
@@ -100,11 +120,15 @@ async def open_ledger(
 class Metering(Struct, frozen=True):
     ledger: Ledger
     importer: Importer
+    budgets: Budgets
 
-    def follow(self, config: MeteringConfig, prices: PriceList) -> None:
+    def follow(
+        self, config: MeteringConfig, prices: PriceList, budgets: Sequence[BudgetConfig]
+    ) -> None:
         """Another configuration; what is recorded keeps the price it had."""
         self.ledger.prices = prices
         self.ledger.refuses = config.when_unwritable == "refuse"
+        self.budgets.follow(budgets)
         self.importer.keep_records = timedelta(days=config.keep_records_days)
 
 
@@ -112,6 +136,22 @@ class _End(NamedTuple):
     outcome: Outcome
     status: int
     error: str | None
+
+
+class _Entry(NamedTuple):
+    """What a record is made of, when it is written."""
+
+    invocation: ModelInvocation
+    end: _End
+    ended_at: datetime
+    prices: PriceList
+
+    @property
+    def record(self) -> UsageRecord:
+        return _record(self.invocation, self.end, self.ended_at, self.prices)
+
+    def frame(self) -> bytes:
+        return framed(self.record)
 
 
 def _record(

@@ -13,6 +13,7 @@ from outcrop.fleet.fleet import ANYWHERE
 from outcrop.fleet.slots import Standing
 from outcrop.fleet.units import Units
 from outcrop.fleet.waiting_room import Rank
+from outcrop.metering.budgets import Budgets
 from outcrop.metering.config import AdmissionConfig, Way
 from outcrop.metering.invocation import ModelInvocation
 from outcrop.metering.quotas import Quota, Quotas, Tokens, unit_quotas
@@ -51,17 +52,26 @@ class Admitted(Struct, frozen=True):
 
 class Admission:
     def __init__(
-        self, counters: Counters, quotas: Quotas, units: Units, terms: AdmissionConfig
+        self,
+        counters: Counters,
+        quotas: Quotas,
+        units: Units,
+        terms: AdmissionConfig,
+        *,
+        budgets: Budgets | None = None,
     ) -> None:
         self._counters = counters
         self._quotas = quotas
         self._units = units
         self._terms = terms
+        self._budgets = budgets
 
     async def admit(
         self, invocation: ModelInvocation, target: Target, *, tokens_in: int, tokens_out: int | None
     ) -> Admitted:
         """Raises ThrottlingException or, for too many calls at once, ServiceUnavailableException.
+
+        AccessDeniedException when a budget is spent; what model units pay for spends nothing.
 
         `tokens_in` is an estimate; `tokens_out` the most that may be answered, None if nobody said.
         Whoever gets the answer settles it.
@@ -76,6 +86,8 @@ class Admission:
             if not self._spills_over(invocation):
                 raise _refusal(bought, granted)
             invocation.spilled_over = True
+        if self._budgets is not None:
+            self._budgets.require(invocation)
         quotas = self._on_demand(invocation, target)
         granted = await self._hold(quotas, tokens)
         if isinstance(granted, Refused):

@@ -50,6 +50,16 @@ class Costs(NamedTuple):
     cache_read_input_cost: int
     cache_write_input_cost: int
 
+    @property
+    def cost(self) -> int:
+        """Pico-dollars for all kinds of token."""
+        return (
+            self.input_cost
+            + self.output_cost
+            + self.cache_read_input_cost
+            + self.cache_write_input_cost
+        )
+
     def plus(self, other: "Costs") -> "Costs":
         return Costs(*map(int.__add__, self, other))
 
