@@ -235,6 +235,16 @@ def test_metrics_are_listed_by_what_has_values(location: str, clock: FakeClock) 
             }
             assert list(later) == []
 
+            clock.advance(days=1)
+            await add(
+                store.usage, [record(clock, outcome="throttle", input_tokens=0, output_tokens=0)]
+            )
+            later = await store.usage.metric_names(ACCOUNT, REGION, since=NOON + timedelta(days=1))
+            whole = await store.usage.metric_names(ACCOUNT, REGION, since=NOON)
+
+            assert {name.name for name in later} == {"InvocationThrottles"}
+            assert set(names) < set(whole)
+
     asyncio.run(main())
 
 

@@ -233,4 +233,6 @@ def _costs(records: list[UsageRecord]) -> Costs:
 
 encode_series = json.Encoder(order="deterministic").encode
 decode_series = json.Decoder(CostSeries).decode
+encode_seen = json.Encoder(order="deterministic").encode
+decode_seen = json.Decoder(dict[str, int]).decode
 decode_dimensions = json.Decoder(tuple[tuple[str, str], ...]).decode
