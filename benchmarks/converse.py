@@ -85,7 +85,7 @@ def main() -> None:
         folder = Path(held.enter_context(tempfile.TemporaryDirectory()))
         fronts = {
             "bare": held.enter_context(_bare(model_server)),
-            "Outcrop": held.enter_context(_outcrop(model_server, folder / "state")),
+            "Outcrop": held.enter_context(outcrop_front(model_server, folder / "state")),
         }
         _tell_rates(fronts, "bare", AT_LEAST, CONNECTIONS, SECONDS)
         _tell_latency({"model server": _model_server(model_server), **fronts})
@@ -112,7 +112,7 @@ def _tell_rates(
         rates: dict[str, list[float]] = {name: [] for name in fronts}
         for _ in range(ROUNDS):
             for name, front in fronts.items():
-                rates[name].append(_per_core_second(front, number, seconds))
+                rates[name].append(per_core_second(front, number, seconds))
         pairs = zip(rates["Outcrop"], rates[reference], strict=True)
         ratio = statistics.median(ours / theirs for ours, theirs in pairs)
         print(
@@ -127,7 +127,7 @@ def _tell_latency(fronts: Mapping[str, Front]) -> None:
     medians: dict[str, list[float]] = {name: [] for name in fronts}
     for _ in range(ROUNDS):
         for name, front in fronts.items():
-            medians[name].append(_load(front, 1, SECONDS / 2).median_ms)
+            medians[name].append(asked_of(front, 1, SECONDS / 2).median_ms)
     direct = statistics.median(medians["model server"])
     print(f"{'median at one connection':46}{direct:>9.3f} ms from the model server itself")
     for name in ("bare", "Outcrop"):
@@ -136,13 +136,13 @@ def _tell_latency(fronts: Mapping[str, Front]) -> None:
         print(f"{f'added by {name}':46}{added:>9.3f} ms{wanted}", flush=True)
 
 
-def _per_core_second(front: Front, connections: int, seconds: float) -> float:
+def per_core_second(front: Front, connections: int, seconds: float) -> float:
     before = core_seconds(family(front.pid))
-    load = _load(front, connections, seconds)
+    load = asked_of(front, connections, seconds)
     return load.answers / (core_seconds(family(front.pid)) - before)
 
 
-def _load(front: Front, connections: int, seconds: float) -> Load:
+def asked_of(front: Front, connections: int, seconds: float) -> Load:
     ended = subprocess.run(
         [
             *(*CLIENT_CORE, sys.executable, "-m", "benchmarks.load", "127.0.0.1"),
@@ -177,9 +177,10 @@ def _bare(model_server: int) -> Generator[Front]:
 
 
 @contextmanager
-def _outcrop(model_server: int, state: Path) -> Generator[Front]:
+def outcrop_front(model_server: int, state: Path, settings: str = "") -> Generator[Front]:
+    """`settings`: more of its configuration."""
     config = (
-        f'[embedded]\nenabled = false\n[[model_servers]]\nname = "scripted"\n'
+        f'{settings}[embedded]\nenabled = false\n[[model_servers]]\nname = "scripted"\n'
         f'url = "http://127.0.0.1:{model_server}/v1"\nmodels = {{ "{MODEL_ID}" = "m" }}\n'
     )
     command = [*SERVER_CORE, sys.executable, "-m", "outcrop", "serve"]

@@ -23,7 +23,7 @@ from outcrop.reporting.metric_data import MetricData
 from outcrop.reporting.metrics import Metrics
 from outcrop.reporting.statistics import NAMESPACE
 from outcrop.store import usage_sums
-from outcrop.store.database import Database, Transaction
+from outcrop.store.database import Database, Transaction, Work
 from outcrop.store.migrations import migrate
 from outcrop.store.store import Store, open_database
 from outcrop.store.usage import MetricName
@@ -112,18 +112,18 @@ def _questions(store: Store, minute_days: int) -> dict[str, Ask]:
             group_by=by,
         )
 
-    now = end
+    # As if the finest rows were of these days: old spans are rounded to whole hours.
+    now = START + timedelta(days=minute_days)
     measurements = Measurements(store.usage, usage_sums)
-    metrics = Metrics(measurements, page_token_key=b"k" * 32, clock=lambda: now)
+    metrics = Metrics(measurements, page_token_key=b"k" * 32, clock=lambda: end)
     data = MetricData(measurements, page_token_key=b"k" * 32, clock=lambda: now)
 
     def metric_data(days: float, period_s: int, stat: str, *, late_s: int) -> Ask:
         """Of three models; `late_s`: how far from a boundary of its period the span begins."""
         # Finer than hours are the first days only.
-        until = START + timedelta(days=minute_days)
-        start = until - timedelta(days=days) + timedelta(seconds=late_s)
+        start = now - timedelta(days=days) + timedelta(seconds=late_s)
         queries = [_metric_query(f"model-{n}", period_s, stat) for n in range(3)]
-        asked = GetMetricDataInput(metric_data_queries=queries, start_time=start, end_time=until)
+        asked = GetMetricDataInput(metric_data_queries=queries, start_time=start, end_time=now)
 
         async def ask() -> object:
             answer = await data.get_metric_data(CALLER, asked)
@@ -200,9 +200,13 @@ async def fill(database: Database, minute_days: int) -> None:
     await database.write(_see(dict.fromkeys(names, last_day)))
 
 
-def _see(names: Mapping[str, int]) -> Callable[[Transaction], Awaitable[object]]:
+def _see(names: Mapping[str, int]) -> Work[int]:
     seen = encode_seen(names).decode()
-    return lambda transaction: transaction.execute("UPDATE usage_series SET seen = $1", seen)
+
+    async def work(transaction: Transaction) -> int:
+        return await transaction.execute("UPDATE usage_series SET seen = $1", seen)
+
+    return work
 
 
 def _cost_series(number: int) -> CostSeries:
