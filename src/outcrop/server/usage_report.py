@@ -10,7 +10,7 @@ from pathlib import Path
 from msgspec import Struct
 
 from outcrop.metering.budgets import begins, dollars_of, ends, spent_in_store
-from outcrop.metering.config import BudgetConfig, Period
+from outcrop.metering.config import BudgetConfig
 from outcrop.metering.costs import MODEL_UNIT_HOURS, TAG, TOKENS, CostRow, Costs, Granularity
 from outcrop.metering.prices import PriceList
 from outcrop.server.config import Config
@@ -125,12 +125,12 @@ class UsageReport:
 
     async def budgets(self, store: Store) -> list[tuple[BudgetConfig, Decimal]]:
         """With what is spent of each in its present period."""
-        rules, now = self._config.budgets, self._clock()
-        spent: dict[Period, Mapping[str, int]] = {}
-        for period in {rule.period for rule in rules}:
-            start, end = begins(now, period), ends(now, period)
-            spent[period] = await spent_in_store(store.usage, rules, start, end)
-        return [(rule, dollars_of(spent[rule.period].get(rule.name, 0))) for rule in rules]
+        now, found = self._clock(), list[tuple[BudgetConfig, Decimal]]()
+        for rule in self._config.budgets:
+            start, end = begins(now, rule.period), ends(now, rule.period)
+            spent = await spent_in_store(store.usage, [rule], start, end)
+            found.append((rule, dollars_of(spent.get(rule.name, 0))))
+        return found
 
     async def unused(self, store: Store, question: Question) -> list[Unused]:
         """Application profiles and provisioned models that nobody called in that time."""
