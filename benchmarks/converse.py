@@ -85,7 +85,7 @@ def main() -> None:
         folder = Path(held.enter_context(tempfile.TemporaryDirectory()))
         fronts = {
             "bare": held.enter_context(_bare(model_server)),
-            "Outcrop": held.enter_context(_outcrop(model_server, folder / "state")),
+            "Outcrop": held.enter_context(outcrop_front(model_server, folder / "state")),
         }
         _tell_rates(fronts, "bare", AT_LEAST, CONNECTIONS, SECONDS)
         _tell_latency({"model server": _model_server(model_server), **fronts})
@@ -112,7 +112,7 @@ def _tell_rates(
         rates: dict[str, list[float]] = {name: [] for name in fronts}
         for _ in range(ROUNDS):
             for name, front in fronts.items():
-                rates[name].append(_per_core_second(front, number, seconds))
+                rates[name].append(per_core_second(front, number, seconds))
         pairs = zip(rates["Outcrop"], rates[reference], strict=True)
         ratio = statistics.median(ours / theirs for ours, theirs in pairs)
         print(
@@ -136,7 +136,7 @@ def _tell_latency(fronts: Mapping[str, Front]) -> None:
         print(f"{f'added by {name}':46}{added:>9.3f} ms{wanted}", flush=True)
 
 
-def _per_core_second(front: Front, connections: int, seconds: float) -> float:
+def per_core_second(front: Front, connections: int, seconds: float) -> float:
     before = core_seconds(family(front.pid))
     load = load_of(front, connections, seconds)
     return load.answers / (core_seconds(family(front.pid)) - before)
@@ -177,9 +177,10 @@ def _bare(model_server: int) -> Generator[Front]:
 
 
 @contextmanager
-def _outcrop(model_server: int, state: Path) -> Generator[Front]:
+def outcrop_front(model_server: int, state: Path, settings: str = "") -> Generator[Front]:
+    """`settings`: more of its configuration."""
     config = (
-        f'[embedded]\nenabled = false\n[[model_servers]]\nname = "scripted"\n'
+        f'{settings}[embedded]\nenabled = false\n[[model_servers]]\nname = "scripted"\n'
         f'url = "http://127.0.0.1:{model_server}/v1"\nmodels = {{ "{MODEL_ID}" = "m" }}\n'
     )
     command = [*SERVER_CORE, sys.executable, "-m", "outcrop", "serve"]

@@ -9,25 +9,48 @@ import asyncio
 import random
 import tempfile
 import time
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from msgspec import structs
 
+from outcrop.iam.caller import Caller
 from outcrop.metering.costs import Costs
 from outcrop.metering.prices import PriceList
-from outcrop.store.database import Database
+from outcrop.reporting.measurements import Measurements
+from outcrop.reporting.metric_data import MetricData
+from outcrop.reporting.metrics import Metrics
+from outcrop.reporting.statistics import NAMESPACE
+from outcrop.store import usage_sums
+from outcrop.store.database import Database, Transaction, Work
 from outcrop.store.migrations import migrate
 from outcrop.store.store import Store, open_database
 from outcrop.store.usage import MetricName
-from outcrop.store.usage_rollup import Costs as CostSums, CostSeries, MetricSeries, RolledUp
+from outcrop.store.usage_rollup import (
+    Costs as CostSums,
+    CostSeries,
+    MetricSeries,
+    RolledUp,
+    encode_seen,
+)
 from outcrop.store.usage_sums import Spread, Sums, encode_sums
+from outcrop.wire.shapes.cloudwatch import (
+    Dimension,
+    GetMetricDataInput,
+    ListMetricsInput,
+    Metric,
+    MetricDataQuery,
+    MetricStat,
+)
 from tests.postgres import new_database, postgres_server
 
 ACCOUNT, REGION = "111122223333", "us-east-1"
 START = datetime(2026, 8, 1, tzinfo=UTC)
 DAYS, SERIES, A_MINUTE = 90, 50, 15
+PROFILES = 5_000
+MANY = "444455556666"
+"""An account with so many application profiles, each used on the last day."""
 ROUNDS, AT_MOST_MS = 5, 100.0
 _PER_INSERT = 20_000
 
@@ -42,6 +65,18 @@ def main() -> None:
         asyncio.run(_measure("PostgreSQL", new_database(server, "bench"), minute_days))
 
 
+Ask = Callable[[], Awaitable[object]]
+CALLER = Caller(account_id=ACCOUNT, arn="a", user_id="u", region=REGION, partition="aws")
+
+
+def _metric_query(model: str, period_s: int, stat: str) -> MetricDataQuery:
+    name = "InvocationLatency" if stat.startswith("p") else "InputTokenCount"
+    dimensions = [Dimension(name="ModelId", value=model)]
+    metric = Metric(namespace=NAMESPACE, metric_name=name, dimensions=dimensions)
+    stat_ = MetricStat(metric=metric, period=period_s, stat=stat)
+    return MetricDataQuery(id=model.replace("-", "_"), metric_stat=stat_)
+
+
 async def _measure(name: str, location: str, minute_days: int) -> None:
     async with open_database(location) as database:
         await migrate(database)
@@ -54,7 +89,7 @@ async def _measure(name: str, location: str, minute_days: int) -> None:
             print(f"  {title:58}{rows:>7} rows{best:>9.1f} ms{missed}", flush=True)
 
 
-def _questions(store: Store, minute_days: int) -> dict[str, Callable[[], Awaitable[object]]]:
+def _questions(store: Store, minute_days: int) -> dict[str, Ask]:
     end = START + timedelta(days=DAYS)
     since_minutes = START + timedelta(days=minute_days - 1)
     costs = Costs(
@@ -77,7 +112,38 @@ def _questions(store: Store, minute_days: int) -> dict[str, Callable[[], Awaitab
             group_by=by,
         )
 
+    # As if the finest rows were of these days: old spans are rounded to whole hours.
+    now = START + timedelta(days=minute_days)
+    measurements = Measurements(store.usage, usage_sums)
+    metrics = Metrics(measurements, page_token_key=b"k" * 32, clock=lambda: end)
+    data = MetricData(measurements, page_token_key=b"k" * 32, clock=lambda: now)
+
+    def metric_data(days: float, period_s: int, stat: str, *, late_s: int) -> Ask:
+        """Of three models; `late_s`: how far from a boundary of its period the span begins."""
+        # Finer than hours are the first days only.
+        start = now - timedelta(days=days) + timedelta(seconds=late_s)
+        queries = [_metric_query(f"model-{n}", period_s, stat) for n in range(3)]
+        asked = GetMetricDataInput(metric_data_queries=queries, start_time=start, end_time=now)
+
+        async def ask() -> object:
+            answer = await data.get_metric_data(CALLER, asked)
+            return answer.metric_data_results[0].values  # type: ignore[index]
+
+        return ask
+
+    async def list_metrics() -> object:
+        many = structs.replace(CALLER, account_id=MANY)
+        asked = ListMetricsInput(namespace=NAMESPACE, metric_name="Invocations")
+        return (await metrics.list_metrics(many, asked)).metrics
+
     return {
+        f"ListMetrics, a page of {PROFILES} profiles": list_metrics,
+        "GetMetricData, 3 Sums by 5 minutes, one day": metric_data(1, 300, "Sum", late_s=0),
+        "GetMetricData, 3 p99 by hour, 7 days": metric_data(7, 3_600, "p99", late_s=0),
+        "GetMetricData, 3 p99 by hour, 3 days, misaligned": metric_data(3, 3_600, "p99", late_s=60),
+        "GetMetricData, 3 Sums by day, 14 days, misaligned": metric_data(
+            14, 86_400, "Sum", late_s=3_600
+        ),
         "metric names of 14 days": lambda: store.usage.metric_names(
             ACCOUNT, REGION, since=end - timedelta(days=14)
         ),
@@ -125,6 +191,22 @@ async def fill(database: Database, minute_days: int) -> None:
     await _insert(database, "usage_metrics", columns, _metrics(by_kind["metric"], minute_days))
     columns = ("account_id", "span_s", "at", "series_id", *CostSums._fields)
     await _insert(database, "usage_costs", columns, _costs(by_kind["cost"]))
+    many = [MetricSeries(MANY, REGION, (("ModelId", f"profile-{n}"),)) for n in range(PROFILES)]
+    await store.usage._series_ids(  # noqa: SLF001
+        RolledUp(metrics={one: {} for one in many}, costs={})
+    )
+    last_day = int((START + timedelta(days=DAYS - 1)).timestamp())
+    names = ("Invocations", "InputTokenCount", "OutputTokenCount", "InvocationLatency")
+    await database.write(_see(dict.fromkeys(names, last_day)))
+
+
+def _see(names: Mapping[str, int]) -> Work[int]:
+    seen = encode_seen(names).decode()
+
+    async def work(transaction: Transaction) -> int:
+        return await transaction.execute("UPDATE usage_series SET seen = $1", seen)
+
+    return work
 
 
 def _cost_series(number: int) -> CostSeries:

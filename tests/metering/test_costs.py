@@ -101,6 +101,26 @@ def test_tokens_by_whatever_they_are_split_by(location: str, clock: FakeClock) -
     asyncio.run(main())
 
 
+def test_what_spilled_over_is_billed_as_on_demand(location: str, clock: FakeClock) -> None:
+    async def main() -> None:
+        bought = {"provisioned_model_arn": "arn:pt", "output_tokens": 0, "input_tokens": 100}
+        async with open_store(location, clock=clock) as store:
+            batch = [
+                record(clock, rates=(0, 0, 0, 0), **bought),
+                record(clock, spilled_over=True, **bought),
+            ]
+            await store.usage.add("j", 0, b"".join(map(framed, batch)))
+
+            by_type = await bill(store, clock, group_by=["USAGE_TYPE"])
+
+            assert told(by_type) == [
+                ("USE1-nova-lite-v1:0-input-tokens", Decimal("0.000006"), 100, "Tokens", 1),
+                ("USE1-nova-lite-v1:0-input-tokens-provisioned", 0, 100, "Tokens", 1),
+            ]
+
+    asyncio.run(main())
+
+
 def test_hours_and_days_agree(location: str, clock: FakeClock) -> None:
     async def main() -> None:
         async with open_store(location, clock=clock) as store:

@@ -8,6 +8,7 @@ from collections.abc import AsyncGenerator
 from contextlib import AbstractContextManager, asynccontextmanager, nullcontext
 from datetime import timedelta
 from decimal import Decimal
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -121,6 +122,19 @@ def test_what_is_provisioned_costs_by_the_hour_and_not_by_the_token(
     assert recorded(tmp_path, made, clock).cost == 0
 
 
+def test_what_spilled_over_is_priced_on_demand(tmp_path: Path, clock: FakeClock) -> None:
+    made = answered(clock)
+    made.usage, made.provisioned_model_arn = USED, "arn:aws:bedrock:…:provisioned-model/x"
+    made.spilled_over, made.resolved_service_tier = True, "default"
+    made.inference_region, made.units_per_minute = "us-west-2", (100, 50)
+
+    found = recorded(tmp_path, made, clock)
+
+    assert (found.spilled_over, found.cost) == (True, 62_400_000)
+    assert (found.inference_region, found.resolved_service_tier) == ("us-west-2", "default")
+    assert found.units_per_minute == (100, 50)
+
+
 @pytest.mark.parametrize("refuses", [True, False])
 def test_a_disk_that_takes_nothing_refuses_or_serves_and_recovers(
     tmp_path: Path, clock: FakeClock, *, refuses: bool
@@ -175,7 +189,9 @@ def test_an_append_that_is_cancelled_leaves_the_others_alone(tmp_path: Path) -> 
     async def main() -> None:
         clock = FakeClock()
         async with journal_in(tmp_path) as journal, asyncio.TaskGroup() as tasks:
-            waiting = [tasks.create_task(journal.append(framed(record(clock)))) for _ in range(20)]
+            waiting = [
+                tasks.create_task(journal.append(partial(framed, record(clock)))) for _ in range(20)
+            ]
             await asyncio.sleep(0)
             waiting[3].cancel()
 
@@ -213,7 +229,7 @@ def test_what_is_in_the_journal_comes_into_the_store_once(
         async with open_store(location, clock=clock) as store:
             async with importing(store, folder, clock, segment_bytes=2_000) as (journal, importer):
                 for one in records:
-                    await journal.append(framed(one))
+                    await journal.append(partial(framed, one))
                     if one.request_id.endswith("7"):
                         await importer.once()
                 await importer.once()
@@ -293,7 +309,7 @@ def test_a_journal_that_cannot_be_made_says_so(tmp_path: Path) -> None:
         journal = Journal(tmp_path / "journal")
         (tmp_path / "journal").rmdir()
         with pytest.raises(JournalError):
-            await journal.append(b"x")
+            await journal.append(lambda: b"x")
         await journal.aclose()
 
     asyncio.run(main())

@@ -4,12 +4,14 @@ import asyncio
 import csv
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
 import msgspec
 import pytest
 
+from outcrop.metering.config import BudgetConfig
 from outcrop.server.config import Config
 from outcrop.server.usage_report import Question, UsageReport, moment
 from outcrop.store.records import InferenceProfileRecord
@@ -41,6 +43,32 @@ async def profile(store: Store, profile_id: str) -> str:
 @pytest.fixture
 def clock() -> FakeClock:
     return FakeClock()
+
+
+def test_how_far_budgets_are_spent(tmp_path: Path, clock: FakeClock) -> None:
+    budgets = (
+        BudgetConfig(name="blue", amount_usd=Decimal("0.12"), tags={"team": "blue"}),
+        BudgetConfig(name="today", amount_usd=Decimal(1), period="DAY", when_spent="warn"),
+    )
+    config = Config(state=tmp_path, budgets=budgets)
+
+    async def fill() -> None:
+        async with open_store(config.sqlite_path, clock=clock) as store:
+            blue = {"tags": (("team", "blue"),), "output_tokens": 0}
+            yesterday = record(clock, input_tokens=10**6, **blue)
+            clock.advance(days=1)
+            today = record(clock, input_tokens=10**6, output_tokens=0)
+            await store.usage.add("j", 0, framed(yesterday) + framed(today))
+
+    asyncio.run(fill())
+    question = Question(by=("model",), since=NOON, until=NOON)
+
+    text = asyncio.run(UsageReport(config, clock=clock).text(question, "budgets"))
+
+    assert [line.split() for line in text.splitlines()[1:]] == [
+        ["blue", "refuse", "month", "0.060000", "0.12", "50.0%"],
+        ["today", "warn", "day", "0.060000", "1", "6.0%"],
+    ]
 
 
 @pytest.fixture

@@ -52,6 +52,47 @@ def test_the_same_part_of_a_journal_counts_once(location: str, clock: FakeClock)
     asyncio.run(main())
 
 
+def test_use_of_model_units_and_what_spilled_over_are_counted(
+    location: str, clock: FakeClock
+) -> None:
+    """200 tokens in and 100 out are a minute's worth; a call that spilled over took none of it."""
+
+    async def main() -> None:
+        async with open_store(location, clock=clock) as store:
+            arn = f"arn:aws:bedrock:{REGION}:{ACCOUNT}:provisioned-model/abc123def456"
+            bought = {"provisioned_model_arn": arn, "units_per_minute": (200, 100), "rates": None}
+            calls = [
+                record(clock, input_tokens=50, output_tokens=30, **bought),
+                record(clock, input_tokens=20, cache_write_input_tokens=30, **bought),
+                record(clock, input_tokens=500, output_tokens=500, spilled_over=True, **bought),
+                record(clock, outcome="throttle", input_tokens=0, output_tokens=0, **bought),
+            ]
+            await add(store.usage, calls)
+
+            by_arn = (("ModelId", arn),)
+            assert await sum_of(store.usage, "ProvisionedInputUtilization", by_arn) == 50
+            assert await sum_of(store.usage, "ProvisionedOutputUtilization", by_arn) == 35
+            assert await sum_of(store.usage, "InvocationSpillovers", by_arn) == 1
+            assert await sum_of(store.usage, "InvocationThrottles", by_arn) == 1
+            assert await sum_of(store.usage, "Invocations", by_arn) == 3
+
+    asyncio.run(main())
+
+
+def test_tokens_of_a_cache_are_counted_under_both_names(location: str, clock: FakeClock) -> None:
+    async def main() -> None:
+        async with open_store(location, clock=clock) as store:
+            for _ in range(2):
+                cached = record(clock, cache_read_input_tokens=7, cache_write_input_tokens=3)
+                await add(store.usage, [cached])
+
+            for name, tokens in (("Read", 14), ("Write", 6)):
+                assert await sum_of(store.usage, f"Cache{name}InputTokens") == tokens
+                assert await sum_of(store.usage, f"Cache{name}InputTokenCount") == tokens
+
+    asyncio.run(main())
+
+
 def test_two_stores_that_add_at_once_lose_nothing(location: str, clock: FakeClock) -> None:
     async def main() -> None:
         async with (
@@ -193,6 +234,16 @@ def test_metrics_are_listed_by_what_has_values(location: str, clock: FakeClock) 
                 "EstimatedTPMQuotaUsage",
             }
             assert list(later) == []
+
+            clock.advance(days=1)
+            await add(
+                store.usage, [record(clock, outcome="throttle", input_tokens=0, output_tokens=0)]
+            )
+            later = await store.usage.metric_names(ACCOUNT, REGION, since=NOON + timedelta(days=1))
+            whole = await store.usage.metric_names(ACCOUNT, REGION, since=NOON)
+
+            assert {name.name for name in later} == {"InvocationThrottles"}
+            assert set(names) < set(whole)
 
     asyncio.run(main())
 

@@ -13,6 +13,7 @@ Positive = Annotated[int, Meta(ge=1)]
 Most = Annotated[int, Meta(ge=0)]
 Seconds = Annotated[float, Meta(gt=0, le=86_400)]
 Weight = Annotated[float, Meta(ge=0.001, le=1_000)]
+Period = Literal["DAY", "MONTH"]
 Way = Literal["on_demand", "cross_region", "global"]
 """How the model was named: Amazon counts each by itself."""
 
@@ -57,6 +58,52 @@ class MeteringConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     enabled: bool = True  # invocations are recorded and counted; takes effect at a start
     when_unwritable: Literal["refuse", "serve"] = "refuse"  # while records cannot be written
     keep_records_days: Annotated[int, Meta(ge=1, le=36_500)] = 90  # sums are kept for ever
+
+
+class BudgetConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What may be spent on calls that meet all of it; patterns know `*` and `?`."""
+
+    name: Annotated[str, Meta(pattern=r"\A[A-Za-z0-9][A-Za-z0-9 ._/-]{0,63}\Z")]
+    amount_usd: Decimal
+    period: Period = "MONTH"
+    account: str = "*"
+    principal: str = "*"
+    """The ARN of who calls."""
+    model: str = "*"
+    """A foundation model's id."""
+    profile: str | None = None
+    """An inference profile's ARN, or its id; none: with a profile or without."""
+    tags: Mapping[str, str] = {}
+    """Of the application profile or provisioned model."""
+    warn_at_percent: Annotated[int, Meta(ge=0, le=100)] = 80
+    when_spent: Literal["warn", "refuse"] = "refuse"
+
+    def __post_init__(self) -> None:
+        if not (self.amount_usd.is_finite() and 0 < self.amount_usd < _ABSURD**2):
+            raise ValueError(f"amount_usd = {self.amount_usd} is no budget: more than 0")
+
+    def applies_to(
+        self,
+        *,
+        account_id: str,
+        principal_arn: str,
+        model_id: str,
+        profile_arn: str | None,
+        tags: Mapping[str, str],
+    ) -> bool:
+        return (
+            fnmatchcase(account_id, self.account)
+            and fnmatchcase(principal_arn, self.principal)
+            and fnmatchcase(model_id, self.model)
+            and self._has_profile(profile_arn)
+            and all(fnmatchcase(tags.get(key, ""), value) for key, value in self.tags.items())
+        )
+
+    def _has_profile(self, arn: str | None) -> bool:
+        if self.profile is None:
+            return True
+        names = () if arn is None else (arn, arn.rpartition("/")[2])
+        return any(fnmatchcase(name, self.profile) for name in names)
 
 
 class Price(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

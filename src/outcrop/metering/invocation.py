@@ -27,8 +27,12 @@ class ModelInvocation(Struct, kw_only=True):
     provisioned_model_arn: str | None = None
     service_tier: str | None = None
     """As the caller asked for it; None: `default`."""
+    units_per_minute: tuple[int, int] | None = None
+    """Tokens, in and out, that its model units are good for; None where nobody said so."""
     spilled_over: bool = False
     """Whether its model units were used up and it went on as an on-demand call."""
+    budget: str | None = None
+    """The budget that is nearest to its end, if it is time to say so."""
     served_by: str | None = None
     """Who answers, as the header says it: `gpu-1; model="llama"`."""
     inference_region: str | None = None

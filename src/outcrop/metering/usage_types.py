@@ -45,7 +45,7 @@ def token_usage_type(series: CostSeries, kind: str) -> str:
     variant = f"-{series.service_tier}" if series.service_tier in {"priority", "flex"} else ""
     if ":inference-profile/global." in (series.inference_profile_arn or ""):
         variant += "-cross-region-global"
-    if series.provisioned_model_arn is not None:
+    if series.provisioned_model_arn is not None and not series.spilled_over:
         variant += "-provisioned"
     return f"{_code(series.region)}-{_short(series.foundation_model_id)}-{kind}{variant}"
 

@@ -54,8 +54,9 @@ class Metrics:
         listed = [
             metric
             for metric in await self._known(caller, input_)
-            if (after is None or position(metric) > after) and _fits(metric, input_)
+            if _fits(metric, input_) and (after is None or position(metric) > after)
         ]
+        listed.sort(key=position)
         page = listed[:PAGE]
         more = len(listed) > PAGE
         filters = structs.replace(input_, next_token=None)
@@ -72,7 +73,6 @@ class Metrics:
         return self._tokens.open(input_.next_token, caller, filters)
 
     async def _known(self, caller: Caller, input_: ListMetricsInput) -> Sequence[MetricName]:
-        """By name and dimensions."""
         of_others = input_.owning_account not in (None, caller.account_id)
         if of_others or input_.namespace not in (None, NAMESPACE):
             return []
@@ -84,7 +84,7 @@ class Metrics:
             # The names are known by the day.
             span = TimeRange(since.replace(second=0, microsecond=0), now)
             names = [n for n in names if await self._measurements.points(caller, n, span, 60)]
-        return sorted(names, key=position)
+        return names
 
     async def get_metric_statistics(
         self, caller: Caller, input_: GetMetricStatisticsInput

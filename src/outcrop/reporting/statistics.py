@@ -22,9 +22,14 @@ UNITS: Mapping[str, StandardUnit] = {
     "TimeToFirstToken": "Milliseconds",
     "InputTokenCount": "Count",
     "OutputTokenCount": "Count",
+    "CacheReadInputTokens": "Count",
+    "CacheWriteInputTokens": "Count",
     "CacheReadInputTokenCount": "Count",
     "CacheWriteInputTokenCount": "Count",
     "EstimatedTPMQuotaUsage": "Count",
+    "InvocationSpillovers": "Count",
+    "ProvisionedInputUtilization": "Percent",
+    "ProvisionedOutputUtilization": "Percent",
 }
 """Of every metric there is."""
 

@@ -13,6 +13,7 @@ from outcrop.fleet.fleet import ANYWHERE
 from outcrop.fleet.slots import Standing
 from outcrop.fleet.units import Units
 from outcrop.fleet.waiting_room import Rank
+from outcrop.metering.budgets import Budgets
 from outcrop.metering.config import AdmissionConfig, Way
 from outcrop.metering.invocation import ModelInvocation
 from outcrop.metering.quotas import Quota, Quotas, Tokens, unit_quotas
@@ -51,17 +52,26 @@ class Admitted(Struct, frozen=True):
 
 class Admission:
     def __init__(
-        self, counters: Counters, quotas: Quotas, units: Units, terms: AdmissionConfig
+        self,
+        counters: Counters,
+        quotas: Quotas,
+        units: Units,
+        terms: AdmissionConfig,
+        *,
+        budgets: Budgets | None = None,
     ) -> None:
         self._counters = counters
         self._quotas = quotas
         self._units = units
         self._terms = terms
+        self._budgets = budgets
 
     async def admit(
         self, invocation: ModelInvocation, target: Target, *, tokens_in: int, tokens_out: int | None
     ) -> Admitted:
         """Raises ThrottlingException or, for too many calls at once, ServiceUnavailableException.
+
+        AccessDeniedException when a budget is spent; what model units pay for spends nothing.
 
         `tokens_in` is an estimate; `tokens_out` the most that may be answered, None if nobody said.
         Whoever gets the answer settles it.
@@ -76,6 +86,8 @@ class Admission:
             if not self._spills_over(invocation):
                 raise _refusal(bought, granted)
             invocation.spilled_over = True
+        if self._budgets is not None:
+            self._budgets.require(invocation)
         quotas = self._on_demand(invocation, target)
         granted = await self._hold(quotas, tokens)
         if isinstance(granted, Refused):
@@ -96,10 +108,11 @@ class Admission:
         unit = self._units.unit_of(target.foundation_model.model_id, invocation.caller.region)
         if unit is None:
             return ()
+        into = target.model_units * unit.input_tokens_per_minute
+        out_of = target.model_units * unit.output_tokens_per_minute
+        invocation.units_per_minute = into, out_of
         return unit_quotas(
-            target.provisioned_model_arn,
-            input_per_minute=target.model_units * unit.input_tokens_per_minute,
-            output_per_minute=target.model_units * unit.output_tokens_per_minute,
+            target.provisioned_model_arn, input_per_minute=into, output_per_minute=out_of
         )
 
     def _on_demand(self, invocation: ModelInvocation, target: Target) -> Sequence[Quota]:

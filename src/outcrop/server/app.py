@@ -44,6 +44,7 @@ Answer: TypeAlias = Callable[
 SERVED_BY = "x-outcrop-served-by"
 INFERENCE_REGION = "x-outcrop-inference-region"
 SKIPPED = "x-outcrop-skipped"
+BUDGET = "x-outcrop-budget"
 # Of that one: whoever wants to know all of a bad day looks into the log.
 LONGEST_SKIPPED = 512
 # The lengths of `p` seen in Amazon's streams (envoyproxy/ai-gateway, testupstream_test.go).
@@ -273,6 +274,8 @@ def _told(response: HttpResponse, invocation: ModelInvocation) -> HttpResponse:
         response.headers[SERVED_BY] = invocation.served_by
     if invocation.inference_region is not None:
         response.headers[INFERENCE_REGION] = invocation.inference_region
+    if invocation.budget is not None:
+        response.headers[BUDGET] = invocation.budget
     if invocation.spilled_over:
         response.headers[SPILLOVER] = "on"
     return _with_skipped(response, invocation)

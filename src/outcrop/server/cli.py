@@ -187,6 +187,7 @@ def _add_usage(commands: Any) -> None:
         "json": "as JSON",
         "csv": "as CSV in the columns of FOCUS",
         "plot": "as bars",
+        "budgets": "how far each budget is spent",
         "unused": "provisioned models and profiles that nobody called",
     }.items():
         forms.add_argument(f"--{form}", dest="form", action="store_const", const=form, help=text)

@@ -7,7 +7,7 @@ import ipaddress
 import os
 import re
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
@@ -21,7 +21,13 @@ from outcrop.fleet.config import (
     ModelUnitsConfig,
     RoutingConfig,
 )
-from outcrop.metering.config import AdmissionConfig, MeteringConfig, Price, QuotaConfig
+from outcrop.metering.config import (
+    AdmissionConfig,
+    BudgetConfig,
+    MeteringConfig,
+    Price,
+    QuotaConfig,
+)
 from outcrop.store.catalogue import CustomModel
 
 DEFAULT_LISTEN = "127.0.0.1:8787"
@@ -144,6 +150,7 @@ class Config(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     model_units: tuple[ModelUnitsConfig, ...] = ()
     metering: MeteringConfig = field(default_factory=MeteringConfig)
     prices: tuple[Price, ...] = ()
+    budgets: tuple[BudgetConfig, ...] = ()
 
     def __post_init__(self) -> None:
         host, _ = split_address(self.listen)
@@ -153,6 +160,7 @@ class Config(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
             _require_network(proxy)
         if self.database_url is not None:
             _require_postgresql(self.database_url)
+        _check_budgets(self.budgets, metered=self.metering.enabled)
         self.require_one_count(limits_configured=bool(self.quotas or self.model_units))
         self._require_slots_for_each_worker()
 
@@ -291,6 +299,14 @@ def _require_network(proxy: str) -> None:
         raise ValueError(
             f"trusted_proxies: {proxy!r} is no address and no network such as 10.0.0.0/8"
         ) from None
+
+
+def _check_budgets(budgets: Sequence[BudgetConfig], *, metered: bool) -> None:
+    names = [budget.name for budget in budgets]
+    if len(set(names)) < len(names):
+        raise ValueError("two [[budgets]] have the same name")
+    if budgets and not metered:
+        raise ValueError("[[budgets]] need metering.enabled = true: nothing is known to be spent")
 
 
 def _require_postgresql(url: str) -> None:

@@ -32,6 +32,7 @@ FOLLOWED = frozenset(
         "tls.key_file",
         "tls.client_ca_file",
         "tls.client_auth",
+        "budgets",
     }
 )
 

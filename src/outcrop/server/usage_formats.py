@@ -9,6 +9,7 @@ from typing import Any, cast
 
 from msgspec import Struct, json, structs
 
+from outcrop.metering.config import BudgetConfig
 from outcrop.metering.costs import SERVICE, TAG, CostRow, Granularity
 from outcrop.wire.timestamps import iso8601
 
@@ -49,6 +50,22 @@ def unused_table(found: Sequence[Unused]) -> str:
     if not found:
         return "everything was used"
     return "\n".join(f"{one.kind:18} {one.name}  {one.arn}" for one in found)
+
+
+def budgets_table(spent: Sequence[tuple[BudgetConfig, Decimal]]) -> str:
+    """Each budget with what was spent of it in this period, in US dollars."""
+    if not spent:
+        return "no budget is configured: [[budgets]] sets one"
+    heads = ("budget", "when spent", "a", "USD", "of", "spent")
+    rows = [heads, *(_budget_cells(rule, dollars) for rule, dollars in spent)]
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return "\n".join(_row(row, widths, 3) for row in rows)
+
+
+def _budget_cells(rule: BudgetConfig, dollars: Decimal) -> tuple[str, ...]:
+    percent = f"{100 * dollars / rule.amount_usd:.1f}%"
+    amounts = f"{dollars:.6f}", f"{rule.amount_usd:f}"
+    return rule.name, rule.when_spent, rule.period.lower(), *amounts, percent
 
 
 def table(lines: Sequence[Line], by: Sequence[str], width: int) -> str:

@@ -9,6 +9,8 @@ from pathlib import Path
 
 from msgspec import Struct
 
+from outcrop.metering.budgets import begins, dollars_of, ends, spent_in_store
+from outcrop.metering.config import BudgetConfig
 from outcrop.metering.costs import MODEL_UNIT_HOURS, TAG, TOKENS, CostRow, Costs, Granularity
 from outcrop.metering.prices import PriceList
 from outcrop.server.config import Config
@@ -17,6 +19,7 @@ from outcrop.server.usage_formats import (
     Line,
     Unused,
     as_json,
+    budgets_table,
     focus_csv,
     plot,
     table,
@@ -87,6 +90,8 @@ class UsageReport:
         """As `json`, `csv`, `plot` or a table; `unused` asks something else."""
         width = shutil.get_terminal_size().columns
         async with open_store(self._location, clock=self._clock) as store:
+            if form == "budgets":
+                return budgets_table(await self.budgets(store))
             if form == "unused":
                 return unused_table(await self.unused(store, question))
             if form == "csv":
@@ -117,6 +122,15 @@ class UsageReport:
         granularity = question.granularity or "DAILY"
         rows = await self._rows(store, question, granularity, group_by)
         return focus_csv(rows, group_by, granularity)
+
+    async def budgets(self, store: Store) -> list[tuple[BudgetConfig, Decimal]]:
+        """With what is spent of each in its present period."""
+        now, found = self._clock(), list[tuple[BudgetConfig, Decimal]]()
+        for rule in self._config.budgets:
+            start, end = begins(now, rule.period), ends(now, rule.period)
+            spent = await spent_in_store(store.usage, [rule], start, end)
+            found.append((rule, dollars_of(spent.get(rule.name, 0))))
+        return found
 
     async def unused(self, store: Store, question: Question) -> list[Unused]:
         """Application profiles and provisioned models that nobody called in that time."""

@@ -97,6 +97,7 @@ async def assembled(
             store.usage,
             config=config.metering,
             prices=prices,
+            budgets=config.budgets,
             tasks=tasks,
             clock=clock,
         ) as metering,
@@ -197,7 +198,11 @@ class Product:
             clock=clock,
         )
         admission = Admission(
-            self._counting.counters, Quotas(config.quotas), model_units, config.admission
+            self._counting.counters,
+            Quotas(config.quotas),
+            model_units,
+            config.admission,
+            budgets=self._metering.budgets,
         )
         wire_runtime(app, store, catalogue, self._keeper, admission, clock=clock)
         prices = PriceList(config.prices)
@@ -218,7 +223,7 @@ class Product:
             stand_in=config.embedded.stand_in,
             routing=config.routing,
         )
-        self._metering.follow(config.metering, PriceList(config.prices))
+        self._metering.follow(config.metering, PriceList(config.prices), config.budgets)
         await self._follow(config, model_units, page_token_key)
 
     async def _page_token_key(self) -> bytes:

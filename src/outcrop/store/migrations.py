@@ -163,7 +163,11 @@ USAGE = (
     ) /* WITHOUT ROWID */""",
 )
 
-MIGRATIONS: Sequence[Sequence[str]] = (FIRST, SECOND, USAGE)
+# Of a series of metrics: the last day of each that has values, by its name. What metrics there are
+# is asked of one row a series.
+SEEN = ("ALTER TABLE usage_series ADD COLUMN seen TEXT NOT NULL DEFAULT '{}'",)
+
+MIGRATIONS: Sequence[Sequence[str]] = (FIRST, SECOND, USAGE, SEEN)
 
 
 async def migrate(database: Database, migrations: Sequence[Sequence[str]] = MIGRATIONS) -> None:

@@ -7,6 +7,7 @@ transaction: each record counts exactly once, whoever reads the journal and howe
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 from hashlib import blake2b
+from operator import itemgetter
 
 from msgspec import Struct
 
@@ -20,7 +21,9 @@ from outcrop.store.usage_rollup import (
     MetricSeries,
     RolledUp,
     decode_dimensions,
+    decode_seen,
     decode_series,
+    encode_seen,
     encode_series,
     rolled_up,
 )
@@ -49,9 +52,11 @@ _ADD_SERIES = """
     VALUES ($1, $2, $3, $4, $5) ON CONFLICT DO NOTHING
 """
 _METRIC_SERIES = """
-    SELECT series_id, dimensions FROM usage_series
+    SELECT dimensions, seen FROM usage_series
     WHERE kind = $1 AND account_id = $2 AND region = $3
 """
+_SEEN = "SELECT seen FROM usage_series WHERE series_id = $1"
+_SEE = "UPDATE usage_series SET seen = $2 WHERE series_id = $1"
 _COST_SERIES = """
     SELECT series_id, dimensions FROM usage_series WHERE kind = $1 AND account_id = $2
 """
@@ -109,6 +114,8 @@ class Usage:
         # A series is never taken away.
         self._ids: dict[tuple[str, str, str, str], int] = {}
         self._cost_series: dict[int, CostSeries] = {}
+        # What is in the store already; it only grows.
+        self._seen: dict[int, Mapping[str, int]] = {}
 
     async def position(self, journal_id: str) -> int:
         """How many bytes of the journal are in the store."""
@@ -124,6 +131,8 @@ class Usage:
         sums = rolled_up(records)
         ids = await self._series_ids(sums)
 
+        seen: dict[int, Mapping[str, int]] = {}
+
         async def work(transaction: Transaction) -> bool:
             # Sums are read, merged and written: by one at a time.
             await transaction.alone()
@@ -134,9 +143,12 @@ class Usage:
             await _add_block(transaction, journal_id, position, records, frames)
             await _add_metrics(transaction, sums, ids)
             await _add_costs(transaction, sums, ids)
+            seen.update(await _see(transaction, sums, ids, self._seen))
             return True
 
-        return not records or await self._database.write(work)
+        added = not records or await self._database.write(work)
+        self._seen |= seen
+        return added
 
     async def forget_journal(self, journal_id: str) -> None:
         """When its file is gone."""
@@ -179,11 +191,11 @@ class Usage:
         first = _floor(since, _DAY_S)
         names: list[MetricName] = []
         rows = await self._database.fetch(_METRIC_SERIES, "metric", account_id, region)
-        for series_id, dimensions in rows:
-            days = await self._database.fetch(_METRICS, series_id, _DAY_S, first, _FOR_EVER)
-            measured = {name: True for _, sums in days for name in decode_sums(sums).metrics}
-            parsed = decode_dimensions(dimensions)
-            names += [MetricName(name=name, dimensions=parsed) for name in measured]
+        for dimensions, seen in rows:
+            recent = [name for name, day in decode_seen(seen).items() if day >= first]
+            if recent:
+                parsed = decode_dimensions(dimensions)
+                names += [MetricName(name=name, dimensions=parsed) for name in recent]
         return names
 
     async def metric(
@@ -253,9 +265,6 @@ class Usage:
         return self._ids
 
 
-_FOR_EVER = 1 << 62
-
-
 def _digest(dimensions: str) -> bytes:
     """Fifty tags are longer than PostgreSQL's longest key."""
     return blake2b(dimensions.encode(), digest_size=16).digest()
@@ -299,6 +308,34 @@ async def _add_metrics(
             total = decode_sums(rows[0][0]) if rows else Sums()
             total.add(sums)
             await transaction.execute(_PUT_SUMS, series_id, span_s, at, encode_sums(total))
+
+
+async def _see(
+    transaction: Transaction,
+    rolled: RolledUp,
+    ids: Mapping[tuple[str, str, str, str], int],
+    known: Mapping[int, Mapping[str, int]],
+) -> Mapping[int, Mapping[str, int]]:
+    """Notes the last day of each metric, where that is new; gives all of what was noted."""
+    noted: dict[int, Mapping[str, int]] = {}
+    for series, spans in rolled.metrics.items():
+        series_id, days = ids[_metric_key(series)], _last_days(spans)
+        before = known.get(series_id, {})
+        if all(before.get(name, -1) >= day for name, day in days.items()):
+            continue
+        rows = await transaction.fetch(_SEEN, series_id)
+        before = decode_seen(rows[0][0])
+        noted[series_id] = before | {
+            name: max(at, before.get(name, 0)) for name, at in days.items()
+        }
+        await transaction.execute(_SEE, series_id, encode_seen(noted[series_id]).decode())
+    return noted
+
+
+def _last_days(spans: Mapping[tuple[int, int], Sums]) -> Mapping[str, int]:
+    """By a metric's name."""
+    days = [(at, sums) for (span_s, at), sums in spans.items() if span_s == _DAY_S]
+    return {name: at for at, sums in sorted(days, key=itemgetter(0)) for name in sums.metrics}
 
 
 async def _add_costs(

@@ -14,7 +14,7 @@ PICO_DOLLARS = 10**12
 """Of one US dollar. Money is kept in whole ones of them: sums are exact."""
 
 
-class UsageRecord(Struct, frozen=True, kw_only=True, array_like=True):
+class UsageRecord(Struct, frozen=True, kw_only=True, array_like=True, gc=False):
     """One invocation. New fields come last, with a default: older journals are read for ever."""
 
     request_id: str
@@ -55,6 +55,10 @@ class UsageRecord(Struct, frozen=True, kw_only=True, array_like=True):
     """Pico-dollars for a token: input, output, cache read, cache write. None: no price is known."""
     cost: int
     """Pico-dollars."""
+    spilled_over: bool = False
+    """Whether its model units were used up, and it went on as an on-demand call."""
+    units_per_minute: tuple[int, int] | None = None
+    """Tokens, in and out, that the provisioned model's units were good for; None: unknown."""
 
     @property
     def used_tokens(self) -> bool:

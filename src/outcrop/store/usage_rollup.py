@@ -22,7 +22,7 @@ class MetricSeries(NamedTuple):
     """As CloudWatch names them; none: all invocations of the account and Region."""
 
 
-class CostSeries(Struct, frozen=True, kw_only=True):
+class CostSeries(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """What a bill can be split by, apart from time and kind of token."""
 
     region: str
@@ -33,6 +33,8 @@ class CostSeries(Struct, frozen=True, kw_only=True):
     service_tier: str | None
     tags: tuple[tuple[str, str], ...]
     priced: bool
+    spilled_over: bool = False
+    """Whether model units were used up and it was billed on demand."""
 
 
 class Costs(NamedTuple):
@@ -47,6 +49,16 @@ class Costs(NamedTuple):
     output_cost: int
     cache_read_input_cost: int
     cache_write_input_cost: int
+
+    @property
+    def cost(self) -> int:
+        """Pico-dollars for all kinds of token."""
+        return (
+            self.input_cost
+            + self.output_cost
+            + self.cache_read_input_cost
+            + self.cache_write_input_cost
+        )
 
     def plus(self, other: "Costs") -> "Costs":
         return Costs(*map(int.__add__, self, other))
@@ -94,9 +106,21 @@ class _Group:
         sums.client_errors = outcomes.count("client_error")
         sums.server_errors = outcomes.count("server_error")
         sums.throttles = outcomes.count("throttle")
+        sums.spillovers = len(answered) if self.first.spilled_over else 0
         sums.latency_ms = Spread.of([one.duration_us / 1000 for one in answered], sketched=True)
         sums.first_token_ms = Spread.of(firsts, sketched=True)
+        self._add_utilization(sums)
         return sums
+
+    def _add_utilization(self, sums: Sums) -> None:
+        units, spilled_over = self.first.units_per_minute, self.first.spilled_over
+        if units is None or spilled_over or not all(units):
+            return
+        counted = [one for one in self.records if one.used_tokens]
+        # As it is held of the units: what was read from a cache does not count.
+        read = [one.input_tokens + one.cache_write_input_tokens for one in counted]
+        sums.input_utilization = _spread([100 * tokens / units[0] for tokens in read])
+        sums.output_utilization = _spread([100 * one.output_tokens / units[1] for one in counted])
 
     def _token_sums(self) -> Sums:
         rate = burndown_rate(self.first.foundation_model_id)
@@ -134,6 +158,8 @@ def _groups(records: Iterable[UsageRecord]) -> dict[tuple[int, object], _Group]:
                 record.resolved_service_tier,
                 record.tags,
                 record.rates,
+                record.spilled_over,
+                record.units_per_minute,
             ),
         )
         group = groups.get(key)
@@ -149,7 +175,7 @@ def _is_answered(record: UsageRecord) -> bool:
     )
 
 
-def _spread(values: Sequence[int]) -> Spread:
+def _spread(values: Sequence[float]) -> Spread:
     return Spread.of(values, sketched=False)
 
 
@@ -185,6 +211,7 @@ def _add_costs(result: RolledUp, group: _Group, minute_s: int) -> None:
         service_tier=first.resolved_service_tier or first.service_tier,
         tags=first.tags,
         priced=first.rates is not None,
+        spilled_over=first.spilled_over,
     )
     spans = result.costs.setdefault((first.account_id, series), {})
     for span_s in COST_SPANS:
@@ -206,4 +233,6 @@ def _costs(records: list[UsageRecord]) -> Costs:
 
 encode_series = json.Encoder(order="deterministic").encode
 decode_series = json.Decoder(CostSeries).decode
+encode_seen = json.Encoder(order="deterministic").encode
+decode_seen = json.Decoder(dict[str, int]).decode
 decode_dimensions = json.Decoder(tuple[tuple[str, str], ...]).decode

@@ -12,19 +12,26 @@ CENTROIDS = 64
 COUNTED = {
     "InputTokenCount": "input_tokens",
     "OutputTokenCount": "output_tokens",
+    "CacheReadInputTokens": "cache_read_input_tokens",
+    "CacheWriteInputTokens": "cache_write_input_tokens",
     "CacheReadInputTokenCount": "cache_read_input_tokens",
     "CacheWriteInputTokenCount": "cache_write_input_tokens",
     "EstimatedTPMQuotaUsage": "quota_tokens",
     "InvocationLatency": "latency_ms",
     "TimeToFirstToken": "first_token_ms",
+    "ProvisionedInputUtilization": "input_utilization",
+    "ProvisionedOutputUtilization": "output_utilization",
 }
-"""Metrics with a value for each invocation, and where they are in `Sums`."""
+"""Metrics with a value for each invocation, and where they are in `Sums`; some go by two names."""
+
+_SPREADS = tuple(dict.fromkeys(COUNTED.values()))
 
 ONES = {
     "Invocations": "invocations",
     "InvocationClientErrors": "client_errors",
     "InvocationServerErrors": "server_errors",
     "InvocationThrottles": "throttles",
+    "InvocationSpillovers": "spillovers",
 }
 """Metrics whose every value is 1."""
 
@@ -72,11 +79,15 @@ class Sums(Struct, array_like=True):
     quota_tokens: Spread = field(default_factory=Spread)
     latency_ms: Spread = field(default_factory=Spread)
     first_token_ms: Spread = field(default_factory=Spread)
+    spillovers: int = 0
+    input_utilization: Spread = field(default_factory=Spread)
+    """Percent of what model units are good for in a minute: the sum of a minute is its share."""
+    output_utilization: Spread = field(default_factory=Spread)
 
     def add(self, other: "Sums") -> None:
         for name in ONES.values():
             setattr(self, name, getattr(self, name) + getattr(other, name))
-        for name in COUNTED.values():
+        for name in _SPREADS:
             getattr(self, name).add(getattr(other, name))
 
     def spread(self, metric: str) -> Spread:
