@@ -8,6 +8,7 @@ from benchmarks import (
     converse,
     in_process,
     metering,
+    observing,
     requests_per_second,
     routing,
     start,
@@ -29,6 +30,7 @@ BENCHMARKS = {
     "routing": routing.main,
     "store_pages": store_pages.main,
     "metering": metering.main,
+    "observing": observing.main,
     "usage_queries": usage_queries.main,
 }
 

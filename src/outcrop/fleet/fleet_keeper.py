@@ -15,6 +15,7 @@ from outcrop.fleet.http_client import Address
 from outcrop.fleet.member import Member, Setup, Sleep, set_up
 from outcrop.fleet.pool import Candidate
 from outcrop.fleet.router import Router
+from outcrop.fleet.server_state import ServerState
 from outcrop.store.catalogue import (
     EMBEDDED_MODEL_ID,
     EMBEDDING_MODEL_ID,
@@ -105,6 +106,14 @@ class FleetKeeper:
         self._sleep = sleep
         self._members: dict[str, Member] = {}
         self._stands_in = False
+
+    def states(self) -> Iterator[ServerState]:
+        """Of all servers, the ones that we ship too where they may be asked."""
+        for member in self._members.values():
+            yield member.server.state
+        if self._own.settings.config.enabled:
+            yield self._own.chat.state
+            yield self._own.embeddings.state
 
     async def reload(
         self,

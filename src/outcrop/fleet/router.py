@@ -8,13 +8,15 @@ from itertools import islice
 from typing import TypeVar
 
 from msgspec import Struct, field
+from msgspec.structs import replace
 
 from outcrop.fleet.affinity import Affinity, Prefix
 from outcrop.fleet.config import RoutingConfig
 from outcrop.fleet.failures import FailureKind, ServerFailureError
 from outcrop.fleet.health import worded
-from outcrop.fleet.pool import Candidate, Pool, Seat
+from outcrop.fleet.pool import Pool, Seat
 from outcrop.fleet.slots import Standing
+from outcrop.fleet.trace import Trace, TracedAttempt, TracedServer
 from outcrop.fleet.waiting_room import NoSlotError, Rank, WaitingRoom
 
 T = TypeVar("T")
@@ -40,6 +42,7 @@ class Request(Struct, kw_only=True):
     prefix: Prefix | None = None
     skipped: list[str] = field(default_factory=list[str])
     """Who was passed over, and why: `gpu-1: timed out`."""
+    trace: Trace | None = None
 
     @property
     def standing(self) -> int:
@@ -49,18 +52,23 @@ class Request(Struct, kw_only=True):
 class Attempt:
     """One server's turn at a request. Closing `held` ends it and gives its slot back."""
 
-    def __init__(self, seat: Seat, rules: RoutingConfig) -> None:
+    def __init__(self, seat: Seat, rules: RoutingConfig, trace: Trace | None = None) -> None:
         self.held = AsyncExitStack()
+        self.candidate = seat.candidate
         self._seat = seat
         self._rules = rules
         self._time = asyncio.get_running_loop().time
         self._since = self._time()
         seat.state.in_flight += 1
         self.held.callback(seat.state.give_back)
+        self._traced = None if trace is None else self._follow(trace)
 
-    @property
-    def candidate(self) -> Candidate:
-        return self._seat.candidate
+    def _follow(self, trace: Trace) -> TracedAttempt:
+        candidate = self.candidate
+        traced = trace.attempt(candidate.server, candidate.served_as)
+        self.candidate = replace(candidate, server=TracedServer(candidate.server, traced.headers))
+        self.held.callback(traced.ended)
+        return traced
 
     def answered(self) -> None:
         """To be called when the first of the answer is here."""
@@ -75,11 +83,17 @@ class Attempt:
 
     def failed(self, failure: ServerFailureError) -> None:
         """Before the answer or in the middle of it."""
+        self.trace_failure(failure)
         state, now = self._seat.state, self._time()
         ejected = state.health.ejected
         state.health.failed(failure, now, self._rules)
         if state.health.ejected and not ejected:
             self._tell_ejected()
+
+    def trace_failure(self, error: BaseException) -> None:
+        """Of who is followed; told before `held` is closed."""
+        if self._traced is not None:
+            self._traced.failed(error)
 
     def given_up(self) -> None:
         """The caller left before the answer came: it would have taken longer still."""
@@ -174,7 +188,7 @@ class Router:
         if seat is None or not seat.state.slots.take(request.standing):
             seat = await self._waited(pools, tried, request)
         tried.append(seat)
-        return Attempt(seat, self.rules)
+        return Attempt(seat, self.rules, request.trace)
 
     async def _answer(
         self, attempt: Attempt, ask: Callable[[Attempt], Awaitable[T]], request: Request
@@ -182,6 +196,7 @@ class Router:
         try:
             answer = await ask(attempt)
         except BaseException as error:
+            attempt.trace_failure(error)
             await attempt.held.aclose()
             if isinstance(error, ServerFailureError):
                 attempt.failed(error)

@@ -116,6 +116,7 @@ class Inference:
             rank=question.admitted.rank,
             prefix=_prefix(question.asked, target),
             skipped=question.invocation.skipped,
+            trace=question.invocation.trace,
         )
         try:
             return await self._router.first(pools, question.put_to, request)
