@@ -25,8 +25,10 @@ from outcrop.metering.config import (
     AdmissionConfig,
     BudgetConfig,
     MeteringConfig,
+    MetricsConfig,
     Price,
     QuotaConfig,
+    TelemetryConfig,
 )
 from outcrop.store.catalogue import CustomModel
 
@@ -149,13 +151,15 @@ class Config(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     model_servers: tuple[ModelServerConfig, ...] = ()
     model_units: tuple[ModelUnitsConfig, ...] = ()
     metering: MeteringConfig = field(default_factory=MeteringConfig)
+    metrics: MetricsConfig = field(default_factory=MetricsConfig)
+    telemetry: TelemetryConfig = field(default_factory=TelemetryConfig)
     prices: tuple[Price, ...] = ()
     budgets: tuple[BudgetConfig, ...] = ()
 
     def __post_init__(self) -> None:
-        host, _ = split_address(self.listen)
-        if not (self.allow_remote or self.tls.serves or is_loopback(host)):
-            raise ValueError(REMOTE_REFUSED.format(host=host))
+        for key, listen in (("listen", self.listen), ("metrics.listen", self.metrics.listen)):
+            if listen is not None:
+                self._require_reachable_by_choice(key, listen)
         for proxy in self.trusted_proxies:
             _require_network(proxy)
         if self.database_url is not None:
@@ -163,6 +167,11 @@ class Config(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         _check_budgets(self.budgets, metered=self.metering.enabled)
         self.require_one_count(limits_configured=bool(self.quotas or self.model_units))
         self._require_slots_for_each_worker()
+
+    def _require_reachable_by_choice(self, key: str, listen: str) -> None:
+        host, _ = split_address(listen)
+        if not (self.allow_remote or self.tls.serves or is_loopback(host)):
+            raise ValueError(REMOTE_REFUSED.format(key=key, host=host))
 
     def require_one_count(self, *, limits_configured: bool) -> None:
         """Raises ValueError where each worker would grant every limit by itself."""
@@ -197,7 +206,7 @@ class Config(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
 
 REMOTE_REFUSED = (
-    "listen = {host} is not a loopback address, and requests would cross the network unencrypted; "
+    "{key} = {host} is not a loopback address, and requests would cross the network unencrypted; "
     "serve with TLS (--tls, or tls.certificate_file), or "
     "set allow_remote = true (or --allow-remote) if that network is trusted or TLS ends before it"
 )
