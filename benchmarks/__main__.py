@@ -9,6 +9,7 @@ from benchmarks import (
     counting,
     in_process,
     metering,
+    observing,
     requests_per_second,
     resolving,
     routing,
@@ -33,6 +34,7 @@ BENCHMARKS = {
     "resolving": resolving.main,
     "store_pages": store_pages.main,
     "metering": metering.main,
+    "observing": observing.main,
     "usage_queries": usage_queries.main,
 }
 

@@ -14,7 +14,7 @@ import pytest
 
 CACHE = Path(__file__).parent.parent.parent / ".cache" / "clients"
 
-# What pip and npm say when there is no way to the registry; any other failure is ours to mend.
+# What pip, npm and apt say when there is no way to the registry; any other failure is ours to mend.
 _OUT_OF_REACH = (
     "connection broken",
     "Could not fetch URL",
@@ -26,6 +26,8 @@ _OUT_OF_REACH = (
     "ECONNREFUSED",
     "ECONNRESET",
     "ETIMEDOUT",
+    "Unable to locate package",
+    "Unable to fetch some archives",
 )
 
 
@@ -56,6 +58,23 @@ def node_environment(name: str, source: Path) -> Path:
         _install(["npm", "ci", "--no-audit", "--no-fund", "--loglevel=error"], folder)
         installed.write_text(lock)
     return folder
+
+
+def debian_program(package: str, path: str) -> Path:
+    """A program out of one of Debian's packages that needs no other, unpacked and not installed."""
+    for program in ("apt-get", "dpkg-deb"):
+        if shutil.which(program) is None:
+            pytest.skip(f"{program} is not installed")
+    folder = CACHE / f"debian-{package}"
+    found = folder / path
+    if not found.exists():
+        folder.mkdir(parents=True, exist_ok=True)
+        # One that is no root asks the lists that there are.
+        _install(["apt-get", "download", "--quiet", package], folder)
+        (archive,) = folder.glob(f"{package}_*.deb")
+        _install(["dpkg-deb", "-x", archive, folder])
+        archive.unlink()
+    return found
 
 
 def outside(variables: Mapping[str, str], home: Path) -> dict[str, str]:

@@ -2,7 +2,8 @@
 
 `Call get_weather.` calls that tool, `Call get_weather and get_time.` both at once, `Call Read {…}.`
 with these arguments; a tool's result is repeated; `Answer 429.` is refused with that status,
-`Answer too long.` as a server does whose context is too small; `Break off.` stops in the middle.
+`Answer too long.` as a server does whose context is too small; `Break off.` stops in the middle;
+`From the cache.` counts four input tokens as cached.
 A tool that is forced, or a schema, is filled in as `filled` says. Everything else is greeted.
 """
 
@@ -33,6 +34,8 @@ class ScriptedServer(ThreadingHTTPServer):
         self.url = f"http://127.0.0.1:{self.server_port}/v1"
         self.requests: list[Json] = []
         """Bodies, oldest first."""
+        self.headers: list[dict[str, str]] = []
+        """Of the same requests, names in lower case."""
 
 
 @contextmanager
@@ -86,6 +89,7 @@ class _Handler(BaseHTTPRequestHandler):
     def do_POST(self) -> None:
         request = json.loads(self.rfile.read(int(self.headers["content-length"])))
         self.server.requests.append(request)
+        self.server.headers.append({name.lower(): value for name, value in self.headers.items()})
         match self.path:
             case "/v1/chat/completions":
                 self._chat(request)
@@ -153,7 +157,8 @@ def _chunks(request: Json, said: str) -> Iterator[Json]:
         for fragment in _fragments(_words(request)):
             yield _chunk({"content": fragment})
     yield _chunk({}, "tool_calls" if calls else "stop")
-    yield {"object": "chat.completion.chunk", "choices": [], "usage": USAGE}
+    cached = {"prompt_tokens_details": {"cached_tokens": 4}} if "From the cache." in said else {}
+    yield {"object": "chat.completion.chunk", "choices": [], "usage": USAGE | cached}
 
 
 def _calls(request: Json, said: str) -> list[tuple[str, Any]]:

@@ -128,6 +128,14 @@ class FleetKeeper:
         self._members: dict[str, Member] = {}
         self._stands_in = False
 
+    def states(self) -> Iterator[ServerState]:
+        """Of all servers, the ones that we ship too where they may be asked."""
+        for member in self._members.values():
+            yield member.server.state
+        if self._own.settings.config.enabled:
+            yield self._own.chat.state
+            yield self._own.embeddings.state
+
     async def reload(
         self,
         servers: Sequence[ModelServerConfig],

@@ -73,7 +73,11 @@ class ModelServer:
     ) -> None:
         self._name = name
         self.state = ServerState(
-            name, most=max_concurrency, weight=weight, patience_s=timeouts.first_byte_s
+            name,
+            most=max_concurrency,
+            weight=weight,
+            patience_s=timeouts.first_byte_s,
+            address=address,
         )
         self._client = HttpClient(
             address,

@@ -8,14 +8,16 @@ from itertools import islice
 from typing import TypeVar
 
 from msgspec import Struct, field
+from msgspec.structs import replace
 
 from outcrop.fleet.affinity import Affinity, Prefix
 from outcrop.fleet.config import RoutingConfig
 from outcrop.fleet.failures import FailureKind, ServerFailureError
 from outcrop.fleet.health import worded
 from outcrop.fleet.model_server import Calling
-from outcrop.fleet.pool import Candidate, Group, Pool, Seat
+from outcrop.fleet.pool import Group, Pool, Seat
 from outcrop.fleet.slots import Slots, Standing
+from outcrop.fleet.trace import Trace, TracedAttempt, TracedServer
 from outcrop.fleet.waiting_room import NoSlotError, NoSlotReason, Rank, Servers, WaitingRoom
 
 T = TypeVar("T")
@@ -43,12 +45,14 @@ class Request(Struct, kw_only=True):
     prefix: Prefix | None = None
     skipped: list[str] = field(default_factory=list[str])
     """Who was passed over, and why: `gpu-1: timed out`."""
+    trace: Trace | None = None
 
 
 class Attempt:
     """One server's turn at a request. Closing it ends it and gives its slot back."""
 
-    def __init__(self, seat: Seat, rules: RoutingConfig) -> None:
+    def __init__(self, seat: Seat, rules: RoutingConfig, trace: Trace | None = None) -> None:
+        self.candidate = seat.candidate
         self._seat = seat
         self._opened: AbstractAsyncContextManager[object] | None = None
         self._closed = False
@@ -56,14 +60,17 @@ class Attempt:
         self._time = asyncio.get_running_loop().time
         self._since = self._time()
         seat.state.in_flight += 1
+        self._traced = None if trace is None else self._follow(trace)
 
-    @property
-    def candidate(self) -> Candidate:
-        return self._seat.candidate
+    def _follow(self, trace: Trace) -> TracedAttempt:
+        candidate = self.candidate
+        traced = trace.attempt(candidate.server, candidate.served_as)
+        self.candidate = replace(candidate, server=TracedServer(candidate.server, traced.headers))
+        return traced
 
     async def open(self, call: Calling) -> AsyncIterator[bytes]:
         """To be called once: the server's answer, from its first byte on, until `aclose`."""
-        opened = self._seat.candidate.server.open(call)
+        opened = self.candidate.server.open(call)
         chunks = await opened.__aenter__()
         self._opened = opened
         return chunks
@@ -78,6 +85,8 @@ class Attempt:
                 await self._opened.__aexit__(None, None, None)
         finally:
             self._seat.state.give_back()
+            if self._traced is not None:
+                self._traced.ended()
 
     def answered(self) -> None:
         """To be called when the first of the answer is here."""
@@ -93,6 +102,7 @@ class Attempt:
 
     def failed(self, failure: ServerFailureError) -> None:
         """Before the answer or in the middle of it."""
+        self.trace_failure(failure)
         state, now = self._seat.state, self._time()
         ejected = state.health.ejected
         state.health.failed(failure, now, self._rules)
@@ -100,6 +110,11 @@ class Attempt:
             self._tell_ejected()
         elif not state.health.well:
             self._look_again(now)
+
+    def trace_failure(self, error: BaseException) -> None:
+        """Of who is followed; told before it is closed."""
+        if self._traced is not None:
+            self._traced.failed(error)
 
     def given_up(self) -> None:
         """The caller left before the answer came: it would have taken longer still."""
@@ -217,7 +232,7 @@ class Router:
         if seat is None or not seat.state.slots.take():
             seat = await self._waited(pools, tried, request)
         tried.append(seat)
-        return Attempt(seat, self.rules)
+        return Attempt(seat, self.rules, request.trace)
 
     async def _answer(
         self, attempt: Attempt, ask: Callable[[Attempt], Awaitable[T]], request: Request
@@ -225,6 +240,7 @@ class Router:
         try:
             answer = await ask(attempt)
         except BaseException as error:
+            attempt.trace_failure(error)
             # First, so that its slot is not given on as if nothing had happened.
             if isinstance(error, ServerFailureError):
                 attempt.failed(error)

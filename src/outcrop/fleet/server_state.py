@@ -7,6 +7,7 @@ from math import exp, log
 from typing import Protocol
 
 from outcrop.fleet.health import Health
+from outcrop.fleet.http_client import Address
 from outcrop.fleet.slots import Slots
 
 # An answer as old as this says nothing of the next one.
@@ -55,6 +56,7 @@ class ServerState:
         "_aside",
         "_latencies",
         "_slots",
+        "address",
         "ejected",
         "health",
         "in_flight",
@@ -71,9 +73,12 @@ class ServerState:
         most: int | None = None,
         weight: float = 1.0,
         patience_s: float = 120.0,
+        address: Address | None = None,
     ) -> None:
         """`most`: calls at once; `patience_s`: how long a call may wait to be one of them."""
         self.name = name
+        self.address = address
+        """None: in a child of ours."""
         self.weight = weight
         self.patience_s = patience_s
         self.slots = Slots(most)

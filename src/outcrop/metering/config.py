@@ -59,6 +59,24 @@ class MeteringConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     keep_records_days: Annotated[int, Meta(ge=1, le=36_500)] = 90  # sums are kept for ever
 
 
+class MetricsConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What Prometheus may scrape."""
+
+    listen: str | None = None  # address:port; none: nothing is measured
+    most_profiles: Positive = 100  # told apart by one worker; later ones are "other"
+    most_series: Positive = 1_000  # sets of labels of one worker; later ones are "other"
+
+
+class TelemetryConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What is sent to an OpenTelemetry collector, by OTLP over HTTP."""
+
+    traces: bool = False
+    metrics: bool = False
+    endpoint: str | None = None  # none: as OTEL_EXPORTER_OTLP_ENDPOINT and its like say
+    metrics_every_s: Seconds = 60
+    timeout_s: Annotated[float, Meta(gt=0, le=60)] = 5  # of one export; not of a request
+
+
 class Price(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """US dollars; what is not said costs nothing. Cache rates not said: the input price."""
 

@@ -1,11 +1,13 @@
 """One invocation of a model: what is known of it, from the moment it is asked for to its end."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 
 from msgspec import Struct, field
 
+from outcrop.fleet.trace import Trace
 from outcrop.iam.caller import Caller
+from outcrop.metering.quotas import Quota
 from outcrop.wire.shapes.bedrock_runtime import TokenUsage
 
 
@@ -49,3 +51,11 @@ class ModelInvocation(Struct, kw_only=True):
     streamed: bool = False
     recorded: bool = False
     """Whether the ledger has it."""
+    observed: bool = False
+    """Whether those who only watch were told of its end."""
+    embeds: bool = False
+    """Whether vectors are asked for, and no text."""
+    bought: Sequence[Quota] = ()
+    """What its provisioned model's units give; empty where they are not limited."""
+    trace: Trace | None = None
+    """Who follows it from server to server; None: nobody."""

@@ -70,6 +70,7 @@ class Admission:
         tokens = Tokens(tokens_in, most)
         bought = self._bought(invocation, target)
         if bought is not None:
+            invocation.bought = bought
             granted = await self._hold(bought, tokens)
             if not isinstance(granted, Refused):
                 return self._admitted(invocation, Standing.PROVISIONED, bought, granted)

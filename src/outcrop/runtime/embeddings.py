@@ -90,6 +90,7 @@ class Embeddings:
         native: Invocation,
     ) -> Embedded:
         """The answer to a native body, or the exception that says why not."""
+        invocation.embeds = True
         question = _Question(target, family, family.wanted(native.body), native, invocation)
         pools = _able(target)
         admitted = await self._admission.admit(
@@ -114,7 +115,8 @@ class Embeddings:
                 attempt.answered()
             return embedded
 
-        request = Request(rank=rank, skipped=question.invocation.skipped)
+        invocation = question.invocation
+        request = Request(rank=rank, skipped=invocation.skipped, trace=invocation.trace)
         return await self._router.first(pools, put_to, request)
 
     async def _embedded(self, candidate: Candidate, question: "_Question") -> Embedded:

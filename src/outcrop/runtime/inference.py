@@ -120,6 +120,7 @@ class Inference:
             pools=question.pools_now,
             prefix=_prefix(question.asked, target),
             skipped=question.invocation.skipped,
+            trace=question.invocation.trace,
         )
         try:
             return await self._first_able(pools, question, request)

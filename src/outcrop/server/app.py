@@ -11,7 +11,9 @@ from msgspec import Struct
 
 from outcrop.iam.caller import Caller
 from outcrop.metering.invocation import ModelInvocation
-from outcrop.metering.ledger import Ledger
+from outcrop.metering.measures import Measures
+from outcrop.metering.recording import Recording
+from outcrop.metering.snapshot import Meter
 from outcrop.runtime.admission import SPILLOVER
 from outcrop.runtime.explanation import EXPLAIN
 from outcrop.server.logs import RequestLine, RequestLog
@@ -75,11 +77,12 @@ class App:
         self,
         authenticator: Authenticates,
         *,
-        ledger: Ledger | None,
+        recording: Recording,
         request_log: RequestLog,
         clock: Clock,
+        meter: Meter | None = None,
     ) -> None:
-        """Without a ledger, nothing is recorded."""
+        """Without a meter, answers are not counted."""
         rest = {
             "bedrock": bedrock.OPERATIONS,
             "bedrock-runtime": bedrock_runtime.OPERATIONS,
@@ -87,9 +90,10 @@ class App:
         }
         self._addresses = Addresses(rest, (cloudwatch.SERVICE, ce.SERVICE, sts.SERVICE))
         self._authenticator = authenticator
-        self._ledger = ledger
+        self._recording = recording
         self._request_log = request_log
         self._clock = clock
+        self.meter = meter
         self._answers: dict[tuple[str, str], Answer] = {}
 
     @property
@@ -111,10 +115,12 @@ class App:
             _log.exception("a request failed", extra={"request_id": life.request_id})
             response = await self._refused(InternalServerException(_TRY_AGAIN), life)
         except asyncio.CancelledError:
-            if self._ledger and life.invocation:
-                self._ledger.record_cut_off(life.invocation)
+            if life.invocation:
+                self._recording.cut_off(life.invocation)
             raise
         response.headers["x-amzn-RequestId"] = life.request_id
+        if self.meter:
+            _count(self.meter.measures, response.status, life.address)
         if self._request_log.enabled:
             self._tell(request, response, life)
         return response
@@ -161,8 +167,7 @@ class App:
             invocation = self._begin(operation.name, caller, request, life)
             output = await handler(invocation, operation.decode(request, labels))
             response = operation.encode(output)
-            if self._ledger:
-                await self._ledger.record(invocation)
+            await self._recording.ended(invocation)
             return _told(response, invocation)
 
         self._answers[operation.service, operation.name] = answer
@@ -180,7 +185,7 @@ class App:
             invocation = self._begin(operation.name, caller, request, life)
             invocation.streamed = True
             answered = await handler(invocation, operation.decode(request, labels))
-            frames = _Frames(operation, answered, invocation, self._ledger)
+            frames = _Frames(operation, answered, invocation, self._recording)
             response = operation.encode(frames, answered.head)
             return _told(response, invocation)
 
@@ -204,14 +209,15 @@ class App:
     def _begin(
         self, operation: str, caller: Caller, request: HttpRequest, life: "_Life"
     ) -> ModelInvocation:
-        if self._ledger:
-            self._ledger.admit()
-        return life.invoke(operation, caller, request)
+        self._recording.admit()
+        invocation = life.invoke(operation, caller, request)
+        self._recording.began(invocation)
+        return invocation
 
     async def _refused(self, error: AwsError, life: "_Life") -> HttpResponse:
-        if self._ledger and life.invocation:
+        if life.invocation:
             try:
-                await self._ledger.record(life.invocation, error)
+                await self._recording.ended(life.invocation, error)
             except AwsError as unrecorded:
                 error = unrecorded
         life.error = error.name
@@ -267,6 +273,13 @@ class _Life(Struct, kw_only=True):
         return self.invocation
 
 
+def _count(measures: Measures, status: int, address: Address | None) -> None:
+    if address is None:
+        measures.answered("", "", status)
+    else:
+        measures.answered(address.service, address.operation, status)
+
+
 def _told(response: HttpResponse, invocation: ModelInvocation) -> HttpResponse:
     """What is our own to say of an answer."""
     if invocation.served_by is not None:
@@ -296,20 +309,19 @@ class _Frames(Generic[EventT]):
         operation: StreamOperation[Any, EventT],
         answered: AnsweredStream[EventT],
         invocation: ModelInvocation,
-        ledger: Ledger | None,
+        recording: Recording,
     ) -> None:
         self._operation = operation
         self._answered = answered
         self._invocation = invocation
-        self._ledger = ledger
+        self._recording = recording
         self._frames = self._encoded()
 
     def __aiter__(self) -> AsyncIterator[bytes]:
         return self._frames
 
     async def aclose(self) -> None:
-        if self._ledger:
-            self._ledger.record_cut_off(self._invocation)  # unless it is recorded already
+        self._recording.cut_off(self._invocation)  # unless it has ended already
         await self._frames.aclose()
         await self._answered.aclose()
 
@@ -320,22 +332,18 @@ class _Frames(Generic[EventT]):
                 padding = SHORTEST_PADDING + secrets.randbelow(PADDINGS)
                 frame = self._operation.encode_event(event, padding=padding)
                 if invocation.usage is not None:
-                    await self._record()
+                    await self._recording.ended(invocation)
                 yield frame
-            await self._record()
+            await self._recording.ended(invocation)
         except AwsError as error:
             yield await self._exception(error)
         except Exception:  # noqa: BLE001 - as in `handle`, for an answer that has begun
             _log.exception("a stream failed")
             yield await self._exception(InternalServerException(_TRY_AGAIN))
 
-    async def _record(self, error: AwsError | None = None) -> None:
-        if self._ledger:
-            await self._ledger.record(self._invocation, error)
-
     async def _exception(self, error: AwsError) -> bytes:
         try:
-            await self._record(error)
+            await self._recording.ended(self._invocation, error)
         except AwsError as unrecorded:
             error = unrecorded
         return self._operation.encode_exception(error)

@@ -21,7 +21,14 @@ from outcrop.fleet.config import (
     ModelUnitsConfig,
     RoutingConfig,
 )
-from outcrop.metering.config import AdmissionConfig, MeteringConfig, Price, QuotaConfig
+from outcrop.metering.config import (
+    AdmissionConfig,
+    MeteringConfig,
+    MetricsConfig,
+    Price,
+    QuotaConfig,
+    TelemetryConfig,
+)
 from outcrop.store.catalogue import CustomModel
 
 DEFAULT_LISTEN = "127.0.0.1:8787"
@@ -143,18 +150,25 @@ class Config(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     model_servers: tuple[ModelServerConfig, ...] = ()
     model_units: tuple[ModelUnitsConfig, ...] = ()
     metering: MeteringConfig = field(default_factory=MeteringConfig)
+    metrics: MetricsConfig = field(default_factory=MetricsConfig)
+    telemetry: TelemetryConfig = field(default_factory=TelemetryConfig)
     prices: tuple[Price, ...] = ()
 
     def __post_init__(self) -> None:
-        host, _ = split_address(self.listen)
-        if not (self.allow_remote or self.tls.serves or is_loopback(host)):
-            raise ValueError(REMOTE_REFUSED.format(host=host))
+        for key, listen in (("listen", self.listen), ("metrics.listen", self.metrics.listen)):
+            if listen is not None:
+                self._require_reachable_by_choice(key, listen)
         for proxy in self.trusted_proxies:
             _require_network(proxy)
         if self.database_url is not None:
             _require_postgresql(self.database_url)
         self.require_one_count(limits_configured=bool(self.quotas or self.model_units))
         self._require_slots_for_each_worker()
+
+    def _require_reachable_by_choice(self, key: str, listen: str) -> None:
+        host, _ = split_address(listen)
+        if not (self.allow_remote or self.tls.serves or is_loopback(host)):
+            raise ValueError(REMOTE_REFUSED.format(key=key, host=host))
 
     def require_one_count(self, *, limits_configured: bool) -> None:
         """Raises ValueError where each worker would grant every limit by itself."""
@@ -189,7 +203,7 @@ class Config(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
 
 REMOTE_REFUSED = (
-    "listen = {host} is not a loopback address, and requests would cross the network unencrypted; "
+    "{key} = {host} is not a loopback address, and requests would cross the network unencrypted; "
     "serve with TLS (--tls, or tls.certificate_file), or "
     "set allow_remote = true (or --allow-remote) if that network is trusted or TLS ends before it"
 )

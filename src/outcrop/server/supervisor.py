@@ -19,6 +19,7 @@ from multiprocessing.process import BaseProcess
 from typing import Any, NamedTuple, TypeAlias
 
 from outcrop.server.config import Config, ConfigurationError, split_address, url_of
+from outcrop.server.scrape_links import Scrape, close, parts
 from outcrop.server.tls import ListenerTls
 
 Assemble: TypeAlias = Callable[[Config, ListenerTls], AbstractAsyncContextManager[Any]]
@@ -42,6 +43,8 @@ class Bonds(NamedTuple):
     """Closed when it has drained, or with its process."""
     all_idle: Connection
     """At its end when every worker has closed `busy`."""
+    scrape: Scrape | None = None
+    """Its part in answering for all; None: nothing is measured."""
 
 
 def serve(config: Config, *, assemble: Assemble, announce: Callable[[str], None]) -> int:
@@ -49,6 +52,7 @@ def serve(config: Config, *, assemble: Assemble, announce: Callable[[str], None]
     # A core would hold every key that was in memory; the workers and their children inherit this.
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     listener = _listen(config.listen)
+    scrapes = _scrapes(config)
     host, port = listener.getsockname()[:2]
     scheme = "https" if config.tls.serves else "http"
     ready, worker_ready = multiprocessing.Pipe(duplex=False)
@@ -56,8 +60,9 @@ def serve(config: Config, *, assemble: Assemble, announce: Callable[[str], None]
     # Until the handlers stand, a signal waits: it must find either none or all of the workers.
     signal.pthread_sigmask(signal.SIG_BLOCK, _STOP)
     bonds = Bonds(worker_ready, busy, all_idle)
-    workers = _start(config, listener, bonds, assemble)
+    workers = _start(config, listener, bonds, assemble, scrapes)
     listener.close()
+    close(scrapes)
     for end in (worker_ready, busy, all_idle):
         end.close()
     crew = Crew(workers, _signals(), drain_s=config.limits.drain_timeout_s)
@@ -165,8 +170,17 @@ _LISTEN_HINTS = {
 }
 
 
+def _scrapes(config: Config) -> Sequence[Scrape]:
+    listen = config.metrics.listen
+    return () if listen is None else parts(_listen(listen), config.workers)
+
+
 def _start(
-    config: Config, listener: socket.socket, bonds: Bonds, assemble: Assemble
+    config: Config,
+    listener: socket.socket,
+    bonds: Bonds,
+    assemble: Assemble,
+    scrapes: Sequence[Scrape],
 ) -> list[BaseProcess]:
     # Forking is quick and safe here, where there are no threads yet; elsewhere than on Linux
     # system libraries may have started some.
@@ -174,6 +188,8 @@ def _start(
     context: Any = multiprocessing.get_context(method)
     workers: list[BaseProcess] = []
     for number in range(1, config.workers + 1):
+        if scrapes:
+            bonds = bonds._replace(scrape=scrapes[number - 1])
         worker = context.Process(
             name=f"worker {number}", target=_work, args=(config, listener, bonds, assemble)
         )

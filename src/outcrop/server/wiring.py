@@ -27,6 +27,7 @@ from outcrop.metering.costs import Costs
 from outcrop.metering.ledger import Metering, open_ledger
 from outcrop.metering.prices import PriceList
 from outcrop.metering.quotas import Quotas
+from outcrop.metering.recording import Recording
 from outcrop.metering.tags import TagMemory
 from outcrop.reporting.cost_explorer import CostExplorer
 from outcrop.reporting.measurements import Measurements
@@ -47,6 +48,7 @@ from outcrop.server.clock import steady_clock
 from outcrop.server.config import Config
 from outcrop.server.configured_units import configured_units
 from outcrop.server.logs import request_log
+from outcrop.server.observing import open_observing
 from outcrop.server.reload import Reloader
 from outcrop.server.throttle import AuthenticationThrottle
 from outcrop.server.tls import ListenerTls
@@ -100,6 +102,7 @@ async def assembled(
             tasks=tasks,
             clock=clock,
         ) as metering,
+        open_observing(config, keeper, counting.counters, tasks=tasks, clock=clock) as observing,
     ):
         await ensure_root_access_key(store.access_keys, config.state, clock)
         log = request_log(config.log_level)
@@ -107,7 +110,13 @@ async def assembled(
             Authenticator(store.access_keys, clock).authenticate, limits=config.limits, clock=clock
         )
         ledger = metering.ledger if config.metering.enabled else None
-        app = App(throttle, ledger=ledger, request_log=log, clock=clock)
+        app = App(
+            throttle,
+            recording=Recording(ledger, observing.observers, clock=clock),
+            request_log=log,
+            clock=clock,
+            meter=observing.meter,
+        )
         product = Product(app, store, keeper, counting, metering, tasks=tasks, clock=clock)
         await product.wire(config)
         reloader = Reloader(

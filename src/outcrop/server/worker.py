@@ -8,9 +8,9 @@ import socket
 import sys
 import threading
 import traceback
-from contextlib import suppress
+from contextlib import AbstractAsyncContextManager, nullcontext, suppress
 from multiprocessing import parent_process
-from typing import cast
+from typing import Any, cast
 
 import uvloop
 
@@ -19,6 +19,8 @@ from outcrop.server.config import Config
 from outcrop.server.edge import Edge
 from outcrop.server.http_server import HttpServer
 from outcrop.server.logs import configure_logging
+from outcrop.server.scrape import scraped
+from outcrop.server.scrape_links import Scrape
 from outcrop.server.supervisor import Assemble, Bonds
 from outcrop.server.tls import ListenerTls
 
@@ -50,14 +52,23 @@ async def _work(config: Config, listener: socket.socket, bonds: Bonds, assemble:
         )
         stop = _stop_event()
         server = HttpServer(edge, listener, tls)
-        # What was made so far lives as long as the process: let the collector pass it over.
-        gc.collect()
-        gc.freeze()
-        bonds.ready.send_bytes(b"ready")
-        await stop.wait()
-        until = asyncio.get_running_loop().time() + config.limits.drain_timeout_s + OTHERS_S
-        await server.stop()
+        async with _scraped(bonds.scrape, app, edge, tls):
+            # What was made so far lives as long as the process: let the collector pass it over.
+            gc.collect()
+            gc.freeze()
+            bonds.ready.send_bytes(b"ready")
+            await stop.wait()
+            until = asyncio.get_running_loop().time() + config.limits.drain_timeout_s + OTHERS_S
+            await server.stop()
         await _others_drained(bonds, until)
+
+
+def _scraped(
+    scrape: Scrape | None, app: Any, edge: Edge, tls: ListenerTls
+) -> AbstractAsyncContextManager[None]:
+    if scrape is None:
+        return nullcontext()
+    return scraped(scrape, app.meter, edge, tls=tls, clock=utc_now)
 
 
 async def _others_drained(bonds: Bonds, until: float) -> None:

@@ -1,0 +1,239 @@
+"""The Grafana dashboard: true to Grafana's schema, its queries answered by a real Prometheus."""
+
+import json
+import math
+import shutil
+import socket
+import subprocess
+import time
+import urllib.parse
+import urllib.request
+from collections.abc import Generator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.clients.environments import debian_program, node_environment
+from tests.clients.scripted_server import scripted_server
+from tests.conformance.signing import Signer
+from tests.fakes.model_server import url_that_refuses
+from tests.outcrop_process import REPOSITORY, OutcropProcess, outcrop_process
+
+pytestmark = [pytest.mark.client, pytest.mark.timeout(300)]
+
+DASHBOARD = REPOSITORY / "docs" / "grafana" / "outcrop.json"
+MODEL = "amazon.nova-lite-v1:0"
+# Grafana makes it four scrapes; so many seconds are scraped before anything is asked.
+RATE_INTERVAL_S = 8
+# What nothing that we do here brings about: a queue needs a server that is slow.
+MAY_BE_ZERO = {"Waiting", "In progress", "Waiting and in progress", "In flight"}
+
+
+def panels() -> list[Any]:
+    found: list[Any] = json.loads(DASHBOARD.read_text())["panels"]
+    return found
+
+
+def test_the_dashboard_is_what_grafanas_schema_says(tmp_path: Path) -> None:
+    folder = node_environment("grafana", Path(__file__).parent / "grafana")
+    shutil.copytree(folder, tmp_path / "checked", symlinks=True)
+    (tmp_path / "checked" / "dashboard.mts").write_text(
+        "import type { OutcropDashboard } from './schema.mjs';\n"
+        f"export const dashboard: OutcropDashboard = {DASHBOARD.read_text()};\n"
+    )
+
+    checked = subprocess.run(
+        ["node_modules/.bin/tsc", "-p", "."],
+        cwd=tmp_path / "checked",
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    assert checked.returncode == 0, checked.stdout
+
+
+def test_panels_have_ids_of_their_own_and_do_not_overlap() -> None:
+    taken: set[tuple[int, int]] = set()
+    for panel in panels():
+        at = panel["gridPos"]
+        cells = {
+            (x, y)
+            for x in range(at["x"], at["x"] + at["w"])
+            for y in range(at["y"], at["y"] + at["h"])
+        }
+        assert not cells & taken, panel["title"]
+        assert at["x"] + at["w"] <= 24
+        taken |= cells
+    assert len({panel["id"] for panel in panels()}) == len(panels())
+
+
+def test_every_query_of_the_dashboard_is_answered_by_prometheus(tmp_path: Path) -> None:
+    port = free_port()
+    with (
+        scripted_server() as model_server,
+        outcrop_process(tmp_path / "state", config=configuration(model_server.url, port)) as server,
+        prometheus(tmp_path, port) as url,
+    ):
+        live(server, for_s=RATE_INTERVAL_S + 4)
+        answers = {
+            (panel["title"], target["refId"]): query(url, target["expr"])
+            for panel in panels()
+            for target in panel.get("targets", [])
+        }
+        named = {name: label_values(url, name) for name in VARIABLES}
+
+    assert {asked for asked, samples in answers.items() if not samples} == set()
+    silent = {title for (title, _), samples in answers.items() if not any(map(_is_number, samples))}
+    assert silent - MAY_BE_ZERO == set()
+    assert named["gen_ai_request_model"] == [MODEL]
+    assert named["cloud_region"] == ["us-east-1"]
+    assert len(named["outcrop_inference_profile"]) == 1
+
+
+VARIABLES = ("gen_ai_request_model", "cloud_region", "outcrop_inference_profile")
+
+
+def configuration(url: str, port: int) -> str:
+    return f"""
+log_level = "error"
+[embedded]
+enabled = false
+[provisioned_throughput]
+creating_s = 0
+[metrics]
+listen = "127.0.0.1:{port}"
+[[model_servers]]
+name = "gpu"
+url = "{url}"
+models = {{ "{MODEL}" = "m" }}
+[[model_servers]]
+name = "gone"
+url = "{url_that_refuses()}"
+models = {{ "{MODEL}" = "m" }}
+[[model_units]]
+model = "{MODEL}"
+input_tokens_per_minute = 5000
+output_tokens_per_minute = 1200
+"""
+
+
+def live(server: OutcropProcess, *, for_s: float) -> None:
+    """All that a day brings, in seconds."""
+    profile = created(
+        server,
+        "/inference-profiles",
+        {
+            "inferenceProfileName": "app",
+            "modelSource": {"copyFrom": f"arn:aws:bedrock:us-east-1::foundation-model/{MODEL}"},
+        },
+    )["inferenceProfileArn"]
+    bought = created(
+        server,
+        "/provisioned-model-throughput",
+        {"modelUnits": 1, "provisionedModelName": "bought", "modelId": MODEL},
+    )["provisionedModelArn"]
+    until = time.monotonic() + for_s
+    while time.monotonic() < until:
+        ask(server, MODEL, "hello")
+        ask(server, MODEL, "Answer 400.")
+        ask(server, MODEL, "Answer 503.")
+        ask(server, MODEL, "From the cache.", caches=True)
+        ask(server, profile, "hello")
+        ask(server, bought, "hello", spillover=True)
+        ask(server, bought, "hello")
+        time.sleep(0.1)
+
+
+def created(server: OutcropProcess, path: str, body: object) -> Any:
+    headers = {"content-type": "application/json"}
+    answer = Signer(server).ask("POST", path, json.dumps(body).encode(), headers=headers)
+    assert answer.status in {200, 201}, answer
+    return json.loads(answer.body)
+
+
+def ask(
+    server: OutcropProcess, model: str, text: str, *, caches: bool = False, spillover: bool = False
+) -> None:
+    content: list[Any] = [{"text": text}]
+    if caches:
+        content.append({"cachePoint": {"type": "default"}})
+    body = json.dumps({"messages": [{"role": "user", "content": content}]}).encode()
+    headers = {"content-type": "application/json"}
+    if spillover:
+        headers["x-outcrop-spillover"] = "on"
+    path = f"/model/{urllib.parse.quote(model, safe='')}/converse"
+    Signer(server).ask("POST", path, body, headers=headers)
+
+
+@contextmanager
+def prometheus(folder: Path, port: int) -> Generator[str]:
+    """A real one, which scrapes every second; its address."""
+    program = debian_program("prometheus", "usr/bin/prometheus")
+    config = folder / "prometheus.yml"
+    config.write_text(
+        "global: {scrape_interval: 1s}\nscrape_configs:\n- job_name: outcrop\n"
+        f"  static_configs: [{{targets: ['127.0.0.1:{port}']}}]\n"
+    )
+    listen = f"127.0.0.1:{free_port()}"
+    command: list[str | Path] = [
+        program,
+        f"--config.file={config}",
+        f"--storage.tsdb.path={folder / 'tsdb'}",
+        f"--web.listen-address={listen}",
+    ]
+    with (folder / "prometheus.log").open("wb") as log:
+        process = subprocess.Popen(command, stdout=log, stderr=log)
+    try:
+        await_ready(f"http://{listen}/-/ready")
+        yield f"http://{listen}"
+    finally:
+        process.terminate()
+        process.wait(20)
+
+
+def await_ready(url: str) -> None:
+    deadline = time.monotonic() + 30
+    while True:
+        try:
+            with urllib.request.urlopen(url, timeout=5):
+                return
+        except OSError:
+            assert time.monotonic() < deadline
+            time.sleep(0.1)
+
+
+def query(url: str, expression: str) -> list[float]:
+    """Values, one a series, as Grafana would have them with everything selected."""
+    for variable in ("$model", "$region", "$profile"):
+        expression = expression.replace(variable, ".*")
+    expression = expression.replace("$__rate_interval", f"{RATE_INTERVAL_S}s")
+    return [float(one["value"][1]) for one in _asked(url, "query", query=expression)["result"]]
+
+
+def label_values(url: str, name: str) -> list[str]:
+    found: list[str] = _asked(url, f"label/{name}/values")
+    return found
+
+
+def _asked(url: str, path: str, **parameters: str) -> Any:
+    with urllib.request.urlopen(
+        f"{url}/api/v1/{path}?{urllib.parse.urlencode(parameters)}", timeout=10
+    ) as answer:
+        told = json.loads(answer.read())
+    assert told["status"] == "success", told
+    return told["data"]
+
+
+def _is_number(value: float) -> bool:
+    """Neither zero nor nothing divided by nothing."""
+    return not math.isnan(value) and value != 0
+
+
+def free_port() -> int:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        port: int = listener.getsockname()[1]
+        return port
