@@ -112,7 +112,7 @@ class Attempt:
             self._look_again(now)
 
     def trace_failure(self, error: BaseException) -> None:
-        """Of who is followed; told before `held` is closed."""
+        """Of who is followed; told before it is closed."""
         if self._traced is not None:
             self._traced.failed(error)
 
