@@ -6,7 +6,18 @@ from datetime import datetime
 from msgspec import Struct, field
 
 from outcrop.iam.caller import Caller
+from outcrop.wire.shapes.bedrock import LoggingConfig
 from outcrop.wire.shapes.bedrock_runtime import TokenUsage
+
+
+class Logged(Struct, kw_only=True):
+    """What was said, kept until it is logged."""
+
+    config: LoggingConfig
+    input_body: bytes
+    output_body: bytes | None = None
+    events: list[bytes] = field(default_factory=list[bytes])
+    """Of a stream; JSON."""
 
 
 class ModelInvocation(Struct, kw_only=True):
@@ -47,5 +58,9 @@ class ModelInvocation(Struct, kw_only=True):
     request_metadata: Mapping[str, str] | None = None
     resolved_service_tier: str | None = None
     streamed: bool = False
+    embeds: bool = False
+    """Whether the answer is embeddings."""
+    logged: Logged | None = None
+    """What its log record will hold, where the account wants one."""
     recorded: bool = False
     """Whether the ledger has it."""

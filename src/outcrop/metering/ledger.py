@@ -73,7 +73,7 @@ class Ledger:
         self, invocation: ModelInvocation, outcome: Outcome, status: int, error: str | None
     ) -> UsageRecord:
         caller, began_at = invocation.caller, invocation.began_at
-        usage, estimated = _used(invocation)
+        usage, estimated = used(invocation)
         tokens = (
             usage.input_tokens,
             usage.output_tokens,
@@ -167,7 +167,7 @@ class Metering(Struct, frozen=True):
         self.importer.keep_records = timedelta(days=config.keep_records_days)
 
 
-def _used(invocation: ModelInvocation) -> tuple[TokenUsage, bool]:
+def used(invocation: ModelInvocation) -> tuple[TokenUsage, bool]:
     """What was used, and whether that is an estimate."""
     if invocation.usage is not None:
         return invocation.usage, False

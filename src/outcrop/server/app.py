@@ -10,8 +10,8 @@ from typing import Any, Generic, Protocol, TypeAlias, TypeVar
 from msgspec import Struct
 
 from outcrop.iam.caller import Caller
+from outcrop.metering.bookkeeping import Bookkeeping
 from outcrop.metering.invocation import ModelInvocation
-from outcrop.metering.ledger import Ledger
 from outcrop.runtime.admission import SPILLOVER
 from outcrop.runtime.explanation import EXPLAIN
 from outcrop.server.logs import RequestLine, RequestLog
@@ -75,11 +75,10 @@ class App:
         self,
         authenticator: Authenticates,
         *,
-        ledger: Ledger | None,
+        bookkeeping: Bookkeeping,
         request_log: RequestLog,
         clock: Clock,
     ) -> None:
-        """Without a ledger, nothing is recorded."""
         rest = {
             "bedrock": bedrock.OPERATIONS,
             "bedrock-runtime": bedrock_runtime.OPERATIONS,
@@ -87,7 +86,7 @@ class App:
         }
         self._addresses = Addresses(rest, (cloudwatch.SERVICE, ce.SERVICE, sts.SERVICE))
         self._authenticator = authenticator
-        self._ledger = ledger
+        self._bookkeeping = bookkeeping
         self._request_log = request_log
         self._clock = clock
         self._answers: dict[tuple[str, str], Answer] = {}
@@ -111,8 +110,8 @@ class App:
             _log.exception("a request failed", extra={"request_id": life.request_id})
             response = await self._refused(InternalServerException(_TRY_AGAIN), life)
         except asyncio.CancelledError:
-            if self._ledger and life.invocation:
-                self._ledger.record_cut_off(life.invocation)
+            if life.invocation:
+                self._bookkeeping.record_cut_off(life.invocation)
             raise
         response.headers["x-amzn-RequestId"] = life.request_id
         if self._request_log.enabled:
@@ -161,8 +160,9 @@ class App:
             invocation = self._begin(operation.name, caller, request, life)
             output = await handler(invocation, operation.decode(request, labels))
             response = operation.encode(output)
-            if self._ledger:
-                await self._ledger.record(invocation)
+            if invocation.logged is not None and isinstance(response.body, bytes):
+                invocation.logged.output_body = response.body
+            await self._bookkeeping.record(invocation)
             return _told(response, invocation)
 
         self._answers[operation.service, operation.name] = answer
@@ -180,7 +180,7 @@ class App:
             invocation = self._begin(operation.name, caller, request, life)
             invocation.streamed = True
             answered = await handler(invocation, operation.decode(request, labels))
-            frames = _Frames(operation, answered, invocation, self._ledger)
+            frames = _Frames(operation, answered, invocation, self._bookkeeping)
             response = operation.encode(frames, answered.head)
             return _told(response, invocation)
 
@@ -204,14 +204,15 @@ class App:
     def _begin(
         self, operation: str, caller: Caller, request: HttpRequest, life: "_Life"
     ) -> ModelInvocation:
-        if self._ledger:
-            self._ledger.admit()
-        return life.invoke(operation, caller, request)
+        self._bookkeeping.admit()
+        invocation = life.invoke(operation, caller, request)
+        self._bookkeeping.begin(invocation, request.body)
+        return invocation
 
     async def _refused(self, error: AwsError, life: "_Life") -> HttpResponse:
-        if self._ledger and life.invocation:
+        if life.invocation:
             try:
-                await self._ledger.record(life.invocation, error)
+                await self._bookkeeping.record(life.invocation, error)
             except AwsError as unrecorded:
                 error = unrecorded
         life.error = error.name
@@ -296,20 +297,19 @@ class _Frames(Generic[EventT]):
         operation: StreamOperation[Any, EventT],
         answered: AnsweredStream[EventT],
         invocation: ModelInvocation,
-        ledger: Ledger | None,
+        bookkeeping: Bookkeeping,
     ) -> None:
         self._operation = operation
         self._answered = answered
         self._invocation = invocation
-        self._ledger = ledger
+        self._bookkeeping = bookkeeping
         self._frames = self._encoded()
 
     def __aiter__(self) -> AsyncIterator[bytes]:
         return self._frames
 
     async def aclose(self) -> None:
-        if self._ledger:
-            self._ledger.record_cut_off(self._invocation)  # unless it is recorded already
+        self._bookkeeping.record_cut_off(self._invocation)
         await self._frames.aclose()
         await self._answered.aclose()
 
@@ -319,6 +319,8 @@ class _Frames(Generic[EventT]):
             async for event in self._answered:
                 padding = SHORTEST_PADDING + secrets.randbelow(PADDINGS)
                 frame = self._operation.encode_event(event, padding=padding)
+                if invocation.logged is not None:
+                    invocation.logged.events.append(self._operation.encode_logged(event))
                 if invocation.usage is not None:
                     await self._record()
                 yield frame
@@ -330,8 +332,7 @@ class _Frames(Generic[EventT]):
             yield await self._exception(InternalServerException(_TRY_AGAIN))
 
     async def _record(self, error: AwsError | None = None) -> None:
-        if self._ledger:
-            await self._ledger.record(self._invocation, error)
+        await self._bookkeeping.record(self._invocation, error)
 
     async def _exception(self, error: AwsError) -> bytes:
         try:

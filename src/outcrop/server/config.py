@@ -21,7 +21,14 @@ from outcrop.fleet.config import (
     ModelUnitsConfig,
     RoutingConfig,
 )
-from outcrop.metering.config import AdmissionConfig, MeteringConfig, Price, QuotaConfig
+from outcrop.metering.config import (
+    AdmissionConfig,
+    AuditConfig,
+    InvocationLoggingConfig,
+    MeteringConfig,
+    Price,
+    QuotaConfig,
+)
 from outcrop.store.catalogue import CustomModel
 
 DEFAULT_LISTEN = "127.0.0.1:8787"
@@ -137,6 +144,8 @@ class Config(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     model_servers: tuple[ModelServerConfig, ...] = ()
     model_units: tuple[ModelUnitsConfig, ...] = ()
     metering: MeteringConfig = field(default_factory=MeteringConfig)
+    invocation_logging: InvocationLoggingConfig = field(default_factory=InvocationLoggingConfig)
+    audit: AuditConfig = field(default_factory=AuditConfig)
     prices: tuple[Price, ...] = ()
 
     def __post_init__(self) -> None:

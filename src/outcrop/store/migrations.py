@@ -163,7 +163,17 @@ USAGE = (
     ) /* WITHOUT ROWID */""",
 )
 
-MIGRATIONS: Sequence[Sequence[str]] = (FIRST, SECOND, USAGE)
+# Where invocations are logged to (store/logging_configurations.py).
+LOGGING = (
+    """CREATE TABLE logging_configurations (
+        account_id TEXT NOT NULL,
+        region TEXT NOT NULL,
+        configuration TEXT NOT NULL,
+        PRIMARY KEY (account_id, region)
+    ) /* WITHOUT ROWID */""",
+)
+
+MIGRATIONS: Sequence[Sequence[str]] = (FIRST, SECOND, USAGE, LOGGING)
 
 
 async def migrate(database: Database, migrations: Sequence[Sequence[str]] = MIGRATIONS) -> None:
