@@ -23,6 +23,7 @@ from outcrop.fleet.fleet_keeper import FleetKeeper, open_fleet
 from outcrop.fleet.units import Units
 from outcrop.iam.access_keys import ensure_root_access_key
 from outcrop.iam.authenticator import Authenticator
+from outcrop.metering.audit import AuditTrail
 from outcrop.metering.bookkeeping import Bookkeeping
 from outcrop.metering.costs import Costs
 from outcrop.metering.delivery.deliverer import InvocationLogging, open_invocation_log
@@ -111,6 +112,9 @@ async def assembled(
     ):
         await ensure_root_access_key(store.access_keys, config.state, clock)
         log = request_log(config.log_level)
+        trail = (
+            AuditTrail(config.audit.file, config.audit, clock=clock) if config.audit.file else None
+        )
         throttle = AuthenticationThrottle(
             Authenticator(store.access_keys, clock).authenticate, limits=config.limits, clock=clock
         )
@@ -120,6 +124,7 @@ async def assembled(
             bookkeeping=Bookkeeping(ledger, logging_to.log),
             request_log=log,
             clock=clock,
+            audit=trail,
         )
         wire_logging(app, store, logging_to)
         product = Product(app, store, keeper, counting, metering, tasks=tasks, clock=clock)
@@ -134,6 +139,8 @@ async def assembled(
             reloader.close()
             product.close()
             log.flush()
+            if trail:
+                trail.close()
 
 
 class Counting(NamedTuple):
