@@ -5,7 +5,6 @@ import json
 import socket
 import subprocess
 import time
-import urllib.request
 from collections.abc import Generator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -13,7 +12,7 @@ from typing import Any
 
 import boto3
 import pytest
-from botocore.exceptions import ClientError
+from botocore.exceptions import BotoCoreError, ClientError
 
 from tests.clients.conftest import client
 from tests.clients.environments import python_environment
@@ -70,6 +69,8 @@ def s3_server(folder: Path, ports: list[int]) -> Generator[str]:
         "-s3",
         f"-s3.port={s3}",
         f"-s3.config={identities}",
+        "-s3.port.iceberg=0",
+        "-s3.port.lance=0",
     ]
     log = folder.with_suffix(".log")
     with log.open("ab") as output:
@@ -84,8 +85,8 @@ def s3_server(folder: Path, ports: list[int]) -> Generator[str]:
 
 
 def answers(url: str) -> bool:
-    with suppress(OSError):
-        urllib.request.urlopen(f"{url}/status", timeout=2).close()
+    with suppress(BotoCoreError, ClientError):
+        s3_client(url).list_buckets()
         return True
     return False
 
