@@ -235,6 +235,7 @@ class App:
         runtime = life.address.service == "bedrock-runtime"
         self._audit.add(
             Audited(
+                event_id=new_request_id(),
                 request_id=life.request_id,
                 began_at=life.began_at,
                 signing_name=life.address.signing_name,
