@@ -2,7 +2,7 @@
 
 from base64 import b64decode
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, TypeAlias, cast
 
 from msgspec import DecodeError, Struct, json
 
@@ -10,6 +10,9 @@ from outcrop.wire.shapes.bedrock import LoggingConfig
 
 _MARKS = (b'"bytes"', b'"base64"', b"data:", b'"inputImage"')
 """A body that has none of them holds nothing to take out."""
+
+
+_Object: TypeAlias = dict[str, Any]
 
 
 class Media(Struct, frozen=True):
@@ -53,27 +56,32 @@ class _Taking:
 
     def walk(self, value: Any) -> None:
         if isinstance(value, list):
-            for item in value:
+            items: list[Any] = value
+            for item in items:
                 self.walk(item)
         elif isinstance(value, dict):
-            self._native(value)
-            for name, member in value.items():
-                if name in self._wanted and isinstance(member, dict):
-                    self._block(name, member)
-                self.walk(member)
+            self._members(cast("_Object", value))
 
-    def _block(self, name: str, block: dict[str, Any]) -> None:
+    def _members(self, value: _Object) -> None:
+        self._native(value)
+        for name, member in value.items():
+            if name in self._wanted and isinstance(member, dict):
+                self._block(name, cast("_Object", member))
+            self.walk(member)
+
+    def _block(self, name: str, block: _Object) -> None:
         """`{"format": "png", "source": {"bytes": "…"}}`, as Converse and Nova have it."""
         source = block.get("source")
-        if not (isinstance(source, dict) and isinstance(source.get("bytes"), str)):
+        data = cast("_Object", source).get("bytes") if isinstance(source, dict) else None
+        if not isinstance(data, str):
             return
         block["source"] = {}
         if self._wanted[name] and self._uri is not None:
             suffix = f"_{len(self.media) + 1}.{_extension(block.get('format'))}"
-            self.media.append(Media(suffix, _decoded(source["bytes"])))
+            self.media.append(Media(suffix, _decoded(data)))
             block["source"] = {"s3Location": {"uri": f"{self._uri}{suffix}"}}
 
-    def _native(self, value: dict[str, Any]) -> None:
+    def _native(self, value: _Object) -> None:
         """Claude's, OpenAI's, Titan's and Cohere's images, where images are not to be delivered."""
         if self._images:
             return
@@ -82,9 +90,10 @@ class _Taking:
         for name in ("url", "inputImage", "image_url"):
             if _is_image(name, value.get(name)):
                 value[name] = ""
-        images = value.get("images")
+        images: Any = value.get("images")
         if isinstance(images, list):
-            value["images"] = ["" if isinstance(one, str) else one for one in images]
+            listed: list[Any] = images
+            value["images"] = ["" if isinstance(one, str) else one for one in listed]
 
 
 def _is_image(name: str, value: object) -> bool:
