@@ -1,7 +1,7 @@
 """Images, documents, video and audio in a body: to objects of their own, or left out. Pure."""
 
 from base64 import b64decode
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, TypeAlias, cast
 
 from msgspec import DecodeError, Struct, json
@@ -56,7 +56,7 @@ class _Taking:
 
     def walk(self, value: Any) -> None:
         if isinstance(value, list):
-            items: list[Any] = value
+            items = cast("Sequence[Any]", value)
             for item in items:
                 self.walk(item)
         elif isinstance(value, dict):
@@ -92,7 +92,7 @@ class _Taking:
                 value[name] = ""
         images: Any = value.get("images")
         if isinstance(images, list):
-            listed: list[Any] = images
+            listed = cast("Sequence[Any]", images)
             value["images"] = ["" if isinstance(one, str) else one for one in listed]
 
 
