@@ -59,13 +59,13 @@ async def _measure() -> None:
 
 
 async def _cpu_us(observers: Sequence[Observer], measures: Measures) -> float:
-    recording = Recording(None, observers, clock=_now)
+    recording = Recording(None, None, observers, clock=_now)
     invocations = [_invocation(number) for number in range(CALLS)]
     counts = measures in observers
     gc.collect()
     began = time.process_time()
     for invocation in invocations:
-        recording.began(invocation)
+        recording.began(invocation, b"")
         await recording.ended(invocation)
         if counts:
             measures.answered("bedrock-runtime", "Converse", 200)

@@ -4,12 +4,12 @@ from datetime import UTC, datetime
 from urllib.parse import quote
 
 import pytest
-from botocore.auth import SigV4Auth
+from botocore.auth import S3SigV4Auth, SigV4Auth
 from botocore.awsrequest import AWSRequest
 from botocore.credentials import Credentials
 from hypothesis import given, strategies as st
 
-from outcrop.fleet.aws_signing import AwsCredentials, signed_headers
+from outcrop.fleet.aws_signing import AwsCredentials, S3Request, signed_headers, signed_s3_headers
 from outcrop.iam import authorization, sigv4
 from outcrop.wire.http import HttpRequest
 
@@ -72,3 +72,31 @@ def test_outcrop_believes_the_signature() -> None:
     sigv4.verify(request, presented, timestamp=timestamp, scope=scope, key=key)
 
     assert scope.region == "us-west-2"
+
+
+@pytest.mark.parametrize("credentials", [LASTING, PASSING])
+@pytest.mark.parametrize("query", ["", "uploads=", "partNumber=2&uploadId=a%2Bb"])
+@given(st.binary(max_size=50), st.text(min_size=1, max_size=20))
+def test_s3_is_signed_as_botocore_signs_it(
+    credentials: AwsCredentials, query: str, body: bytes, key: str
+) -> None:
+    path = f"/bucket/{quote(key, safe='/-_.~')}"
+    given_headers = {"content-type": "application/json"}
+    asked = S3Request(
+        method="PUT", host="s3.test", path=path, query=query, headers=given_headers, body=body
+    )
+
+    ours = signed_s3_headers(asked, region="eu-west-1", credentials=credentials, now=NOW)
+
+    url = f"https://s3.test{path}" + (f"?{query}" if query else "")
+    request = AWSRequest("PUT", url, data=body, headers=given_headers)
+    request.context["timestamp"] = NOW.strftime("%Y%m%dT%H%M%SZ")
+    request.context["payload_signing_enabled"] = True
+    signing_key = Credentials(
+        credentials.access_key_id, credentials.secret_access_key, credentials.session_token
+    )
+    signer = S3SigV4Auth(signing_key, "s3", "eu-west-1")
+    signer._modify_request_before_signing(request)
+    to_sign = signer.string_to_sign(request, signer.canonical_request(request))
+    signer._inject_signature_to_request(request, signer.signature(to_sign, request))
+    assert ours["authorization"] == request.headers["Authorization"]

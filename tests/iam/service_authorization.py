@@ -31,6 +31,9 @@ INVOCATION_KEYS = frozenset(
 TAGS = frozenset({"aws:RequestTag", "aws:TagKeys"})
 
 ACTIONS: dict[str, tuple[frozenset[str], frozenset[str]]] = {
+    "PutModelInvocationLoggingConfiguration": (frozenset(), frozenset()),
+    "GetModelInvocationLoggingConfiguration": (frozenset(), frozenset()),
+    "DeleteModelInvocationLoggingConfiguration": (frozenset(), frozenset()),
     "ListInferenceProfiles": (frozenset(), frozenset()),
     "GetInferenceProfile": (
         frozenset({"application-inference-profile", "inference-profile"}),

@@ -30,9 +30,9 @@ class Told:
 
 def test_the_end_is_told_once_however_often_it_is_said() -> None:
     told, made = Told(), invocation()
-    recording = Recording(None, [told], clock=FakeClock())
+    recording = Recording(None, None, [told], clock=FakeClock())
 
-    recording.began(made)
+    recording.began(made, b"")
     asyncio.run(recording.ended(made))
     asyncio.run(recording.ended(made, ThrottlingException("later")))
     recording.cut_off(made)
@@ -43,7 +43,7 @@ def test_the_end_is_told_once_however_often_it_is_said() -> None:
 
 def test_an_error_has_amazons_name_and_a_client_that_left_has_none() -> None:
     told = Told()
-    recording = Recording(None, [told], clock=FakeClock())
+    recording = Recording(None, None, [told], clock=FakeClock())
 
     asyncio.run(recording.ended(invocation(), ThrottlingException("slow down")))
     recording.cut_off(invocation())
@@ -59,7 +59,7 @@ def test_an_answer_that_could_not_be_recorded_is_told_as_the_error_that_it_becam
     async def answer() -> None:
         journal = Journal(tmp_path)
         ledger = Ledger(journal, PriceList(), refuses=True, clock=FakeClock())
-        recording = Recording(ledger, [told], clock=FakeClock())
+        recording = Recording(ledger, None, [told], clock=FakeClock())
         recording.admit()
         writable = resource.getrlimit(resource.RLIMIT_FSIZE)
         resource.setrlimit(resource.RLIMIT_FSIZE, (10, writable[1]))

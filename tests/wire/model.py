@@ -40,6 +40,7 @@ _STRINGS = (
     "abcdefghijkl",
     "arn:aws:bedrock:us-east-1:111122223333:automated-reasoning-policy/abcdefghijkl",
     "arn:aws:bedrock:us-east-1:111122223333:guardrail/abcdefghijkl",
+    "arn:aws:iam::111122223333:role/logs",
 )
 
 AnyOperation = Operation[Any, Any] | StreamOperation[Any, Any]

@@ -96,14 +96,19 @@ class HttpClient:
         self._head = _lines(self._headers)
 
     def send(
-        self, path: str, body: bytes, headers: Mapping[str, str] | None = None
+        self,
+        path: str,
+        body: bytes,
+        headers: Mapping[str, str] | None = None,
+        *,
+        method: str = "POST",
     ) -> Awaitable["Answer"]:
-        """A POST; returns when the head of the answer is here. Whoever gets the answer closes it.
+        """Returns when the head of the answer is here. Whoever gets the answer closes it.
 
         `headers`, in lower case, come on top of those of every request.
         """
         head = _lines({**self._headers, **headers}) if headers else self._head
-        line = _line("POST", self._address.base_path, path)
+        line = _line(method, self._address.base_path, path)
         request = f"{line}{head}content-length: {len(body)}\r\n\r\n"
         return self._answer(request.encode("latin-1") + body)
 

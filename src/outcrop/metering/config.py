@@ -3,9 +3,10 @@
 from collections.abc import Mapping
 from decimal import Decimal
 from fnmatch import fnmatchcase
+from pathlib import Path
 from typing import Annotated, Literal
 
-from msgspec import Meta, Struct, structs
+from msgspec import Meta, Struct, field, structs
 
 _ABSURD = 1_000_000
 
@@ -122,6 +123,48 @@ class TelemetryConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     endpoint: str | None = None  # none: as OTEL_EXPORTER_OTLP_ENDPOINT and its like say
     metrics_every_s: Seconds = 60
     timeout_s: Annotated[float, Meta(gt=0, le=60)] = 5  # of one export; not of a request
+
+
+class S3DeliveryConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Amazon S3, or a server that speaks its API."""
+
+    endpoint_url: Annotated[str, Meta(pattern=r"\Ahttps?://[^/]+\Z")] | None = None
+    """`https://s3.us-east-1.amazonaws.com`; none: buckets are not there."""
+    region: str = "us-east-1"
+    """To sign for."""
+    path_style: bool = True
+    """Whether a bucket is the beginning of the path, rather than of the host's name."""
+    access_key_id_env: str = "AWS_ACCESS_KEY_ID"
+    secret_access_key_env: str = "AWS_SECRET_ACCESS_KEY"  # noqa: S105 - a variable's name
+    session_token_env: str = "AWS_SESSION_TOKEN"  # noqa: S105 - likewise
+
+
+class InvocationLoggingConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What the buckets and log groups are that PutModelInvocationLoggingConfiguration names."""
+
+    folder: Path | None = None
+    """Buckets are folders in it."""
+    s3: S3DeliveryConfig = field(default_factory=S3DeliveryConfig)
+    cloudwatch_folder: Path | None = None
+    """Log groups are folders in it."""
+    cloudwatch_stdout: bool = False
+    """What goes to a log group goes to standard output."""
+    batch_s: Annotated[float, Meta(ge=0.1, le=3_600)] = 10
+    """So long records are gathered, unless there are many."""
+    keep_undelivered_days: Annotated[int, Meta(ge=1, le=365)] = 7
+
+    def __post_init__(self) -> None:
+        if self.folder is not None and self.s3.endpoint_url is not None:
+            raise ValueError("buckets are in `folder` or at `s3.endpoint_url`, not in both")
+
+
+class AuditConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    file: Path | None = None
+    """JSON lines in CloudTrail's shape; none: no trail."""
+    max_bytes: Annotated[int, Meta(ge=4_096)] = 104_857_600
+    """A file that has grown so long is put aside, and another begun."""
+    keep_files: Annotated[int, Meta(ge=1, le=10_000)] = 10
+    """Of those that were put aside; older ones are taken away."""
 
 
 class Price(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

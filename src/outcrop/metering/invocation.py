@@ -8,7 +8,18 @@ from msgspec import Struct, field
 from outcrop.fleet.trace import Trace
 from outcrop.iam.caller import Caller
 from outcrop.metering.quotas import Quota
+from outcrop.wire.shapes.bedrock import LoggingConfig
 from outcrop.wire.shapes.bedrock_runtime import TokenUsage
+
+
+class Logged(Struct, kw_only=True):
+    """What was said, kept until it is logged."""
+
+    config: LoggingConfig
+    input_body: bytes
+    output_body: bytes | None = None
+    events: list[bytes] = field(default_factory=list[bytes])
+    """Of a stream; JSON."""
 
 
 class ModelInvocation(Struct, kw_only=True):
@@ -53,12 +64,14 @@ class ModelInvocation(Struct, kw_only=True):
     request_metadata: Mapping[str, str] | None = None
     resolved_service_tier: str | None = None
     streamed: bool = False
+    embeds: bool = False
+    """Whether the answer is embeddings."""
+    logged: Logged | None = None
+    """What its log record will hold, where the account wants one."""
     recorded: bool = False
     """Whether the ledger has it."""
     observed: bool = False
     """Whether those who only watch were told of its end."""
-    embeds: bool = False
-    """Whether vectors are asked for, and no text."""
     bought: Sequence[Quota] = ()
     """What its provisioned model's units give; empty where they are not limited."""
     trace: Trace | None = None

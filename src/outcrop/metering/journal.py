@@ -75,6 +75,7 @@ class Journal:
         self._idle.set()
         self._write_failed = False
         self._full = False
+        self._sealing = False
         self.segments: list[Segment] = []
         """Oldest first; whoever has read a sealed one to its end drops it."""
         self._thread = threading.Thread(target=self._write, name="journal-writer", daemon=True)
@@ -103,6 +104,13 @@ class Journal:
             self._note(self._write_failed, full=room < self._spare_bytes, why="no space is left")
         if self._write_failed:
             self.append_unawaited(bytes)  # it may work again
+
+    def seal(self) -> None:
+        """What comes from now on, or a moment later, goes into another file."""
+        if self._committing:
+            self._sealing = True
+        elif self.segments:
+            self.segments[-1].sealed = True
 
     def drop(self, segment: Segment) -> None:
         """Takes a sealed segment's file away: all of it is in the store."""
@@ -166,9 +174,9 @@ class Journal:
         before = self.failing
         self._write_failed, self._full = write_failed, full
         if self.failing and not before:
-            _log.error("usage cannot be recorded: %s", why, extra={"folder": str(self._folder)})
+            _log.error("a journal cannot be written: %s", why, extra={"folder": str(self._folder)})
         elif before and not self.failing:
-            _log.warning("usage is recorded again")
+            _log.warning("a journal is written again", extra={"folder": str(self._folder)})
 
     # In the thread.
 
@@ -196,7 +204,8 @@ class Journal:
             os.ftruncate(segment.fd, segment.durable)
             raise
         segment.durable += len(data)
-        segment.sealed = segment.durable >= self._segment_bytes
+        segment.sealed = self._sealing or segment.durable >= self._segment_bytes
+        self._sealing = False
 
 
 class _Pending(Struct, frozen=True):

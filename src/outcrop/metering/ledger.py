@@ -158,7 +158,7 @@ def _record(
     invocation: ModelInvocation, end: _End, ended_at: datetime, prices: PriceList
 ) -> UsageRecord:
     caller, began_us = invocation.caller, to_micros(invocation.began_at)
-    tokens, estimated = _used(invocation)
+    tokens, estimated = used(invocation)
     rates = _rates(invocation, prices)
     return UsageRecord(
         request_id=invocation.request_id,
@@ -212,7 +212,7 @@ def _rates(invocation: ModelInvocation, prices: PriceList) -> Rates | None:
     )
 
 
-def _used(invocation: ModelInvocation) -> tuple[Tokens, bool]:
+def used(invocation: ModelInvocation) -> tuple[Tokens, bool]:
     """What was used, and whether that is an estimate."""
     usage, estimated = invocation.usage, False
     if usage is None and invocation.estimate is not None:

@@ -7,6 +7,7 @@ from typing import Protocol
 from msgspec import Struct
 
 from outcrop.metering.invocation import ModelInvocation
+from outcrop.metering.invocation_log import InvocationLog
 from outcrop.metering.ledger import CLIENT_LEFT, Ledger
 from outcrop.wire.errors import AwsError
 from outcrop.wire.timestamps import Clock
@@ -31,10 +32,16 @@ class Observer(Protocol):
 
 class Recording:
     def __init__(
-        self, ledger: Ledger | None, observers: Sequence[Observer] = (), *, clock: Clock
+        self,
+        ledger: Ledger | None,
+        log: InvocationLog | None = None,
+        observers: Sequence[Observer] = (),
+        *,
+        clock: Clock,
     ) -> None:
-        """Without a ledger, nothing is recorded."""
+        """Without a ledger, nothing is recorded; without a log, nothing that was said is kept."""
         self._ledger = ledger
+        self._log = log
         self._observers = observers
         self._clock = clock
 
@@ -43,18 +50,22 @@ class Recording:
         if self._ledger:
             self._ledger.admit()
 
-    def began(self, invocation: ModelInvocation) -> None:
+    def began(self, invocation: ModelInvocation, body: bytes) -> None:
+        if self._log:
+            self._log.begin(invocation, body)
         for observer in self._observers:
             observer.began(invocation)
 
     async def ended(self, invocation: ModelInvocation, error: AwsError | None = None) -> None:
-        """Returns when it is on disk. Raises what the ledger raises; then that is how it ended."""
-        if self._ledger:
-            try:
+        """Returns when it is on disk. Raises what log and ledger do; then that is how it ended."""
+        try:
+            if invocation.logged is not None and self._log:
+                await self._log.write(invocation, error)
+            if self._ledger:
                 await self._ledger.record(invocation, error)
-            except AwsError as unrecorded:
-                self._tell(invocation, unrecorded.status, unrecorded.name)
-                raise
+        except AwsError as unrecorded:
+            self._tell(invocation, unrecorded.status, unrecorded.name)
+            raise
         if error is None:
             self._tell(invocation, 200, None)
         else:
@@ -62,6 +73,8 @@ class Recording:
 
     def cut_off(self, invocation: ModelInvocation) -> None:
         """The client left: there is nobody to wait for. Nothing happens if it had ended."""
+        if self._log:
+            self._log.write_cut_off(invocation)
         if self._ledger:
             self._ledger.record_cut_off(invocation)
         self._tell(invocation, CLIENT_LEFT, CANCELLED)

@@ -63,6 +63,7 @@ class _Question(Struct, frozen=True):
 
     def tell(self, candidate: Candidate, tokens: int | None) -> None:
         tell_who_serves(self.invocation, candidate, self.target)
+        self.invocation.embeds = True
         if tokens is not None:
             self.invocation.usage = TokenUsage(
                 input_tokens=tokens, output_tokens=0, total_tokens=tokens

@@ -10,6 +10,7 @@ from typing import Any, Generic, Protocol, TypeAlias, TypeVar
 from msgspec import Struct
 
 from outcrop.iam.caller import Caller
+from outcrop.metering.audit import Audited, AuditTrail
 from outcrop.metering.invocation import ModelInvocation
 from outcrop.metering.measures import Measures
 from outcrop.metering.recording import Recording
@@ -81,6 +82,7 @@ class App:
         recording: Recording,
         request_log: RequestLog,
         clock: Clock,
+        audit: AuditTrail | None = None,
         meter: Meter | None = None,
     ) -> None:
         """Without a meter, answers are not counted."""
@@ -93,6 +95,7 @@ class App:
         self._authenticator = authenticator
         self._recording = recording
         self._request_log = request_log
+        self._audit = audit
         self._clock = clock
         self.meter = meter
         self._answers: dict[tuple[str, str], Answer] = {}
@@ -118,7 +121,9 @@ class App:
         except asyncio.CancelledError:
             if life.invocation:
                 self._recording.cut_off(life.invocation)
+            self._audit_call(request, life)
             raise
+        self._audit_call(request, life)
         response.headers["x-amzn-RequestId"] = life.request_id
         if self.meter:
             _count(self.meter.measures, response.status, life.address)
@@ -132,9 +137,11 @@ class App:
         handler: Callable[[Caller, InputT], Awaitable[OutputT]],
     ) -> None:
         async def answer(
-            request: HttpRequest, labels: Mapping[str, str], caller: Caller, _: "_Life"
+            request: HttpRequest, labels: Mapping[str, str], caller: Caller, life: "_Life"
         ) -> HttpResponse:
-            return operation.encode(await handler(caller, operation.decode(request, labels)))
+            life.input = asked = operation.decode(request, labels)
+            life.output = output = await handler(caller, asked)
+            return operation.encode(output)
 
         self._answers[operation.service, operation.name] = answer
 
@@ -150,7 +157,8 @@ class App:
         ) -> HttpResponse:
             protocol = life.address and life.address.rpc
             assert protocol
-            output = await handler(caller, operation.decode(request, protocol))
+            life.input = asked = operation.decode(request, protocol)
+            output = await handler(caller, asked)
             return operation.encode(output, protocol, life.request_id)
 
         self._answers[operation.service.name, operation.name] = answer
@@ -168,6 +176,8 @@ class App:
             invocation = self._begin(operation.name, caller, request, life)
             output = await handler(invocation, operation.decode(request, labels))
             response = operation.encode(output)
+            if invocation.logged is not None and isinstance(response.body, bytes):
+                invocation.logged.output_body = response.body
             await self._recording.ended(invocation)
             return _told(response, invocation)
 
@@ -212,7 +222,7 @@ class App:
     ) -> ModelInvocation:
         self._recording.admit()
         invocation = life.invoke(operation, caller, request)
-        self._recording.began(invocation)
+        self._recording.began(invocation, request.body)
         return invocation
 
     async def _refused(self, error: AwsError, life: "_Life") -> HttpResponse:
@@ -221,10 +231,33 @@ class App:
                 await self._recording.ended(life.invocation, error)
             except AwsError as unrecorded:
                 error = unrecorded
-        life.error = error.name
+        life.error = error
         protocol = life.address.protocol if life.address else REST_JSON
         response = protocol.refusal(error, life.request_id)
         return _told(response, life.invocation) if life.invocation else response
+
+    def _audit_call(self, request: HttpRequest, life: "_Life") -> None:
+        """Of callers that are who they say."""
+        if self._audit is None or life.caller is None or life.address is None:
+            return
+        runtime = life.address.service == "bedrock-runtime"
+        self._audit.add(
+            Audited(
+                event_id=new_request_id(),
+                request_id=life.request_id,
+                began_at=life.began_at,
+                signing_name=life.address.signing_name,
+                operation=life.address.operation,
+                caller=life.caller,
+                headers=request.headers,
+                source_address=request.source_address,
+                request_parameters=life.model if runtime else life.input,
+                output=life.output,
+                error=life.error,
+                inference_region=life.invocation.inference_region if life.invocation else None,
+                changes=not runtime,
+            )
+        )
 
     def _tell(self, request: HttpRequest, response: HttpResponse, life: "_Life") -> None:
         now = self._clock()
@@ -237,7 +270,7 @@ class App:
                 operation=life.address.operation if life.address else None,
                 status=response.status,
                 duration_ms=(now - life.began_at) / _MILLISECOND,
-                error=life.error,
+                error=life.error.name if life.error else None,
                 account_id=caller.account_id if caller else None,
                 region=caller.region if caller else None,
                 model_id=invocation.model_id if invocation else None,
@@ -260,7 +293,18 @@ class _Life(Struct, kw_only=True):
     address: Address | None = None
     caller: Caller | None = None
     invocation: ModelInvocation | None = None
-    error: str | None = None
+    error: AwsError | None = None
+    input: Shape | None = None
+    """Of the control plane; what a model is asked is no part of any trail."""
+    output: Shape | None = None
+
+    @property
+    def model(self) -> Mapping[str, str] | None:
+        """All that is told of what a model was asked."""
+        model_id = (
+            self.invocation.model_id if self.invocation else getattr(self.input, "model_id", None)
+        )
+        return None if model_id is None else {"modelId": model_id}
 
     def invoke(self, operation: str, caller: Caller, request: HttpRequest) -> ModelInvocation:
         self.invocation = ModelInvocation(
@@ -334,6 +378,8 @@ class _Frames(Generic[EventT]):
             async for event in self._answered:
                 padding = SHORTEST_PADDING + secrets.randbelow(PADDINGS)
                 frame = self._operation.encode_event(event, padding=padding)
+                if invocation.logged is not None:
+                    invocation.logged.events.append(self._operation.encode_logged(event))
                 if invocation.usage is not None:
                     await self._recording.ended(invocation)
                 yield frame

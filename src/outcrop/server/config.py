@@ -23,7 +23,9 @@ from outcrop.fleet.config import (
 )
 from outcrop.metering.config import (
     AdmissionConfig,
+    AuditConfig,
     BudgetConfig,
+    InvocationLoggingConfig,
     MeteringConfig,
     MetricsConfig,
     Price,
@@ -153,6 +155,8 @@ class Config(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     metering: MeteringConfig = field(default_factory=MeteringConfig)
     metrics: MetricsConfig = field(default_factory=MetricsConfig)
     telemetry: TelemetryConfig = field(default_factory=TelemetryConfig)
+    invocation_logging: InvocationLoggingConfig = field(default_factory=InvocationLoggingConfig)
+    audit: AuditConfig = field(default_factory=AuditConfig)
     prices: tuple[Price, ...] = ()
     budgets: tuple[BudgetConfig, ...] = ()
 

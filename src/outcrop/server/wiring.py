@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 from outcrop.control.foundation_models import FoundationModels
 from outcrop.control.inference_profiles import InferenceProfiles
+from outcrop.control.logging_configuration import LoggingConfiguration
 from outcrop.control.provisionable import ProvisionableModels
 from outcrop.control.provisioned_throughput import ProvisionedThroughput
 from outcrop.control.room import FleetRoom
@@ -23,7 +24,9 @@ from outcrop.fleet.shared_health import SharedHealth
 from outcrop.fleet.units import Units
 from outcrop.iam.access_keys import ensure_root_access_key
 from outcrop.iam.authenticator import Authenticator
+from outcrop.metering.audit import AuditTrail
 from outcrop.metering.costs import Costs
+from outcrop.metering.delivery.deliverer import InvocationLogging, open_invocation_log
 from outcrop.metering.ledger import Metering, open_ledger
 from outcrop.metering.prices import PriceList
 from outcrop.metering.quotas import Quotas
@@ -104,20 +107,33 @@ async def assembled(
             clock=clock,
         ) as metering,
         open_observing(config, keeper, counting.counters, tasks=tasks, clock=clock) as observing,
+        open_invocation_log(
+            config.state / "invocation-log",
+            store.logging_configurations,
+            config.invocation_logging,
+            environ=os.environ,
+            tasks=tasks,
+            clock=clock,
+        ) as logging_to,
     ):
         await ensure_root_access_key(store.access_keys, config.state, clock)
         log = request_log(config.log_level)
+        trail = (
+            AuditTrail(config.audit.file, config.audit, clock=clock) if config.audit.file else None
+        )
         throttle = AuthenticationThrottle(
             Authenticator(store.access_keys, clock).authenticate, limits=config.limits, clock=clock
         )
         ledger = metering.ledger if config.metering.enabled else None
         app = App(
             throttle,
-            recording=Recording(ledger, observing.observers, clock=clock),
+            recording=Recording(ledger, logging_to.log, observing.observers, clock=clock),
             request_log=log,
             clock=clock,
             meter=observing.meter,
+            audit=trail,
         )
+        wire_logging(app, store, logging_to)
         product = Product(app, store, keeper, counting, metering, tasks=tasks, clock=clock)
         await product.wire(config)
         reloader = Reloader(
@@ -130,6 +146,8 @@ async def assembled(
             reloader.close()
             product.close()
             log.flush()
+            if trail:
+                trail.close()
 
 
 class Counting(NamedTuple):
@@ -304,6 +322,23 @@ def wire_control(  # noqa: PLR0913 - each by its name
     app.serve(bedrock.UNTAG_RESOURCE, tags.untag_resource)
     app.serve(bedrock.LIST_TAGS_FOR_RESOURCE, tags.list_tags_for_resource)
     return units
+
+
+def wire_logging(app: App, store: Store, to: InvocationLogging) -> None:
+    """As it was at the start: it does not follow the configuration."""
+    configuration = LoggingConfiguration(store.logging_configurations, to.log, to.to)
+    app.serve(
+        bedrock.PUT_MODEL_INVOCATION_LOGGING_CONFIGURATION,
+        configuration.put_model_invocation_logging_configuration,
+    )
+    app.serve(
+        bedrock.GET_MODEL_INVOCATION_LOGGING_CONFIGURATION,
+        configuration.get_model_invocation_logging_configuration,
+    )
+    app.serve(
+        bedrock.DELETE_MODEL_INVOCATION_LOGGING_CONFIGURATION,
+        configuration.delete_model_invocation_logging_configuration,
+    )
 
 
 def wire_runtime(

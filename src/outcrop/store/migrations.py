@@ -167,7 +167,17 @@ USAGE = (
 # is asked of one row a series.
 SEEN = ("ALTER TABLE usage_series ADD COLUMN seen TEXT NOT NULL DEFAULT '{}'",)
 
-MIGRATIONS: Sequence[Sequence[str]] = (FIRST, SECOND, USAGE, SEEN)
+# Where invocations are logged to (store/logging_configurations.py).
+LOGGING = (
+    """CREATE TABLE logging_configurations (
+        account_id TEXT NOT NULL,
+        region TEXT NOT NULL,
+        configuration TEXT NOT NULL,
+        PRIMARY KEY (account_id, region)
+    ) /* WITHOUT ROWID */""",
+)
+
+MIGRATIONS: Sequence[Sequence[str]] = (FIRST, SECOND, USAGE, SEEN, LOGGING)
 
 
 async def migrate(database: Database, migrations: Sequence[Sequence[str]] = MIGRATIONS) -> None:

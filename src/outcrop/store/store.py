@@ -8,6 +8,7 @@ from outcrop.store.access_keys import AccessKeys
 from outcrop.store.capacity import Capacity
 from outcrop.store.database import Database
 from outcrop.store.inference_profiles import InferenceProfiles
+from outcrop.store.logging_configurations import LoggingConfigurations
 from outcrop.store.migrations import migrate
 from outcrop.store.postgres import open_postgres
 from outcrop.store.provisioned_throughputs import ProvisionedModelThroughputs
@@ -30,6 +31,7 @@ class Store:
         self.access_keys = AccessKeys(database)
         self.secrets = Secrets(database)
         self.usage = Usage(database)
+        self.logging_configurations = LoggingConfigurations(database)
         self.provisioned_hours = ProvisionedHours(database)
 
 

@@ -88,7 +88,10 @@ _decode = msgpack.Decoder(UsageRecord).decode
 
 
 def framed(record: UsageRecord) -> bytes:
-    payload = _encode(record)
+    return frame(_encode(record))
+
+
+def frame(payload: bytes) -> bytes:
     return _HEAD.pack(len(payload), crc32(payload)) + payload
 
 
@@ -106,14 +109,20 @@ def whole_frames(data: bytes) -> int:
 
 def records_in(frames: bytes) -> Iterator[UsageRecord]:
     """Of whole frames. Raises ValueError for what is none of ours."""
+    for payload in payloads_in(frames):
+        try:
+            yield _decode(payload)
+        except DecodeError as error:
+            raise ValueError(f"not a usage record: {error}") from error
+
+
+def payloads_in(frames: bytes) -> Iterator[memoryview]:
+    """Of whole frames."""
     view, position = memoryview(frames), 0
     while position < len(frames):
         length, _ = _HEAD.unpack_from(frames, position)
         position += _HEAD.size + length
-        try:
-            yield _decode(view[position - length : position])
-        except DecodeError as error:
-            raise ValueError(f"not a usage record: {error}") from error
+        yield view[position - length : position]
 
 
 def cost_of(tokens: Sequence[int], rates: Sequence[int] | None) -> int:

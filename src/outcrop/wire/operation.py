@@ -130,6 +130,13 @@ class StreamOperation(Generic[InputT, EventT]):
         payload = eventstream.padded(_ENCODER.encode(event), padding)
         return eventstream.encode_event(self._events[type(event)], payload)
 
+    def encode_logged(self, event: EventT) -> bytes:
+        """An event as a log has it: JSON under its name, or the bytes that it carries."""
+        part = getattr(event, "bytes", None)
+        if isinstance(part, bytes):
+            return part
+        return b'{"%s":%s}' % (self._events[type(event)].encode(), _ENCODER.encode(event))
+
     def encode_exception(self, error: AwsError) -> bytes:
         """One frame that ends the stream: an exception if the stream's model lists it."""
         if error.name not in self._errors:

@@ -424,6 +424,67 @@ class ListTagsForResourceResponse(Shape, frozen=True, kw_only=True):
     tags: TagList | None = None
 
 
+LogGroupName = Annotated[str, Meta(min_length=1, max_length=512)]
+
+RoleArn = Annotated[
+    str,
+    Meta(
+        min_length=0,
+        max_length=2048,
+        pattern=r"\A(?a:arn:aws(-[^:]+)?:iam::([0-9]{12})?:role/.+)\Z",
+    ),
+]
+
+BucketName = Annotated[str, Meta(min_length=3, max_length=63)]
+
+KeyPrefix = Annotated[str, Meta(min_length=0, max_length=1024)]
+
+
+class S3Config(Shape, frozen=True, kw_only=True):
+    bucket_name: BucketName
+    key_prefix: KeyPrefix | None = None
+
+
+class CloudWatchConfig(Shape, frozen=True, kw_only=True):
+    log_group_name: LogGroupName
+    role_arn: RoleArn
+    large_data_delivery_s3_config: S3Config | None = None
+
+
+class LoggingConfig(Shape, frozen=True, kw_only=True):
+    cloud_watch_config: CloudWatchConfig | None = None
+    s3_config: S3Config | None = None
+    text_data_delivery_enabled: bool | None = None
+    image_data_delivery_enabled: bool | None = None
+    embedding_data_delivery_enabled: bool | None = None
+    video_data_delivery_enabled: bool | None = None
+    audio_data_delivery_enabled: bool | None = None
+
+
+class PutModelInvocationLoggingConfigurationRequest(Shape, frozen=True, kw_only=True):
+    logging_config: LoggingConfig
+
+
+class PutModelInvocationLoggingConfigurationResponse(Shape, frozen=True, kw_only=True):
+    pass
+
+
+class GetModelInvocationLoggingConfigurationRequest(Shape, frozen=True, kw_only=True):
+    pass
+
+
+class GetModelInvocationLoggingConfigurationResponse(Shape, frozen=True, kw_only=True):
+    logging_config: LoggingConfig | None = None
+
+
+class DeleteModelInvocationLoggingConfigurationRequest(Shape, frozen=True, kw_only=True):
+    pass
+
+
+class DeleteModelInvocationLoggingConfigurationResponse(Shape, frozen=True, kw_only=True):
+    pass
+
+
 LIST_INFERENCE_PROFILES: Operation[ListInferenceProfilesRequest, ListInferenceProfilesResponse] = (
     Operation(
         "ListInferenceProfiles",
@@ -621,6 +682,43 @@ LIST_TAGS_FOR_RESOURCE: Operation[ListTagsForResourceRequest, ListTagsForResourc
         output_type=ListTagsForResourceResponse,
         status=200,
     )
+)
+
+PUT_MODEL_INVOCATION_LOGGING_CONFIGURATION: Operation[
+    PutModelInvocationLoggingConfigurationRequest, PutModelInvocationLoggingConfigurationResponse
+] = Operation(
+    "PutModelInvocationLoggingConfiguration",
+    service="bedrock",
+    method="PUT",
+    uri="/logging/modelinvocations",
+    input_type=PutModelInvocationLoggingConfigurationRequest,
+    output_type=PutModelInvocationLoggingConfigurationResponse,
+    status=200,
+)
+
+GET_MODEL_INVOCATION_LOGGING_CONFIGURATION: Operation[
+    GetModelInvocationLoggingConfigurationRequest, GetModelInvocationLoggingConfigurationResponse
+] = Operation(
+    "GetModelInvocationLoggingConfiguration",
+    service="bedrock",
+    method="GET",
+    uri="/logging/modelinvocations",
+    input_type=GetModelInvocationLoggingConfigurationRequest,
+    output_type=GetModelInvocationLoggingConfigurationResponse,
+    status=200,
+)
+
+DELETE_MODEL_INVOCATION_LOGGING_CONFIGURATION: Operation[
+    DeleteModelInvocationLoggingConfigurationRequest,
+    DeleteModelInvocationLoggingConfigurationResponse,
+] = Operation(
+    "DeleteModelInvocationLoggingConfiguration",
+    service="bedrock",
+    method="DELETE",
+    uri="/logging/modelinvocations",
+    input_type=DeleteModelInvocationLoggingConfigurationRequest,
+    output_type=DeleteModelInvocationLoggingConfigurationResponse,
+    status=200,
 )
 
 OPERATIONS: tuple[tuple[str, str, str], ...] = (

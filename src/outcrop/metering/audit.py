@@ -1,0 +1,246 @@
+"""The audit trail: who called what, in CloudTrail's record shape, a JSON line for every call.
+
+AWS CloudTrail User Guide, "CloudTrail record contents"; Amazon Bedrock User Guide, "Monitor Amazon
+Bedrock API calls using AWS CloudTrail".
+"""
+
+import asyncio
+import fcntl
+import logging
+import os
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from datetime import datetime
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, Literal, get_type_hints
+
+from msgspec import Meta, Struct, field, json, structs
+
+from outcrop.iam.caller import Caller
+from outcrop.metering.config import AuditConfig
+from outcrop.wire.errors import AwsError
+from outcrop.wire.shape import Shape
+from outcrop.wire.timestamps import Clock
+
+GATHER_S = 0.2
+"""So long lines wait for each other; those of the last moment are lost with the process."""
+GATHER_BYTES = 32_768
+HIDDEN = "HIDDEN_DUE_TO_SECURITY_REASONS"
+"""In the place of what the service model calls sensitive."""
+
+_READS = ("Get", "List", "Describe")
+_TYPES = {"root": "Root", "user": "IAMUser", "assumed-role": "AssumedRole"}
+
+_log = logging.getLogger(__name__)
+
+
+class Audited(Struct, frozen=True, kw_only=True, gc=False):
+    """What the edge knows of one call."""
+
+    event_id: str
+    request_id: str
+    began_at: datetime
+    signing_name: str
+    """Of the service: `bedrock`, also for the runtime."""
+    operation: str
+    caller: Caller
+    headers: Mapping[str, str]
+    """The request's, in lower case."""
+    source_address: str
+    request_parameters: Shape | Mapping[str, str] | None
+    output: Shape | None
+    error: AwsError | None
+    inference_region: str | None
+    changes: bool
+    """Whether it is a call of the control plane, by whose answer something may have changed."""
+
+
+class UserIdentity(Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=True, gc=False):
+    type: str
+    principal_id: str
+    arn: str
+    account_id: str
+    access_key_id: str | None = None
+    user_name: str | None = None
+
+
+class AuditRecord(Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=True, gc=False):
+    event_version: str
+    user_identity: UserIdentity
+    event_time: str
+    event_source: str
+    event_name: str
+    aws_region: str
+    source_ip_address: str | None = field(name="sourceIPAddress", default=None)
+    user_agent: str | None
+    error_code: str | None = None
+    error_message: str | None = None
+    request_parameters: Shape | Mapping[str, str] | None
+    response_elements: Shape | None
+    additional_event_data: Mapping[str, str] | None = None
+    request_id: str = field(name="requestID")
+    event_id: str = field(name="eventID")
+    read_only: bool
+    event_type: Literal["AwsApiCall"]
+    management_event: Literal[True]
+    recipient_account_id: str
+    event_category: Literal["Management"]
+
+
+class AuditTrail:
+    """Opened inside the event loop that adds to it; every worker writes whole lines to one file."""
+
+    def __init__(self, path: Path, config: AuditConfig, *, clock: Clock) -> None:
+        """Raises OSError where the file cannot be written."""
+        self._path = path
+        self._config = config
+        self._clock = clock
+        self._encode = json.Encoder().encode
+        self._gathered = bytearray()
+        self._fd = _opened(path)
+        self._failing = False
+
+    def add(self, audited: Audited) -> None:
+        gathered = self._gathered
+        if not gathered:
+            asyncio.get_running_loop().call_later(GATHER_S, self.flush)
+        gathered += self._encode(_record(audited))
+        gathered += b"\n"
+        if len(gathered) > GATHER_BYTES:
+            self.flush()
+
+    def flush(self) -> None:
+        """What cannot be written is lost, and said to be: no call waits for the trail."""
+        if not self._gathered:
+            return
+        try:
+            self._follow()
+            os.write(self._fd, self._gathered)
+        except OSError as error:
+            if not self._failing:
+                _log.error("the audit trail cannot be written: %s", error)
+            self._failing = True
+        else:
+            self._failing = False
+        self._gathered.clear()
+
+    def close(self) -> None:
+        self.flush()
+        os.close(self._fd)
+
+    def _follow(self) -> None:
+        """To the file that has the name by now; a full one is put aside by one worker."""
+        if not _is_same(self._fd, self._path):
+            self._reopen()
+        if os.fstat(self._fd).st_size < self._config.max_bytes:
+            return
+        fcntl.flock(self._fd, fcntl.LOCK_EX)
+        try:
+            if _is_same(self._fd, self._path):
+                aside = f"{self._path.name}.{self._clock():%Y%m%dT%H%M%S%fZ}"
+                self._path.rename(self._path.with_name(aside))
+                self._take_away_old()
+        finally:
+            fcntl.flock(self._fd, fcntl.LOCK_UN)
+        self._reopen()
+
+    def _reopen(self) -> None:
+        fd = _opened(self._path)
+        os.close(self._fd)
+        self._fd = fd
+
+    def _take_away_old(self) -> None:
+        aside = sorted(self._path.parent.glob(f"{self._path.name}.*Z"))
+        for path in aside[: -self._config.keep_files]:
+            path.unlink(missing_ok=True)
+
+
+def _opened(path: Path) -> int:
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    return os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
+
+
+def _is_same(fd: int, path: Path) -> bool:
+    with suppress(FileNotFoundError):
+        return os.path.samestat(os.fstat(fd), path.stat())
+    return False
+
+
+def _record(audited: Audited) -> AuditRecord:
+    caller, error, name = audited.caller, audited.error, audited.operation
+    read_only = not audited.changes or name.startswith(_READS)
+    region = audited.inference_region
+    elsewhere = region is not None and region != caller.region
+    return AuditRecord(
+        event_version="1.11",
+        user_identity=_identity(caller, _access_key_id(audited.headers.get("authorization", ""))),
+        event_time=f"{audited.began_at.isoformat()[:19]}Z",
+        event_source=f"{audited.signing_name}.amazonaws.com",
+        event_name=name,
+        aws_region=caller.region,
+        source_ip_address=audited.source_address or None,
+        user_agent=audited.headers.get("user-agent"),
+        error_code=_code(error) if error else None,
+        error_message=error.message if error else None,
+        request_parameters=_told(audited.request_parameters),
+        response_elements=None if read_only else _shown(audited.output),
+        additional_event_data={"inferenceRegion": region} if region and elsewhere else None,
+        request_id=audited.request_id,
+        event_id=audited.event_id,
+        read_only=read_only,
+        event_type="AwsApiCall",
+        management_event=True,
+        recipient_account_id=caller.account_id,
+        event_category="Management",
+    )
+
+
+def _code(error: AwsError) -> str:
+    """CloudTrail has the short name of a denial, and the exception's of all others."""
+    return "AccessDenied" if error.name == "AccessDeniedException" else error.name
+
+
+@lru_cache(maxsize=4_096)
+def _identity(caller: Caller, access_key_id: str | None) -> UserIdentity:
+    kind, _, rest = caller.arn.split(":", 5)[5].partition("/")
+    return UserIdentity(
+        type=_TYPES.get(kind, "Unknown"),
+        principal_id=caller.user_id,
+        arn=caller.arn,
+        account_id=caller.account_id,
+        access_key_id=access_key_id,
+        user_name=rest.rpartition("/")[2] if kind == "user" else None,
+    )
+
+
+def _access_key_id(authorization: str) -> str | None:
+    """Of a signature; a bearer key has no part that may be told."""
+    _, found, credential = authorization.partition("Credential=")
+    return credential.partition("/")[0] if found else None
+
+
+def _told(value: Shape | Mapping[str, str] | None) -> Shape | Mapping[str, str] | None:
+    return _shown(value) if isinstance(value, Shape) else value
+
+
+def _shown(value: Shape | None) -> Shape | None:
+    """With what is sensitive hidden."""
+    if value is None:
+        return None
+    hidden = {name: HIDDEN for name in _sensitive(type(value)) if getattr(value, name) is not None}
+    return structs.replace(value, **hidden) if hidden else value
+
+
+@lru_cache(maxsize=1_024)
+def _sensitive(kind: type[Shape]) -> Sequence[str]:
+    """The members that the service model calls so."""
+    hints = get_type_hints(kind, include_extras=True)
+    return tuple(name for name, hint in hints.items() if _is_sensitive(hint))
+
+
+def _is_sensitive(hint: Any) -> bool:
+    marks = getattr(hint, "__metadata__", ())
+    if any(isinstance(mark, Meta) and (mark.extra or {}).get("sensitive") for mark in marks):
+        return True
+    return any(_is_sensitive(part) for part in getattr(hint, "__args__", ()))

@@ -1,0 +1,209 @@
+"""From the journal to where accounts want their logs: again until it is there, under one key."""
+
+import asyncio
+import logging
+import os
+from collections.abc import AsyncGenerator, Mapping
+from contextlib import asynccontextmanager, suppress
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Protocol
+
+from msgspec import Struct, field
+
+from outcrop.metering.config import InvocationLoggingConfig
+from outcrop.metering.delivery.destinations import Destinations, destinations
+from outcrop.metering.delivery.records import Delivered, Place, delivered
+from outcrop.metering.delivery.undelivered import UndeliveredError
+from outcrop.metering.invocation_log import InvocationLog
+from outcrop.metering.journal import Journal, Segment, orphans, remove
+from outcrop.store.logging_configurations import LoggingConfigurations
+from outcrop.store.usage_records import whole_frames
+from outcrop.wire.timestamps import Clock
+
+SEGMENT_BYTES = 8 << 20
+"""So much is delivered at once, whatever the time."""
+FIRST_WAIT_S, LONGEST_WAIT_S = 1.0, 60.0
+"""After a failure, for what goes to the same place."""
+STOP_S = 2.0
+"""What a stop gives to the last delivery; the next start goes on with it."""
+LOOK_EVERY_S = 0.5
+
+_log = logging.getLogger(__name__)
+
+
+class Sleep(Protocol):
+    async def __call__(self, seconds: float, /) -> None: ...
+
+
+class _Waiting(Struct):
+    """One place that failed."""
+
+    until: float
+    """Event-loop time."""
+    wait_s: float
+
+
+class _Pending(Struct):
+    """One sealed segment: which places are still to be given their part."""
+
+    places: set[Place] | None = None
+    """None: it has not been read yet."""
+    done: set[tuple[Place, str]] = field(default_factory=set[tuple[Place, str]])
+
+
+class Deliverer:
+    """A sealed segment is a batch: what it makes, and under which keys, is given by it alone."""
+
+    def __init__(
+        self,
+        journal: Journal,
+        folder: Path,
+        to: Destinations,
+        *,
+        config: InvocationLoggingConfig,
+        clock: Clock,
+    ) -> None:
+        self._journal = journal
+        self._folder = folder
+        self._to = to
+        self._batch_s = config.batch_s
+        self._keep = timedelta(days=config.keep_undelivered_days)
+        self._clock = clock
+        self._orphans: dict[Path, Segment] = {}
+        self._pending: dict[str, _Pending] = {}
+        self._waiting: dict[Place, _Waiting] = {}
+        self._lock = asyncio.Lock()
+        self._time = asyncio.get_running_loop().time
+
+    async def run(self, sleep: Sleep = asyncio.sleep) -> None:
+        """For as long as the worker lives."""
+        seal_at = self._time() + self._batch_s
+        while True:
+            await sleep(min(LOOK_EVERY_S, self._batch_s))
+            self._journal.look_for_room()
+            if self._time() >= seal_at:
+                self._journal.seal()
+                seal_at = self._time() + self._batch_s
+            try:
+                await self.once()
+            except Exception:  # noqa: BLE001 - the next round may do better; nothing is lost meanwhile
+                _log.exception("invocation logs could not be delivered")
+
+    async def once(self) -> None:
+        """Delivers every segment that is whole, as far as its places take it."""
+        async with self._lock:
+            for segment in orphans(self._folder, [*self._journal.segments, *self._taken()]):
+                self._orphans[segment.path] = segment
+            for segment in [*self._taken(), *self._journal.segments]:
+                if segment.sealed and (await self._delivered(segment) or self._too_old(segment)):
+                    self._forget(segment)
+
+    def close(self) -> None:
+        """What was taken up from others is there for whoever looks next."""
+        for segment in self._taken():
+            os.close(segment.fd)
+        self._orphans.clear()
+
+    def _taken(self) -> list[Segment]:
+        return list(self._orphans.values())
+
+    async def _delivered(self, segment: Segment) -> bool:
+        """Whether all of it is where it belongs."""
+        pending = self._pending.setdefault(segment.journal_id, _Pending())
+        if pending.places is not None and all(map(self._waits, pending.places)):
+            return False
+        try:
+            batch = await asyncio.to_thread(_read, segment)
+        except (ValueError, TypeError):
+            _log.exception("a journal of invocation logs cannot be read")
+            segment.path.rename(segment.path.with_suffix(".unreadable"))
+            return True
+        pending.places = set()
+        for one in batch:
+            if (one.place, one.key) not in pending.done:
+                if await self._put(one):
+                    pending.done.add((one.place, one.key))
+                else:
+                    pending.places.add(one.place)
+        return not pending.places
+
+    async def _put(self, one: Delivered) -> bool:
+        if self._waits(one.place):
+            return False
+        try:
+            await self._to.put(one)
+        except UndeliveredError as error:
+            self._failed(one.place, error)
+            return False
+        if self._waiting.pop(one.place, None):
+            _log.warning("invocation logs are delivered again", extra={"place": one.place.name})
+        return True
+
+    def _too_old(self, segment: Segment) -> bool:
+        written_at = datetime.fromtimestamp(os.fstat(segment.fd).st_mtime, UTC)
+        if self._clock() - written_at < self._keep:
+            return False
+        _log.error("invocation logs are given up", extra={"bytes": segment.durable})
+        return True
+
+    def _waits(self, place: Place) -> bool:
+        waiting = self._waiting.get(place)
+        return waiting is not None and waiting.until > self._time()
+
+    def _failed(self, place: Place, error: UndeliveredError) -> None:
+        before = self._waiting.get(place)
+        wait_s = min(before.wait_s * 2, LONGEST_WAIT_S) if before else FIRST_WAIT_S
+        self._waiting[place] = _Waiting(self._time() + wait_s, wait_s)
+        _log.warning("invocation logs wait: %s", error, extra={"place": place.name})
+
+    def _forget(self, segment: Segment) -> None:
+        self._pending.pop(segment.journal_id, None)
+        if self._orphans.pop(segment.path, None):
+            remove(segment.path, segment.fd)
+        else:
+            self._journal.drop(segment)
+
+
+@asynccontextmanager
+async def open_invocation_log(
+    folder: Path,
+    configurations: LoggingConfigurations,
+    config: InvocationLoggingConfig,
+    *,
+    environ: Mapping[str, str],
+    tasks: asyncio.TaskGroup,
+    clock: Clock,
+) -> AsyncGenerator["InvocationLogging"]:
+    """Logs, and delivers, until the block ends. Raises InvalidLoggingConfigError, StoreError."""
+    to = destinations(config, environ, clock=clock)
+    journal = Journal(folder, segment_bytes=SEGMENT_BYTES)
+    log = InvocationLog(journal, configurations, clock=clock)
+    deliverer = Deliverer(journal, folder, to, config=config, clock=clock)
+    await log.refresh()
+    running = [tasks.create_task(log.keep_fresh()), tasks.create_task(deliverer.run())]
+    try:
+        yield InvocationLogging(log, to)
+    finally:
+        for task in running:
+            task.cancel()
+        await journal.settled()
+        journal.seal()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(STOP_S):
+                await deliverer.once()
+        deliverer.close()
+        await journal.aclose()
+        await to.aclose()
+
+
+class InvocationLogging(Struct, frozen=True):
+    log: InvocationLog
+    to: Destinations
+
+
+def _read(segment: Segment) -> list[Delivered]:
+    """In a thread: a batch is packed and signed elsewhere while others are answered."""
+    data = os.pread(segment.fd, segment.durable, 0)
+    # The end of an orphan may be torn: nobody was told of that.
+    return list(delivered(data[: whole_frames(data)], segment.journal_id))

@@ -1,0 +1,178 @@
+"""The audit trail: CloudTrail's shape, no secrets, files of bounded length."""
+
+import asyncio
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from msgspec import structs
+
+from outcrop.metering.audit import HIDDEN, Audited, AuditTrail
+from outcrop.metering.config import AuditConfig
+from outcrop.wire.errors import AccessDeniedException, ThrottlingException
+from outcrop.wire.shapes.bedrock import (
+    CreateInferenceProfileRequest,
+    CreateInferenceProfileResponse,
+    InferenceProfileModelSource,
+)
+from tests.clocks import FakeClock
+from tests.runtime.requests import ACCOUNT, caller
+
+AUTHORIZATION = "AWS4-HMAC-SHA256 Credential=AKIA1/20261122/us-east-1/bedrock/aws4_request, Sig"
+INVOKED = Audited(
+    event_id="e-1",
+    request_id="r-1",
+    began_at=FakeClock()(),
+    signing_name="bedrock",
+    operation="Converse",
+    caller=caller(),
+    headers={"user-agent": "Boto3/1.44", "authorization": AUTHORIZATION},
+    source_address="10.0.0.7",
+    request_parameters={"modelId": "amazon.nova-lite-v1:0"},
+    output=None,
+    error=None,
+    inference_region="us-west-2",
+    changes=False,
+)
+
+
+def written(folder: Path, *calls: Audited, **config: Any) -> list[Any]:
+    """The lines of the file."""
+    path = folder / "audit.jsonl"
+
+    async def main() -> None:
+        clock = FakeClock()
+        trail = AuditTrail(path, AuditConfig(file=path, **config), clock=clock)
+        for call in calls:
+            trail.add(call)
+            trail.flush()
+            clock.advance(seconds=1)
+        trail.close()
+
+    asyncio.run(main())
+    return [json.loads(line) for line in path.read_text().splitlines()]
+
+
+def test_a_call_of_a_model_tells_its_model_and_nothing_that_was_said(tmp_path: Path) -> None:
+    (line,) = written(tmp_path, INVOKED)
+
+    assert line == {
+        "eventVersion": "1.11",
+        "userIdentity": {
+            "type": "Root",
+            "principalId": ACCOUNT,
+            "arn": f"arn:aws:iam::{ACCOUNT}:root",
+            "accountId": ACCOUNT,
+            "accessKeyId": "AKIA1",
+        },
+        "eventTime": "2026-11-22T12:00:00Z",
+        "eventSource": "bedrock.amazonaws.com",
+        "eventName": "Converse",
+        "awsRegion": "us-east-1",
+        "sourceIPAddress": "10.0.0.7",
+        "userAgent": "Boto3/1.44",
+        "requestParameters": {"modelId": "amazon.nova-lite-v1:0"},
+        "responseElements": None,
+        "additionalEventData": {"inferenceRegion": "us-west-2"},
+        "requestID": "r-1",
+        "eventID": "e-1",
+        "readOnly": True,
+        "eventType": "AwsApiCall",
+        "managementEvent": True,
+        "recipientAccountId": ACCOUNT,
+        "eventCategory": "Management",
+    }
+
+
+def test_a_call_that_stayed_in_its_region_says_no_other(tmp_path: Path) -> None:
+    (line,) = written(tmp_path, structs.replace(INVOKED, inference_region="us-east-1"))
+
+    assert "additionalEventData" not in line
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [
+        (AccessDeniedException("no"), "AccessDenied"),
+        (ThrottlingException("no"), "ThrottlingException"),
+    ],
+)
+def test_a_refusal_says_why(tmp_path: Path, error: Any, code: str) -> None:
+    (line,) = written(tmp_path, structs.replace(INVOKED, error=error))
+
+    assert (line["errorCode"], line["errorMessage"]) == (code, "no")
+
+
+def test_a_change_tells_what_was_asked_and_answered_but_nothing_sensitive(tmp_path: Path) -> None:
+    asked = CreateInferenceProfileRequest(
+        inference_profile_name="blue",
+        description="told to nobody",
+        model_source=InferenceProfileModelSource(copy_from="arn:x"),
+    )
+    created = structs.replace(
+        INVOKED,
+        operation="CreateInferenceProfile",
+        request_parameters=asked,
+        output=CreateInferenceProfileResponse(inference_profile_arn="arn:y"),
+        inference_region=None,
+        changes=True,
+    )
+    (line,) = written(tmp_path, created)
+
+    assert line["requestParameters"] == {
+        "inferenceProfileName": "blue",
+        "description": HIDDEN,
+        "modelSource": {"copyFrom": "arn:x"},
+    }
+    assert line["responseElements"] == {"inferenceProfileArn": "arn:y"}
+    assert not line["readOnly"]
+
+
+def test_a_read_answers_nothing_in_the_trail(tmp_path: Path) -> None:
+    read = structs.replace(
+        INVOKED,
+        operation="GetInferenceProfile",
+        output=CreateInferenceProfileResponse(inference_profile_arn="arn:y"),
+        changes=True,
+    )
+    (line,) = written(tmp_path, read)
+
+    assert (line["readOnly"], line["responseElements"]) == (True, None)
+
+
+def test_full_files_are_put_aside_and_only_so_many_stay(tmp_path: Path) -> None:
+    calls = [
+        structs.replace(INVOKED, request_id=f"r-{n}", headers={"user-agent": "x" * 3_000})
+        for n in range(12)
+    ]
+    last = written(tmp_path, *calls, max_bytes=4_096, keep_files=3)
+
+    aside = sorted(path for path in tmp_path.iterdir() if path.name != "audit.jsonl")
+    kept = [json.loads(line) for path in aside for line in path.read_text().splitlines()]
+    assert len(aside) == 3
+    # The newest, without a gap.
+    assert [line["requestID"] for line in [*kept, *last]] == [f"r-{n}" for n in range(4, 12)]
+
+
+def test_two_workers_share_a_file_and_follow_each_others_rotation(tmp_path: Path) -> None:
+    path = tmp_path / "audit.jsonl"
+    config = AuditConfig(file=path, max_bytes=4_096)
+    clock = FakeClock()
+
+    async def main() -> None:
+        trails = [AuditTrail(path, config, clock=clock) for _ in range(2)]
+        for number in range(40):
+            clock.advance(seconds=1)
+            trails[number % 2].add(structs.replace(INVOKED, request_id=f"r-{number}"))
+            trails[number % 2].flush()
+        for trail in trails:
+            trail.close()
+
+    asyncio.run(main())
+    files = sorted(tmp_path.iterdir(), key=lambda one: (one == path, one.name))
+    found = [
+        json.loads(line)["requestID"] for one in files for line in one.read_text().splitlines()
+    ]
+    assert len(files) > 3
+    assert found == [f"r-{number}" for number in range(40)]
