@@ -6,6 +6,7 @@ From there `delivery` takes it to where the account wants it.
 import asyncio
 import logging
 from collections.abc import Mapping
+from functools import partial
 
 from msgspec import Struct, json, msgpack
 
