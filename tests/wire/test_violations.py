@@ -308,4 +308,5 @@ def test_two_violations_are_listed_together(operation: AnyOperation) -> None:
 
 def test_hundreds_of_constraints_were_derived() -> None:
     assert len(CASES) > 1000
-    assert {str(case.id).split("-")[0] for case in CASES} == {o.name for o in served()}
+    asked_something = {o.name for o in served() if o.input_type.__struct_fields__}
+    assert {str(case.id).split("-")[0] for case in CASES} == asked_something
