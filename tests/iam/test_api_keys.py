@@ -3,10 +3,9 @@ from datetime import UTC, datetime
 
 import pytest
 
-from outcrop.iam.authenticator import Authenticator
 from outcrop.wire.errors import AccessDeniedException
 from outcrop.wire.http import HttpRequest
-from tests.iam.signing import KeysInMemory
+from tests.iam.signing import KeysInMemory, authenticator_of
 
 
 @pytest.mark.parametrize(
@@ -27,7 +26,7 @@ from tests.iam.signing import KeysInMemory
 )
 def test_a_bearer_key_is_refused_as_bedrock_does(header: str, message: str) -> None:
     request = HttpRequest(method="GET", raw_path="/", headers={"authorization": header})
-    authenticator = Authenticator(KeysInMemory(), lambda: datetime(2026, 11, 22, tzinfo=UTC))
+    authenticator = authenticator_of(KeysInMemory(), lambda: datetime(2026, 11, 22, tzinfo=UTC))
 
     with pytest.raises(AccessDeniedException) as refusal:
         asyncio.run(authenticator.authenticate(request, "bedrock"))

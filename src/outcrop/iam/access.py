@@ -35,6 +35,19 @@ class Resource(Struct, frozen=True, kw_only=True):
     is_created: bool = False
 
 
+class Needs(Struct, frozen=True, kw_only=True):
+    """What an operation has to be allowed, as far as its input says."""
+
+    resources: Sequence[Resource] = ()
+    """None: `*`."""
+    request_tags: Mapping[str, str] = {}
+    tag_keys: Sequence[str] = ()
+    service_tier: str | None = None
+    guardrail_identifier: str | None = None
+    is_free: bool = False
+    """Whether no policy is asked."""
+
+
 class AuthorizationRequest(Struct, frozen=True, kw_only=True):
     operation: str
     environment: Environment
@@ -48,6 +61,20 @@ class AuthorizationRequest(Struct, frozen=True, kw_only=True):
     guardrail_identifier: str | None = None
     """The guardrail's ARN, with its version unless that is DRAFT: `arn:…:guardrail/id:1`."""
     bearer_token_type: BearerTokenType | None = None
+
+
+async def everything(_caller: object, _input: object) -> Needs:
+    """Of an operation without resources: `*`."""
+    return _EVERYTHING
+
+
+async def nothing(_caller: object, _input: object) -> Needs:
+    """Of an operation that anyone with credentials may call, whatever policies say."""
+    return _NOTHING
+
+
+_EVERYTHING = Needs()
+_NOTHING = Needs(is_free=True)
 
 
 def authorized(request: AuthorizationRequest, authorizer: Authorizer) -> Decision:
@@ -103,10 +130,15 @@ def accesses(request: AuthorizationRequest, principal: Principal) -> Iterator[Ac
     if not request.resources:
         yield Access(action=action.name, resource="*", constant=here, context=context)
     for resource in request.resources:
-        yield _access(action.name, resource, context)
+        if not resource.is_created or _type(resource) in action.resource_types:
+            yield _access(action.name, resource, context)
     for resource in request.resources:
         if resource.is_created and request.request_tags:
             yield _access(actions.TAG_RESOURCE, resource, context)
+
+
+def _type(resource: Resource) -> str:
+    return Arn.parse(resource.arn).resource_type
 
 
 def _own_keys(request: AuthorizationRequest, action: actions.Action) -> Context:

@@ -9,17 +9,21 @@ from typing import Any, Generic, Protocol, TypeAlias, TypeVar
 
 from msgspec import Struct
 
-from outcrop.iam.authenticator import Authenticator
+from outcrop.iam.access import Needs
+from outcrop.iam.authenticator import Authenticator, Identified
 from outcrop.iam.caller import Caller
+from outcrop.iam.policy.denial import access_denied, statement_of
 from outcrop.metering.invocation import ModelInvocation
 from outcrop.metering.ledger import Ledger
 from outcrop.runtime.admission import SPILLOVER
 from outcrop.runtime.explanation import EXPLAIN
+from outcrop.server.gate import decide
 from outcrop.server.logs import RequestLine, RequestLog
 from outcrop.server.refusals import new_request_id
 from outcrop.store.errors import StoreError
 from outcrop.wire.addresses import REST_JSON, Address, Addresses
 from outcrop.wire.errors import (
+    AccessDeniedException,
     AwsError,
     InternalServerException,
     ServiceUnavailableException,
@@ -39,8 +43,11 @@ EventT = TypeVar("EventT", bound=Shape)
 EventT_co = TypeVar("EventT_co", bound=Shape, covariant=True)
 
 Answer: TypeAlias = Callable[
-    [HttpRequest, Mapping[str, str], Caller, "_Life"], Awaitable[HttpResponse]
+    [HttpRequest, Mapping[str, str], Identified, "_Life"], Awaitable[HttpResponse]
 ]
+Resources: TypeAlias = Callable[[Caller, InputT], Awaitable[Needs]]
+"""What an input asks to be allowed."""
+InvocationResources: TypeAlias = Callable[[ModelInvocation, InputT], Awaitable[Needs]]
 
 SERVED_BY = "x-outcrop-served-by"
 INFERENCE_REGION = "x-outcrop-inference-region"
@@ -120,11 +127,18 @@ class App:
         self,
         operation: Operation[InputT, OutputT],
         handler: Callable[[Caller, InputT], Awaitable[OutputT]],
+        *,
+        resources: Resources[InputT],
     ) -> None:
         async def answer(
-            request: HttpRequest, labels: Mapping[str, str], caller: Caller, _: "_Life"
+            request: HttpRequest, labels: Mapping[str, str], identified: Identified, life: "_Life"
         ) -> HttpResponse:
-            return operation.encode(await handler(caller, operation.decode(request, labels)))
+            value = operation.decode(request, labels)
+            caller = identified.caller
+            if not identified.authorizer.is_unrestricted:
+                needs = await resources(caller, value)
+                self._require(operation.name, needs, request, identified, life)
+            return operation.encode(await handler(caller, value))
 
         self._answers[operation.service, operation.name] = answer
 
@@ -132,16 +146,22 @@ class App:
         self,
         operation: RpcOperation[InputT, OutputT],
         handler: Callable[[Caller, InputT], Awaitable[OutputT]],
+        *,
+        resources: Resources[InputT],
     ) -> None:
         """As `serve`, in the protocol that the request speaks."""
 
         async def answer(
-            request: HttpRequest, _: Mapping[str, str], caller: Caller, life: "_Life"
+            request: HttpRequest, _: Mapping[str, str], identified: Identified, life: "_Life"
         ) -> HttpResponse:
             protocol = life.address and life.address.rpc
             assert protocol
-            output = await handler(caller, operation.decode(request, protocol))
-            return operation.encode(output, protocol, life.request_id)
+            value = operation.decode(request, protocol)
+            caller = identified.caller
+            if not identified.authorizer.is_unrestricted:
+                needs = await resources(caller, value)
+                self._require(operation.name, needs, request, identified, life)
+            return operation.encode(await handler(caller, value), protocol, life.request_id)
 
         self._answers[operation.service.name, operation.name] = answer
 
@@ -149,14 +169,20 @@ class App:
         self,
         operation: Operation[InputT, OutputT],
         handler: Callable[[ModelInvocation, InputT], Awaitable[OutputT]],
+        *,
+        resources: InvocationResources[InputT],
     ) -> None:
         """As `serve`, and recorded; the answer says which model server it comes from."""
 
         async def answer(
-            request: HttpRequest, labels: Mapping[str, str], caller: Caller, life: "_Life"
+            request: HttpRequest, labels: Mapping[str, str], identified: Identified, life: "_Life"
         ) -> HttpResponse:
-            invocation = self._begin(operation.name, caller, request, life)
-            output = await handler(invocation, operation.decode(request, labels))
+            invocation = self._begin(operation.name, identified.caller, request, life)
+            value = operation.decode(request, labels)
+            if not identified.authorizer.is_unrestricted:
+                needs = await resources(invocation, value)
+                self._require(operation.name, needs, request, identified, life)
+            output = await handler(invocation, value)
             response = operation.encode(output)
             if self._ledger:
                 await self._ledger.record(invocation)
@@ -168,20 +194,60 @@ class App:
         self,
         operation: StreamOperation[InputT, EventT],
         handler: Callable[[ModelInvocation, InputT], Awaitable[AnsweredStream[EventT]]],
+        *,
+        resources: InvocationResources[InputT],
     ) -> None:
         """The handler returns when its first event exists: until then a failure is an answer."""
 
         async def answer(
-            request: HttpRequest, labels: Mapping[str, str], caller: Caller, life: "_Life"
+            request: HttpRequest, labels: Mapping[str, str], identified: Identified, life: "_Life"
         ) -> HttpResponse:
-            invocation = self._begin(operation.name, caller, request, life)
+            invocation = self._begin(operation.name, identified.caller, request, life)
             invocation.streamed = True
-            answered = await handler(invocation, operation.decode(request, labels))
+            value = operation.decode(request, labels)
+            if not identified.authorizer.is_unrestricted:
+                needs = await resources(invocation, value)
+                self._require(operation.name, needs, request, identified, life)
+            answered = await handler(invocation, value)
             frames = _Frames(operation, answered, invocation, self._ledger)
             response = operation.encode(frames, answered.head)
             return _told(response, invocation)
 
         self._answers[operation.service, operation.name] = answer
+
+    def serve_root(
+        self,
+        operation: Operation[InputT, OutputT],
+        handler: Callable[[Caller, InputT], Awaitable[OutputT]],
+    ) -> None:
+        """Of our own: policies do not know it, so that nobody but a root user may ask."""
+
+        async def answer(
+            request: HttpRequest, labels: Mapping[str, str], identified: Identified, _: "_Life"
+        ) -> HttpResponse:
+            if identified.authorizer.principal.type != "Account":
+                raise AccessDeniedException(f"Only the root user may ask for {operation.name}.")
+            value = operation.decode(request, labels)
+            return operation.encode(await handler(identified.caller, value))
+
+        self._answers[operation.service, operation.name] = answer
+
+    def _require(
+        self,
+        operation: str,
+        needs: Needs,
+        request: HttpRequest,
+        identified: Identified,
+        life: "_Life",
+    ) -> None:
+        """Raises AccessDeniedException."""
+        if needs.is_free:
+            return
+        decision = decide(identified, operation, needs, request, life.began_at)
+        if self._request_log.enabled:
+            life.decided_by = statement_of(decision)
+        if not decision.allowed:
+            raise access_denied(identified.authorizer.principal, decision)
 
     async def _answer(self, request: HttpRequest, life: "_Life") -> HttpResponse:
         found = self._addresses.find(request)
@@ -189,14 +255,15 @@ class App:
             return unknown_operation()
         address, labels = found
         life.address = address
-        life.caller = await self._authenticator.authenticate(request, address.signing_name)
+        identified = await self._authenticator.authenticate(request, address.signing_name)
+        life.caller = identified.caller
         answer = self._answers.get((address.service, address.operation))
         if answer is None:
             raise UnknownOperationException(
                 f"{address.operation} is not served by Outcrop. "
                 "docs/compatibility.md lists the operations that are."
             )
-        return await answer(request, labels, life.caller, life)
+        return await answer(request, labels, identified, life)
 
     def _begin(
         self, operation: str, caller: Caller, request: HttpRequest, life: "_Life"
@@ -229,6 +296,8 @@ class App:
                 error=life.error,
                 account_id=caller.account_id if caller else None,
                 region=caller.region if caller else None,
+                principal=caller.arn if caller else None,
+                decided_by=life.decided_by,
                 model_id=invocation.model_id if invocation else None,
                 served_by=invocation.served_by if invocation else None,
                 inference_region=invocation.inference_region if invocation else None,
@@ -250,6 +319,8 @@ class _Life(Struct, kw_only=True):
     caller: Caller | None = None
     invocation: ModelInvocation | None = None
     error: str | None = None
+    decided_by: str | None = None
+    """Which statement of which policy allowed or denied it."""
 
     def invoke(self, operation: str, caller: Caller, request: HttpRequest) -> ModelInvocation:
         self.invocation = ModelInvocation(

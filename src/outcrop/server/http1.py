@@ -47,6 +47,8 @@ class Http1Connection(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast("asyncio.Transport", transport)  # uvloop's is no subclass
         self._transport.set_write_buffer_limits(high=WRITE_BUFFER_BYTES)
+        peer = self._transport.get_extra_info("peername")
+        self._reader.source_ip = peer[0] if isinstance(peer, tuple) else None
         self._task = self._edge.tasks.create_task(self._live())
 
     def data_received(self, data: bytes) -> None:

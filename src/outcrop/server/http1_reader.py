@@ -57,6 +57,8 @@ class Http1Reader:
         self._go_on = go_on
         self._parser = HttpRequestParser(self)
         self._feed = self._parser.feed_data
+        self.source_ip: str | None = None
+        """Of the connection, once it is made."""
         self._body = bytearray()
         self._body_bytes = 0
         self._begin()
@@ -181,6 +183,7 @@ class Http1Reader:
             query_string=query.decode("latin-1"),
             headers=self._headers,
             body=bytes(self._body),
+            source_ip=self.source_ip,
         )
         # HTTP/1.0 keeps a connection only where it is asked to; asking the parser costs more.
         http_1_1 = (keep_alive and "connection" not in self._headers) or self._is_http_1_1()

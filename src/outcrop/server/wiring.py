@@ -5,6 +5,7 @@ import logging
 import os
 from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import NamedTuple
 
 from outcrop.control.foundation_models import FoundationModels
@@ -13,6 +14,7 @@ from outcrop.control.provisionable import ProvisionableModels
 from outcrop.control.provisioned_throughput import ProvisionedThroughput
 from outcrop.control.room import FleetRoom
 from outcrop.control.tags import Tags
+from outcrop.control.touched import Touched as ControlTouched
 from outcrop.counters.limit import Counters
 from outcrop.counters.local import LocalCounters
 from outcrop.counters.shared import SharedFacts
@@ -20,8 +22,13 @@ from outcrop.fleet.embedded import EmbeddedSettings
 from outcrop.fleet.fleet import Fleet
 from outcrop.fleet.fleet_keeper import FleetKeeper, open_fleet
 from outcrop.fleet.units import Units
+from outcrop.iam.access import everything, nothing
 from outcrop.iam.access_keys import ensure_root_access_key
 from outcrop.iam.authenticator import Authenticator
+from outcrop.iam.directory import Directory
+from outcrop.iam.sealed_keys import SealedKeys, shared_key
+from outcrop.iam.sealing_keys import ensure_sealer
+from outcrop.iam.temporary_credentials import TemporaryCredentials
 from outcrop.metering.costs import Costs
 from outcrop.metering.ledger import Metering, open_ledger
 from outcrop.metering.prices import PriceList
@@ -40,6 +47,7 @@ from outcrop.runtime.explanation import EXPLAIN, Explain
 from outcrop.runtime.inference import Inference
 from outcrop.runtime.invoke_model import InvokeModel
 from outcrop.runtime.target import Targets
+from outcrop.runtime.touched import Touched as RuntimeTouched
 from outcrop.server.app import App
 from outcrop.server.clock import steady_clock
 from outcrop.server.config import Config
@@ -47,6 +55,7 @@ from outcrop.server.configured_units import configured_units
 from outcrop.server.logs import request_log
 from outcrop.server.reload import Reloader
 from outcrop.store import usage_sums
+from outcrop.store.access_keys import AccessKeys
 from outcrop.store.catalogue import Catalogue
 from outcrop.store.errors import StoreError
 from outcrop.store.store import Store, open_store
@@ -55,6 +64,7 @@ from outcrop.wire.timestamps import Clock
 
 # How soon a server sees what another one on the same store made due.
 WATCH_EVERY_S = 0.5
+NOTE_USES_EVERY_S = 60
 
 _log = logging.getLogger(__name__)
 
@@ -92,22 +102,39 @@ async def assembled(
             clock=clock,
         ) as metering,
     ):
-        await ensure_root_access_key(store.access_keys, config.state, clock)
+        identity = await open_identity(store, config.state, clock=clock)
         log = request_log(config.log_level)
         ledger = metering.ledger if config.metering.enabled else None
-        app = App(
-            Authenticator(store.access_keys, clock), ledger=ledger, request_log=log, clock=clock
-        )
+        app = App(identity.authenticator, ledger=ledger, request_log=log, clock=clock)
         product = Product(app, store, keeper, counting, metering, tasks=tasks, clock=clock)
         await product.wire(config)
         reloader = Reloader(config, reread, product.reload, tasks=tasks)
         reloader.listen()
+        noting = tasks.create_task(note_uses(identity.authenticator, store.access_keys))
         try:
             yield app
         finally:
+            noting.cancel()
             reloader.close()
             product.close()
             log.flush()
+
+
+class Identity(NamedTuple):
+    directory: Directory
+    temporary: TemporaryCredentials
+    authenticator: Authenticator
+
+
+async def open_identity(store: Store, state: Path, *, clock: Clock) -> Identity:
+    """Raises SealError or RootAccessKeyError."""
+    sealer = ensure_sealer(state, os.environ)
+    keys = SealedKeys(store.access_keys, sealer)
+    await keys.reseal()
+    await ensure_root_access_key(keys, state, clock)
+    directory = Directory(store.identities, keys)
+    temporary = TemporaryCredentials(await shared_key(store.secrets, sealer, "session tokens"))
+    return Identity(directory, temporary, Authenticator(directory, clock, temporary=temporary))
 
 
 class Counting(NamedTuple):
@@ -248,31 +275,64 @@ def wire_control(  # noqa: PLR0913 - each by its name
     )
     models = FoundationModels(catalogue, serves=fleet.serves)
     tags = Tags(store.tags)
+    touched = ControlTouched(catalogue, store.provisioned_model_throughputs, store.tags.current)
 
-    app.serve(bedrock.LIST_INFERENCE_PROFILES, profiles.list_inference_profiles)
-    app.serve(bedrock.GET_INFERENCE_PROFILE, profiles.get_inference_profile)
-    app.serve(bedrock.CREATE_INFERENCE_PROFILE, profiles.create_inference_profile)
-    app.serve(bedrock.DELETE_INFERENCE_PROFILE, profiles.delete_inference_profile)
-
-    app.serve(bedrock.LIST_PROVISIONED_MODEL_THROUGHPUTS, units.list_provisioned_model_throughputs)
-    app.serve(bedrock.GET_PROVISIONED_MODEL_THROUGHPUT, units.get_provisioned_model_throughput)
     app.serve(
-        bedrock.CREATE_PROVISIONED_MODEL_THROUGHPUT, units.create_provisioned_model_throughput
+        bedrock.LIST_INFERENCE_PROFILES, profiles.list_inference_profiles, resources=everything
     )
     app.serve(
-        bedrock.UPDATE_PROVISIONED_MODEL_THROUGHPUT, units.update_provisioned_model_throughput
+        bedrock.GET_INFERENCE_PROFILE, profiles.get_inference_profile, resources=touched.profile
     )
     app.serve(
-        bedrock.DELETE_PROVISIONED_MODEL_THROUGHPUT, units.delete_provisioned_model_throughput
+        bedrock.CREATE_INFERENCE_PROFILE,
+        profiles.create_inference_profile,
+        resources=touched.new_profile,
+    )
+    app.serve(
+        bedrock.DELETE_INFERENCE_PROFILE,
+        profiles.delete_inference_profile,
+        resources=touched.profile,
     )
 
-    app.serve(bedrock.LIST_FOUNDATION_MODELS, models.list_foundation_models)
-    app.serve(bedrock.GET_FOUNDATION_MODEL, models.get_foundation_model)
-    app.serve(bedrock.GET_FOUNDATION_MODEL_AVAILABILITY, models.get_foundation_model_availability)
+    app.serve(
+        bedrock.LIST_PROVISIONED_MODEL_THROUGHPUTS,
+        units.list_provisioned_model_throughputs,
+        resources=everything,
+    )
+    app.serve(
+        bedrock.GET_PROVISIONED_MODEL_THROUGHPUT,
+        units.get_provisioned_model_throughput,
+        resources=touched.provisioned_model,
+    )
+    app.serve(
+        bedrock.CREATE_PROVISIONED_MODEL_THROUGHPUT,
+        units.create_provisioned_model_throughput,
+        resources=touched.new_provisioned_model,
+    )
+    app.serve(
+        bedrock.UPDATE_PROVISIONED_MODEL_THROUGHPUT,
+        units.update_provisioned_model_throughput,
+        resources=touched.updated_provisioned_model,
+    )
+    app.serve(
+        bedrock.DELETE_PROVISIONED_MODEL_THROUGHPUT,
+        units.delete_provisioned_model_throughput,
+        resources=touched.provisioned_model,
+    )
 
-    app.serve(bedrock.TAG_RESOURCE, tags.tag_resource)
-    app.serve(bedrock.UNTAG_RESOURCE, tags.untag_resource)
-    app.serve(bedrock.LIST_TAGS_FOR_RESOURCE, tags.list_tags_for_resource)
+    app.serve(bedrock.LIST_FOUNDATION_MODELS, models.list_foundation_models, resources=everything)
+    app.serve(bedrock.GET_FOUNDATION_MODEL, models.get_foundation_model, resources=touched.model)
+    app.serve(
+        bedrock.GET_FOUNDATION_MODEL_AVAILABILITY,
+        models.get_foundation_model_availability,
+        resources=everything,
+    )
+
+    app.serve(bedrock.TAG_RESOURCE, tags.tag_resource, resources=touched.tagged)
+    app.serve(bedrock.UNTAG_RESOURCE, tags.untag_resource, resources=touched.untagged)
+    app.serve(
+        bedrock.LIST_TAGS_FOR_RESOURCE, tags.list_tags_for_resource, resources=touched.with_tags
+    )
     return units
 
 
@@ -292,18 +352,27 @@ def wire_runtime(
     tags = TagMemory(store.tags.current)
     inference = Inference(targets, admission, router, clock=clock, tags=tags)
     converse = Converse(inference)
+    touched = RuntimeTouched(inference, targets)
     invoke = InvokeModel(inference, Embeddings(admission, router), clock=clock)
 
-    app.serve_model(bedrock_runtime.CONVERSE, converse.converse)
-    app.serve_stream(bedrock_runtime.CONVERSE_STREAM, converse.converse_stream)
-
-    app.serve(EXPLAIN, Explain(targets).explain)
-
-    app.serve(bedrock_runtime.COUNT_TOKENS, CountTokens(targets, router).count_tokens)
-
-    app.serve_model(bedrock_runtime.INVOKE_MODEL, invoke.invoke_model)
+    app.serve_model(bedrock_runtime.CONVERSE, converse.converse, resources=touched.conversation)
     app.serve_stream(
-        bedrock_runtime.INVOKE_MODEL_WITH_RESPONSE_STREAM, invoke.invoke_model_with_response_stream
+        bedrock_runtime.CONVERSE_STREAM, converse.converse_stream, resources=touched.conversation
+    )
+
+    app.serve_root(EXPLAIN, Explain(targets).explain)
+
+    app.serve(
+        bedrock_runtime.COUNT_TOKENS,
+        CountTokens(targets, router).count_tokens,
+        resources=touched.counted,
+    )
+
+    app.serve_model(bedrock_runtime.INVOKE_MODEL, invoke.invoke_model, resources=touched.invocation)
+    app.serve_stream(
+        bedrock_runtime.INVOKE_MODEL_WITH_RESPONSE_STREAM,
+        invoke.invoke_model_with_response_stream,
+        resources=touched.invocation,
     )
 
 
@@ -316,15 +385,17 @@ def wire_reporting(
     costs = Costs(store.usage, store.provisioned_hours, prices, clock=clock)
     explorer = CostExplorer(costs, page_token_key=page_token_key, clock=clock)
 
-    app.serve_rpc(cloudwatch.LIST_METRICS, metrics.list_metrics)
-    app.serve_rpc(cloudwatch.GET_METRIC_STATISTICS, metrics.get_metric_statistics)
-    app.serve_rpc(cloudwatch.GET_METRIC_DATA, data.get_metric_data)
+    app.serve_rpc(cloudwatch.LIST_METRICS, metrics.list_metrics, resources=everything)
+    app.serve_rpc(
+        cloudwatch.GET_METRIC_STATISTICS, metrics.get_metric_statistics, resources=everything
+    )
+    app.serve_rpc(cloudwatch.GET_METRIC_DATA, data.get_metric_data, resources=everything)
 
-    app.serve_rpc(ce.GET_COST_AND_USAGE, explorer.get_cost_and_usage)
-    app.serve_rpc(ce.GET_DIMENSION_VALUES, explorer.get_dimension_values)
-    app.serve_rpc(ce.GET_TAGS, explorer.get_tags)
+    app.serve_rpc(ce.GET_COST_AND_USAGE, explorer.get_cost_and_usage, resources=everything)
+    app.serve_rpc(ce.GET_DIMENSION_VALUES, explorer.get_dimension_values, resources=everything)
+    app.serve_rpc(ce.GET_TAGS, explorer.get_tags, resources=everything)
 
-    app.serve_rpc(sts.GET_CALLER_IDENTITY, get_caller_identity)
+    app.serve_rpc(sts.GET_CALLER_IDENTITY, get_caller_identity, resources=nothing)
 
 
 async def tell_of_oversold(store: Store, room: FleetRoom) -> None:
@@ -334,6 +405,18 @@ async def tell_of_oversold(store: Store, room: FleetRoom) -> None:
             _log.warning("provisioned throughput: %s", sentence)
     except StoreError as error:
         _log.warning("what is sold could not be compared with what servers hold: %s", error)
+
+
+async def note_uses(authenticator: Authenticator, keys: AccessKeys) -> None:
+    """When keys were last used: one transaction a minute, however many requests there are."""
+    while True:
+        await asyncio.sleep(NOTE_USES_EVERY_S)
+        used = authenticator.take_used()
+        try:
+            if used:
+                await keys.note_used(used)
+        except StoreError as error:
+            _log.warning("when keys were last used could not be stored: %s", error)
 
 
 async def watch(units: ProvisionedThroughput) -> None:

@@ -1,5 +1,6 @@
 """Random secrets of this installation, shared by all servers on one database."""
 
+from collections.abc import Callable
 from secrets import token_bytes
 
 from outcrop.store.database import Database, Transaction
@@ -14,9 +15,13 @@ class Secrets:
 
     async def get(self, name: str, *, size_bytes: int = 32) -> bytes:
         """The secret of this name, made when it is first asked for."""
+        return await self.adopt(name, lambda: token_bytes(size_bytes))
+
+    async def adopt(self, name: str, make: Callable[[], bytes]) -> bytes:
+        """The secret of this name; `make` makes it when it is first asked for."""
 
         async def work(transaction: Transaction) -> bytes:
-            await transaction.execute(_ADD, name, token_bytes(size_bytes))
+            await transaction.execute(_ADD, name, make())
             ((secret,),) = await transaction.fetch(_FIND, name)
             made: bytes = secret
             return made

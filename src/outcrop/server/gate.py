@@ -1,0 +1,37 @@
+"""Whether a request may go ahead, and what is told of the decision."""
+
+from datetime import datetime
+
+from outcrop.iam.access import AuthorizationRequest, Needs, authorized
+from outcrop.iam.authenticator import Identified
+from outcrop.iam.policy.context import Environment
+from outcrop.iam.policy.evaluation import Decision
+from outcrop.wire.http import HttpRequest
+
+
+def decide(
+    identified: Identified, operation: str, needs: Needs, request: HttpRequest, now: datetime
+) -> Decision:
+    return authorized(
+        AuthorizationRequest(
+            operation=operation,
+            environment=_environment(request, now),
+            resources=needs.resources,
+            request_tags=needs.request_tags,
+            tag_keys=needs.tag_keys,
+            service_tier=needs.service_tier,
+            guardrail_identifier=needs.guardrail_identifier,
+            bearer_token_type=identified.bearer_token_type,
+        ),
+        identified.authorizer,
+    )
+
+
+def _environment(request: HttpRequest, now: datetime) -> Environment:
+    return Environment(
+        now=now,
+        source_ip=request.source_ip,
+        is_secure=request.is_secure,
+        user_agent=request.headers.get("user-agent"),
+        referer=request.headers.get("referer"),
+    )
