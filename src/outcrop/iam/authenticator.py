@@ -3,9 +3,11 @@
 import asyncio
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
-from typing import Protocol
+from hmac import compare_digest
+from typing import Protocol, TypeVar
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from outcrop.iam import api_keys, authorization, sigv4
 from outcrop.iam.access import BearerTokenType
@@ -13,7 +15,8 @@ from outcrop.iam.caller import Caller
 from outcrop.iam.policy.evaluation import Authorizer
 from outcrop.iam.temporary_credentials import Session, TemporaryCredentials
 from outcrop.store.records import AccessKeyRecord
-from outcrop.wire.errors import ExpiredTokenException, UnrecognizedClientException
+from outcrop.wire.addresses import BEDROCK
+from outcrop.wire.errors import AwsError, ExpiredCredentials, UnrecognizedClientException
 from outcrop.wire.http import HttpRequest
 from outcrop.wire.timestamps import Clock
 
@@ -22,6 +25,12 @@ FRESH_FOR = timedelta(seconds=0.5)
 """How long another process's change of anything here may go unnoticed."""
 
 _FOREVER = datetime.max.replace(tzinfo=UTC)
+
+_LONG_TERM: BearerTokenType = "LONG_TERM"
+_SHORT_TERM: BearerTokenType = "SHORT_TERM"
+
+K = TypeVar("K")
+V = TypeVar("V")
 
 _Form = tuple[str, str, str, str]
 """Credential, algorithm, signed headers, session token: all that decides who it is."""
@@ -59,6 +68,7 @@ class Authenticator:
         self._clock = clock
         self._temporary = temporary
         self._known: dict[_Form, _Known] = {}
+        self._bearers: dict[str, _KnownBearer] = {}
         self._version = -1
         self._fresh_until = datetime.min.replace(tzinfo=UTC)
         self._refreshing = asyncio.Lock()
@@ -68,7 +78,7 @@ class Authenticator:
         """`service`: what the credential must be scoped to."""
         bearer_key = api_keys.bearer_key(request.headers)
         if bearer_key is not None:
-            raise api_keys.refusal(bearer_key)
+            return await self._bearer(bearer_key, request, service)
         now = self._clock()
         presented = authorization.read(request, service)
         timestamp = authorization.signed_at(presented, now)
@@ -90,10 +100,74 @@ class Authenticator:
         if presented.security_token and not known.is_temporary:
             raise _unrecognized()
         if version == self._version:
-            self._keep(form, known)
+            _bounded(self._known, form, known)
         if not known.is_temporary:
             self._used[known.scope.access_key_id] = now
         return known.identified
+
+    async def _bearer(self, key: str, request: HttpRequest, service: str) -> Identified:
+        """Whatever is wrong with a key, Amazon says the same of it."""
+        now = self._clock()
+        if now >= self._fresh_until:
+            await self._refresh(now)
+        known, version = self._bearers.get(key), self._version
+        if known is None or now >= known.until:
+            known = await self._read_bearer(key, now) if service == BEDROCK else None
+        if known is None:
+            raise api_keys.refusal(key)
+        caller = known.identified.caller
+        if api_keys.is_for_another_region(request.headers, caller.region):
+            raise api_keys.refusal(key)
+        if version == self._version:
+            _bounded(self._bearers, key, known)
+        if not caller.is_temporary:
+            self._used[known.key_id] = now
+        return known.identified
+
+    async def _read_bearer(self, text: str, now: datetime) -> "_KnownBearer | None":
+        if len(text) > api_keys.LONGEST:
+            return None
+        named = api_keys.read_long_term(text)
+        if named is not None:
+            return await self._long_term(*named, now)
+        presigned = api_keys.read_short_term(text)
+        if presigned is None:
+            return None
+        try:
+            return await self._short_term(presigned, now)
+        except AwsError:
+            return None
+
+    async def _long_term(self, key_id: str, secret: str, now: datetime) -> "_KnownBearer | None":
+        key = await self._directory.key(key_id)
+        if key is None or key.region is None or key.status != "Active":
+            return None
+        until = key.expires_at or _FOREVER
+        if now >= until or not compare_digest(key.secret_access_key.encode(), secret.encode()):
+            return None
+        holder = await self._directory.holder(key, key.region)
+        if holder is None:
+            return None
+        identified = Identified(authorizer=holder, bearer_token_type=_LONG_TERM)
+        return _KnownBearer(identified=identified, key_id=key_id, until=until)
+
+    async def _short_term(self, presigned: HttpRequest, now: datetime) -> "_KnownBearer | None":
+        """A presigned request that was never sent: whoever has it may act for its signer."""
+        presented = authorization.read(presigned)
+        if presented.expires_s is None or presented.expires_s > api_keys.MOST_S:
+            return None
+        timestamp = authorization.signed_at(presented, now)
+        scope = authorization.scope(presented, timestamp, BEDROCK)
+        known = await self._look_up(scope, presented.security_token, now)
+        sigv4.verify(presigned, presented, timestamp=timestamp, scope=scope, key=known.signing_key)
+        if presented.security_token and not known.is_temporary:
+            return None
+        signed_at = datetime.fromisoformat(timestamp)
+        return _KnownBearer(
+            identified=replace(known.identified, bearer_token_type=_SHORT_TERM),
+            key_id=scope.access_key_id,
+            until=min(known.until, signed_at + timedelta(seconds=presented.expires_s)),
+        )
 
     def forget(self) -> None:
         """To be called after a change that this process made: the next request sees it."""
@@ -111,6 +185,7 @@ class Authenticator:
             version = await self._directory.version()
             if version != self._version:
                 self._known.clear()
+                self._bearers.clear()
                 self._version = version
             self._fresh_until = now + FRESH_FOR
 
@@ -134,7 +209,7 @@ class Authenticator:
         if session.access_key_id != scope.access_key_id:
             raise _unrecognized()
         if now >= session.expires_at:
-            raise ExpiredTokenException("The security token included in the request is expired")
+            raise ExpiredCredentials("The security token included in the request is expired")
         return _Known(
             scope=scope,
             identified=_identified(await self._directory.session(session, scope.region)),
@@ -142,12 +217,6 @@ class Authenticator:
             until=session.expires_at,
             is_temporary=True,
         )
-
-    def _keep(self, form: _Form, known: "_Known") -> None:
-        """Only what has verified comes here: strangers cannot push anything out."""
-        if form not in self._known and len(self._known) >= MAX_KNOWN:
-            del self._known[next(iter(self._known))]
-        self._known[form] = known
 
 
 class _Known(Struct, frozen=True, kw_only=True):
@@ -160,6 +229,19 @@ class _Known(Struct, frozen=True, kw_only=True):
     def holds(self, now: datetime, timestamp: str, service: str) -> bool:
         scope = self.scope
         return now < self.until and scope.date == timestamp[:8] and scope.service == service
+
+
+class _KnownBearer(Struct, frozen=True, kw_only=True):
+    identified: Identified
+    key_id: str
+    until: datetime
+
+
+def _bounded(known: dict[K, V], key: K, value: V) -> None:
+    """Only what has verified comes here: strangers cannot push anything out."""
+    if key not in known and len(known) >= MAX_KNOWN:
+        del known[next(iter(known))]
+    known[key] = value
 
 
 def _identified(authorizer: Authorizer | None) -> Identified:

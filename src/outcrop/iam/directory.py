@@ -4,6 +4,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
 from typing import Protocol
 
+from msgspec.structs import replace
+
 from outcrop.iam.caller import Caller
 from outcrop.iam.policy.document import Policy, PolicyKind, parse
 from outcrop.iam.policy.evaluation import Authorizer
@@ -12,7 +14,13 @@ from outcrop.iam.policy.rules import AttachedPolicy, PolicySet
 from outcrop.iam.temporary_credentials import Session
 from outcrop.store.errors import StoreError
 from outcrop.store.identities import ITSELF, R
-from outcrop.store.identity_records import AccountRecord, PolicyRecord, RoleRecord, UserRecord
+from outcrop.store.identity_records import (
+    AccountRecord,
+    IdentityProviderRecord,
+    PolicyRecord,
+    RoleRecord,
+    UserRecord,
+)
 from outcrop.store.records import AccessKeyRecord
 from outcrop.wire.arn import partition_of
 
@@ -50,7 +58,7 @@ class Directory:
         if user is None:
             return None
         caller = user_caller(key.account_id, key.user_name, user, region)
-        return await self._user(Principal(caller=caller, tags=user.tags), user, ())
+        return await self._user(Principal(caller=caller, tags=user.tags), user)
 
     async def session(self, session: Session, region: str) -> Authorizer | None:
         """None: the role or user is gone, or is another one of the same name."""
@@ -58,19 +66,24 @@ class Directory:
             return await self._role_session(session, region)
         if session.kind == "root":
             caller = root(session.account_id, region)
+            caller = replace(caller, is_temporary=True)
             return await self._root(Principal(caller=caller, token_issued_at=session.issued_at))
         user = await self._identities.find(session.account_id, UserRecord, session.name)
         if user is None or user.user_id != session.identity_id:
             return None
+        caller = user_caller(session.account_id, session.name, user, region)
         principal = Principal(
-            caller=user_caller(session.account_id, session.name, user, region),
+            caller=replace(caller, is_temporary=True),
             tags=user.tags,
             token_issued_at=session.issued_at,
         )
-        return await self._user(principal, user, ())
+        return await self._user(principal, user)
 
     async def role(self, account_id: str, name: str) -> RoleRecord | None:
         return await self._identities.find(account_id, RoleRecord, name)
+
+    async def issuer(self, account_id: str, name: str) -> IdentityProviderRecord | None:
+        return await self._identities.find(account_id, IdentityProviderRecord, name)
 
     async def managed(self, account_id: str, name: str) -> str | None:
         """The document of a managed policy."""
@@ -89,6 +102,8 @@ class Directory:
                 user_id=f"{session.identity_id}:{session.session_name}",
                 region=region,
                 partition=partition,
+                is_temporary=True,
+                transitive_tags={key: session.tags[key] for key in session.transitive},
             ),
             issuer_arn=role_arn(partition, session.account_id, session.name),
             tags={**role.tags, **session.tags},
@@ -96,7 +111,17 @@ class Directory:
             source_identity=session.source_identity,
             federated_provider=session.federated_provider,
         )
-        return await self._user(principal, role, session.policies)
+        return await self._user(principal, role, await self._session_policies(session, principal))
+
+    async def _session_policies(
+        self, session: Session, principal: Principal
+    ) -> list[AttachedPolicy]:
+        inline = [_inline("session policy", text, "session policy") for text in session.policies]
+        named = [
+            await self._managed(principal.caller, name, "session policy")
+            for name in session.managed
+        ]
+        return inline + named
 
     async def _root(self, principal: Principal) -> Authorizer:
         levels = await self._service_control(principal.caller.account_id)
@@ -106,21 +131,17 @@ class Directory:
         self,
         principal: Principal,
         identity: UserRecord | RoleRecord,
-        session_policies: Sequence[str],
+        session_policies: Sequence[AttachedPolicy] = (),
     ) -> Authorizer:
         caller = principal.caller
         boundary = identity.boundary
         named = [await self._managed(caller, name) for name in identity.policies]
-        session = [
-            _inline(f"session policy {number}", text, "session policy")
-            for number, text in enumerate(session_policies, 1)
-        ]
         policies = PolicySet(
             identity=[*named, *_all_inline(identity.inline)],
             boundary=None
             if boundary is None
             else await self._managed(caller, boundary, "permissions boundary"),
-            session=session or None,
+            session=session_policies or None,
             service_control=await self._service_control(caller.account_id),
         )
         return Authorizer(principal, policies)

@@ -37,13 +37,14 @@ class Session(Struct, frozen=True, kw_only=True, omit_defaults=True):
     expires_at: datetime
     session_name: str = ""
     policies: tuple[str, ...] = ()
+    """Documents."""
+    managed: tuple[str, ...] = ()
+    """Names of managed policies that are session policies here."""
     tags: Mapping[str, str] = {}
     transitive: tuple[str, ...] = ()
     """Keys of the tags that go on to the roles assumed from here."""
     source_identity: str | None = None
     federated_provider: str | None = None
-    chained: bool = False
-    """Whether a role assumed it."""
 
     @property
     def assumed(self) -> str:

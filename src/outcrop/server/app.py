@@ -2,22 +2,23 @@
 
 import asyncio
 import logging
-import secrets
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from datetime import datetime, timedelta
-from typing import Any, Generic, Protocol, TypeAlias, TypeVar
+from typing import TypeAlias, TypeVar
 
 from msgspec import Struct
 
 from outcrop.iam.access import Needs
 from outcrop.iam.authenticator import Authenticator, Identified
 from outcrop.iam.caller import Caller
+from outcrop.iam.policy.context import Environment
 from outcrop.iam.policy.denial import access_denied, statement_of
 from outcrop.metering.invocation import ModelInvocation
 from outcrop.metering.ledger import Ledger
 from outcrop.runtime.admission import SPILLOVER
 from outcrop.runtime.explanation import EXPLAIN
-from outcrop.server.gate import decide
+from outcrop.server.frames import TRY_AGAIN, AnsweredStream, Frames
+from outcrop.server.gate import decide, environment_of
 from outcrop.server.logs import RequestLine, RequestLog
 from outcrop.server.refusals import new_request_id
 from outcrop.store.errors import StoreError
@@ -40,11 +41,11 @@ from outcrop.wire.timestamps import Clock
 InputT = TypeVar("InputT", bound=Shape)
 OutputT = TypeVar("OutputT", bound=Shape)
 EventT = TypeVar("EventT", bound=Shape)
-EventT_co = TypeVar("EventT_co", bound=Shape, covariant=True)
 
 Answer: TypeAlias = Callable[
     [HttpRequest, Mapping[str, str], Identified, "_Life"], Awaitable[HttpResponse]
 ]
+UnsignedAnswer: TypeAlias = Callable[[HttpRequest, "_Life"], Awaitable[HttpResponse]]
 Resources: TypeAlias = Callable[[Caller, InputT], Awaitable[Needs]]
 """What an input asks to be allowed."""
 InvocationResources: TypeAlias = Callable[[ModelInvocation, InputT], Awaitable[Needs]]
@@ -54,24 +55,10 @@ INFERENCE_REGION = "x-outcrop-inference-region"
 SKIPPED = "x-outcrop-skipped"
 # Of that one: whoever wants to know all of a bad day looks into the log.
 LONGEST_SKIPPED = 512
-# The lengths of `p` seen in Amazon's streams (envoyproxy/ai-gateway, testupstream_test.go).
-SHORTEST_PADDING, PADDINGS = 2, 56
 
 _MILLISECOND = timedelta(milliseconds=1)
 
 _log = logging.getLogger(__name__)
-
-
-class AnsweredStream(Protocol[EventT_co]):
-    """Events that have begun to arrive. To be closed, read or not."""
-
-    @property
-    def head(self) -> Shape | None:
-        """What the answer says in its headers, where the operation has such members."""
-        ...
-
-    def __aiter__(self) -> AsyncIterator[EventT_co]: ...
-    async def aclose(self) -> None: ...
 
 
 class App:
@@ -95,11 +82,12 @@ class App:
         self._request_log = request_log
         self._clock = clock
         self._answers: dict[tuple[str, str], Answer] = {}
+        self._unsigned: dict[tuple[str, str], UnsignedAnswer] = {}
 
     @property
     def served(self) -> frozenset[tuple[str, str]]:
         """The operations that have a handler: service and name."""
-        return frozenset(self._answers)
+        return frozenset(self._answers) | frozenset(self._unsigned)
 
     async def handle(self, request: HttpRequest) -> HttpResponse:
         """Every answer leaves here; whatever goes wrong becomes one of Amazon's errors."""
@@ -110,10 +98,10 @@ class App:
             response = await self._refused(error, life)
         except StoreError:
             _log.exception("the store failed", extra={"request_id": life.request_id})
-            response = await self._refused(ServiceUnavailableException(_TRY_AGAIN), life)
+            response = await self._refused(ServiceUnavailableException(TRY_AGAIN), life)
         except Exception:  # noqa: BLE001 - the one place where the unforeseen becomes an answer
             _log.exception("a request failed", extra={"request_id": life.request_id})
-            response = await self._refused(InternalServerException(_TRY_AGAIN), life)
+            response = await self._refused(InternalServerException(TRY_AGAIN), life)
         except asyncio.CancelledError:
             if self._ledger and life.invocation:
                 self._ledger.record_cut_off(life.invocation)
@@ -209,11 +197,27 @@ class App:
                 needs = await resources(invocation, value)
                 self._require(operation.name, needs, request, identified, life)
             answered = await handler(invocation, value)
-            frames = _Frames(operation, answered, invocation, self._ledger)
+            frames = Frames(operation, answered, invocation, self._ledger)
             response = operation.encode(frames, answered.head)
             return _told(response, invocation)
 
         self._answers[operation.service, operation.name] = answer
+
+    def serve_unsigned(
+        self,
+        operation: RpcOperation[InputT, OutputT],
+        handler: Callable[[Environment, InputT], Awaitable[OutputT]],
+    ) -> None:
+        """Of a request that says by itself who sends it, and that nobody signs."""
+
+        async def answer(request: HttpRequest, life: "_Life") -> HttpResponse:
+            protocol = life.address and life.address.rpc
+            assert protocol
+            value = operation.decode(request, protocol)
+            output = await handler(environment_of(request, life.began_at), value)
+            return operation.encode(output, protocol, life.request_id)
+
+        self._unsigned[operation.service.name, operation.name] = answer
 
     def serve_root(
         self,
@@ -255,6 +259,9 @@ class App:
             return unknown_operation()
         address, labels = found
         life.address = address
+        unsigned = self._unsigned.get((address.service, address.operation))
+        if unsigned is not None:
+            return await unsigned(request, life)
         identified = await self._authenticator.authenticate(request, address.signing_name)
         life.caller = identified.caller
         answer = self._answers.get((address.service, address.operation))
@@ -306,10 +313,6 @@ class App:
         )
 
 
-# Amazon's text for both (GH:boto/boto3#4389); what really happened is in the log.
-_TRY_AGAIN = "The system encountered an unexpected error during processing. Try your request again."
-
-
 class _Life(Struct, kw_only=True):
     """What is known of one request while it is answered."""
 
@@ -350,59 +353,3 @@ def _with_skipped(response: HttpResponse, invocation: ModelInvocation) -> HttpRe
         text = ", ".join(invocation.skipped).encode("ascii", "replace").decode()
         response.headers[SKIPPED] = text[:LONGEST_SKIPPED]
     return response
-
-
-class _Frames(Generic[EventT]):
-    """A stream's body: events as frames, as they arrive; a failure is its last frame.
-
-    What comes after the usage, and a failure, waits until the invocation is recorded.
-    """
-
-    def __init__(
-        self,
-        operation: StreamOperation[Any, EventT],
-        answered: AnsweredStream[EventT],
-        invocation: ModelInvocation,
-        ledger: Ledger | None,
-    ) -> None:
-        self._operation = operation
-        self._answered = answered
-        self._invocation = invocation
-        self._ledger = ledger
-        self._frames = self._encoded()
-
-    def __aiter__(self) -> AsyncIterator[bytes]:
-        return self._frames
-
-    async def aclose(self) -> None:
-        if self._ledger:
-            self._ledger.record_cut_off(self._invocation)  # unless it is recorded already
-        await self._frames.aclose()
-        await self._answered.aclose()
-
-    async def _encoded(self) -> AsyncGenerator[bytes]:
-        invocation = self._invocation
-        try:
-            async for event in self._answered:
-                padding = SHORTEST_PADDING + secrets.randbelow(PADDINGS)
-                frame = self._operation.encode_event(event, padding=padding)
-                if invocation.usage is not None:
-                    await self._record()
-                yield frame
-            await self._record()
-        except AwsError as error:
-            yield await self._exception(error)
-        except Exception:  # noqa: BLE001 - as in `handle`, for an answer that has begun
-            _log.exception("a stream failed")
-            yield await self._exception(InternalServerException(_TRY_AGAIN))
-
-    async def _record(self, error: AwsError | None = None) -> None:
-        if self._ledger:
-            await self._ledger.record(self._invocation, error)
-
-    async def _exception(self, error: AwsError) -> bytes:
-        try:
-            await self._record(error)
-        except AwsError as unrecorded:
-            error = unrecorded
-        return self._operation.encode_exception(error)

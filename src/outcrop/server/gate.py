@@ -15,19 +15,21 @@ def decide(
     return authorized(
         AuthorizationRequest(
             operation=operation,
-            environment=_environment(request, now),
+            environment=environment_of(request, now),
             resources=needs.resources,
             request_tags=needs.request_tags,
             tag_keys=needs.tag_keys,
             service_tier=needs.service_tier,
             guardrail_identifier=needs.guardrail_identifier,
             bearer_token_type=identified.bearer_token_type,
+            keys=needs.keys,
+            besides=needs.besides,
         ),
         identified.authorizer,
     )
 
 
-def _environment(request: HttpRequest, now: datetime) -> Environment:
+def environment_of(request: HttpRequest, now: datetime) -> Environment:
     return Environment(
         now=now,
         source_ip=request.source_ip,

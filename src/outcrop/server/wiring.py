@@ -5,7 +5,6 @@ import logging
 import os
 from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
-from pathlib import Path
 from typing import NamedTuple
 
 from outcrop.control.foundation_models import FoundationModels
@@ -22,13 +21,7 @@ from outcrop.fleet.embedded import EmbeddedSettings
 from outcrop.fleet.fleet import Fleet
 from outcrop.fleet.fleet_keeper import FleetKeeper, open_fleet
 from outcrop.fleet.units import Units
-from outcrop.iam.access import everything, nothing
-from outcrop.iam.access_keys import ensure_root_access_key
-from outcrop.iam.authenticator import Authenticator
-from outcrop.iam.directory import Directory
-from outcrop.iam.sealed_keys import SealedKeys, shared_key
-from outcrop.iam.sealing_keys import ensure_sealer
-from outcrop.iam.temporary_credentials import TemporaryCredentials
+from outcrop.iam.access import everything
 from outcrop.metering.costs import Costs
 from outcrop.metering.ledger import Metering, open_ledger
 from outcrop.metering.prices import PriceList
@@ -38,7 +31,6 @@ from outcrop.reporting.cost_explorer import CostExplorer
 from outcrop.reporting.measurements import Measurements
 from outcrop.reporting.metric_data import MetricData
 from outcrop.reporting.metrics import Metrics
-from outcrop.reporting.sts import get_caller_identity
 from outcrop.runtime.admission import Admission
 from outcrop.runtime.converse import Converse
 from outcrop.runtime.count_tokens import CountTokens
@@ -52,19 +44,18 @@ from outcrop.server.app import App
 from outcrop.server.clock import steady_clock
 from outcrop.server.config import Config
 from outcrop.server.configured_units import configured_units
+from outcrop.server.identity_wiring import note_uses, open_identity, wire_sts
 from outcrop.server.logs import request_log
 from outcrop.server.reload import Reloader
 from outcrop.store import usage_sums
-from outcrop.store.access_keys import AccessKeys
 from outcrop.store.catalogue import Catalogue
 from outcrop.store.errors import StoreError
 from outcrop.store.store import Store, open_store
-from outcrop.wire.shapes import bedrock, bedrock_runtime, ce, cloudwatch, sts
+from outcrop.wire.shapes import bedrock, bedrock_runtime, ce, cloudwatch
 from outcrop.wire.timestamps import Clock
 
 # How soon a server sees what another one on the same store made due.
 WATCH_EVERY_S = 0.5
-NOTE_USES_EVERY_S = 60
 
 _log = logging.getLogger(__name__)
 
@@ -106,6 +97,7 @@ async def assembled(
         log = request_log(config.log_level)
         ledger = metering.ledger if config.metering.enabled else None
         app = App(identity.authenticator, ledger=ledger, request_log=log, clock=clock)
+        wire_sts(app, identity, region=config.region, clock=clock)
         product = Product(app, store, keeper, counting, metering, tasks=tasks, clock=clock)
         await product.wire(config)
         reloader = Reloader(config, reread, product.reload, tasks=tasks)
@@ -118,23 +110,6 @@ async def assembled(
             reloader.close()
             product.close()
             log.flush()
-
-
-class Identity(NamedTuple):
-    directory: Directory
-    temporary: TemporaryCredentials
-    authenticator: Authenticator
-
-
-async def open_identity(store: Store, state: Path, *, clock: Clock) -> Identity:
-    """Raises SealError or RootAccessKeyError."""
-    sealer = ensure_sealer(state, os.environ)
-    keys = SealedKeys(store.access_keys, sealer)
-    await keys.reseal()
-    await ensure_root_access_key(keys, state, clock)
-    directory = Directory(store.identities, keys)
-    temporary = TemporaryCredentials(await shared_key(store.secrets, sealer, "session tokens"))
-    return Identity(directory, temporary, Authenticator(directory, clock, temporary=temporary))
 
 
 class Counting(NamedTuple):
@@ -395,8 +370,6 @@ def wire_reporting(
     app.serve_rpc(ce.GET_DIMENSION_VALUES, explorer.get_dimension_values, resources=everything)
     app.serve_rpc(ce.GET_TAGS, explorer.get_tags, resources=everything)
 
-    app.serve_rpc(sts.GET_CALLER_IDENTITY, get_caller_identity, resources=nothing)
-
 
 async def tell_of_oversold(store: Store, room: FleetRoom) -> None:
     """What was acknowledged stays InService; nothing more is sold until it fits again."""
@@ -405,18 +378,6 @@ async def tell_of_oversold(store: Store, room: FleetRoom) -> None:
             _log.warning("provisioned throughput: %s", sentence)
     except StoreError as error:
         _log.warning("what is sold could not be compared with what servers hold: %s", error)
-
-
-async def note_uses(authenticator: Authenticator, keys: AccessKeys) -> None:
-    """When keys were last used: one transaction a minute, however many requests there are."""
-    while True:
-        await asyncio.sleep(NOTE_USES_EVERY_S)
-        used = authenticator.take_used()
-        try:
-            if used:
-                await keys.note_used(used)
-        except StoreError as error:
-            _log.warning("when keys were last used could not be stored: %s", error)
 
 
 async def watch(units: ProvisionedThroughput) -> None:
