@@ -22,7 +22,7 @@ from outcrop.store.identity_records import (
     UserRecord,
 )
 from outcrop.store.records import AccessKeyRecord
-from outcrop.wire.arn import partition_of
+from outcrop.wire.arn import Arn, partition_of
 
 _PARSED = 8_192
 _ANY_LENGTH = 1 << 20
@@ -78,6 +78,36 @@ class Directory:
             token_issued_at=session.issued_at,
         )
         return await self._user(principal, user)
+
+    async def named(self, arn: str, region: str) -> Authorizer | None:
+        """As if somebody called with the identity's credentials; a role in a session of it."""
+        try:
+            found = Arn.parse(arn)
+        except ValueError:
+            return None
+        match found.resource_type if found.service == "iam" else "":
+            case "root":
+                return await self._root(Principal(caller=root(found.account_id, region)))
+            case "role":
+                return await self._named_role(found, region)
+            case "user":
+                return await self._named_user(found, region)
+            case _:
+                return None
+
+    async def _named_role(self, arn: Arn, region: str) -> Authorizer | None:
+        role = await self.role(arn.account_id, arn.resource_id)
+        if role is None:
+            return None
+        session = _checking(arn.account_id, arn.resource_id, role)
+        return await self._role_session(session, region)
+
+    async def _named_user(self, arn: Arn, region: str) -> Authorizer | None:
+        user = await self._identities.find(arn.account_id, UserRecord, arn.resource_id)
+        if user is None:
+            return None
+        caller = user_caller(arn.account_id, arn.resource_id, user, region)
+        return await self._user(Principal(caller=caller, tags=user.tags), user)
 
     async def role(self, account_id: str, name: str) -> RoleRecord | None:
         return await self._identities.find(account_id, RoleRecord, name)
@@ -188,6 +218,21 @@ def user_caller(account_id: str, name: str, user: UserRecord, region: str) -> Ca
         user_id=user.user_id,
         region=region,
         partition=partition,
+    )
+
+
+def _checking(account_id: str, name: str, role: RoleRecord) -> Session:
+    """Of nobody: it has no key, and is no older than the role."""
+    return Session(
+        kind="role",
+        account_id=account_id,
+        name=name,
+        identity_id=role.role_id,
+        access_key_id="",
+        secret_access_key="",
+        issued_at=role.created_at,
+        expires_at=role.created_at,
+        session_name="policy-check",
     )
 
 

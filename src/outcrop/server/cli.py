@@ -26,7 +26,7 @@ from outcrop.server.endpoint import (
 
 Assemble: TypeAlias = Callable[[Config], AbstractAsyncContextManager[Any]]
 
-IDENTITY_NOUNS = ("accounts", "users", "roles", "policies", "issuers", "keys")
+IDENTITY_NOUNS = ("accounts", "users", "roles", "policies", "issuers", "keys", "policy")
 OVERRIDES = ("listen", "state", "workers", "allow_remote", "log_level")
 
 
@@ -207,9 +207,10 @@ def _identity(noun: str, options: argparse.Namespace) -> int:
 
     add_commands(commands, common)
     chosen = parser.parse_args([noun, *options.rest])
-    for line in run(_config(chosen), chosen):
+    lines, code = run(_config(chosen), chosen)
+    for line in lines:
         print(line)
-    return 0
+    return code
 
 
 def _add_state(parser: argparse.ArgumentParser) -> None:

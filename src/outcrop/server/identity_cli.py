@@ -17,11 +17,14 @@ import msgspec
 
 from outcrop.iam.administration import Administration, NewIdentity, RefusedError
 from outcrop.iam.api_keys import long_term_key
+from outcrop.iam.directory import Directory
 from outcrop.iam.sealed_keys import SealedKeys
 from outcrop.iam.sealing import SealError
 from outcrop.iam.sealing_keys import ensure_sealer
 from outcrop.server.clock import utc_now
 from outcrop.server.config import Config, ConfigurationError
+from outcrop.server.policy_check import OPERATIONS, Question, as_json, as_text, check
+from outcrop.store.catalogue import Catalogue
 from outcrop.store.errors import StoreError
 from outcrop.store.identities import ITSELF
 from outcrop.store.identity_records import (
@@ -32,6 +35,9 @@ from outcrop.store.identity_records import (
     UserRecord,
 )
 from outcrop.store.store import Store, open_store
+
+DENIED = 2
+"""Exit code of a check that says no; 1 is of one that could not be made."""
 
 Command = Callable[["Desk", argparse.Namespace], Awaitable[Sequence[str]]]
 
@@ -44,6 +50,7 @@ class Desk:
         self.store = store
         self.keys = keys
         self.administration = Administration(store.identities, keys, utc_now)
+        self.exit_code = 0
 
     async def account_id(self, options: argparse.Namespace) -> str:
         """As given, or the installation's first."""
@@ -63,13 +70,13 @@ async def opened(config: Config) -> AsyncGenerator[Desk]:
         yield Desk(config, store, SealedKeys(store.access_keys, sealer))
 
 
-def run(config: Config, options: argparse.Namespace) -> Sequence[str]:
-    """The lines to print. Raises ConfigurationError, which the command line tells."""
+def run(config: Config, options: argparse.Namespace) -> tuple[Sequence[str], int]:
+    """The lines to print, and the exit code. Raises ConfigurationError."""
 
-    async def main() -> Sequence[str]:
+    async def main() -> tuple[Sequence[str], int]:
         async with opened(config) as desk:
             command: Command = options.command
-            return await command(desk, options)
+            return await command(desk, options), desk.exit_code
 
     try:
         return asyncio.run(main())
@@ -109,6 +116,7 @@ def add_commands(commands: Any, common: Callable[[Any], None]) -> None:
             "list": (_keys, _none),
             "reseal": (_reseal, _none),
         },
+        "policy": {"check": (_check_policy, _question_options)},
     }
     for noun, verbs in rows.items():
         parser = commands.add_parser(noun, help=f"{', '.join(verbs)} {noun}")
@@ -173,6 +181,16 @@ def _key_options(parser: Any) -> None:
     parser.add_argument(
         "--expires-days", type=int, metavar="N", help="of an API key; default: never"
     )
+
+
+def _question_options(parser: Any) -> None:
+    parser.add_argument("--principal", required=True, metavar="ARN", help="or a user's name")
+    parser.add_argument("--model", required=True, metavar="ID", help="as callers write it")
+    parser.add_argument("--region", help="the caller's; default: the server's")
+    parser.add_argument("--operation", default="Converse", choices=OPERATIONS)
+    parser.add_argument("--service-tier", metavar="TIER")
+    parser.add_argument("--source-ip", metavar="ADDRESS")
+    parser.add_argument("--json", action="store_true", help="for programs")
 
 
 def _document(path: str) -> tuple[str, str]:
@@ -349,3 +367,26 @@ async def _keys(desk: Desk, _: argparse.Namespace) -> Sequence[str]:
 
 async def _reseal(desk: Desk, _: argparse.Namespace) -> Sequence[str]:
     return [f"{await desk.keys.reseal()} keys were sealed anew"]
+
+
+async def _check_policy(desk: Desk, options: argparse.Namespace) -> Sequence[str]:
+    principal = str(options.principal)
+    if not principal.startswith("arn:"):
+        principal = f"arn:aws:iam::{await desk.account_id(options)}:user/{principal}"
+    question = Question(
+        principal=principal,
+        model_id=options.model,
+        region=options.region or desk.config.region,
+        operation=options.operation,
+        service_tier=options.service_tier,
+        source_ip=options.source_ip,
+    )
+    checked = await check(
+        desk.store,
+        Directory(desk.store.identities, desk.keys),
+        Catalogue(custom_models=desk.config.custom_models),
+        question,
+        utc_now(),
+    )
+    desk.exit_code = 0 if all(one.allowed for one in checked) else DENIED
+    return [as_json(checked)] if options.json else list(as_text(question, checked))
