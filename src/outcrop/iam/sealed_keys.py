@@ -30,12 +30,15 @@ class Rows(Protocol):
 
 class Secrets(Protocol):
     async def adopt(self, name: str, make: Callable[[], bytes]) -> bytes: ...
+    async def replace(self, name: str, secret: bytes) -> None: ...
 
 
 async def shared_key(secrets: Secrets, sealer: Sealer, name: str) -> bytes:
     """A random key that all servers on one database share, sealed there. Raises SealError."""
     sealed = await secrets.adopt(name, lambda: sealer.seal(os.urandom(KEY_BYTES), name=name))
     try:
+        if not sealer.is_current(sealed):
+            await secrets.replace(name, sealer.resealed(sealed))
         return sealer.open(sealed, name=name)
     except SealError as error:
         raise SealError(f"The key of {name}: {error}{_NOT_OURS}") from error
@@ -59,14 +62,14 @@ class SealedKeys:
             await self._rows.ensure_root(
                 account_id=account_id,
                 access_key_id=access_key_id,
-                secret_access_key=self._sealed(access_key_id, secret_access_key),
+                secret_access_key=self.sealed(access_key_id, secret_access_key),
                 created_at=created_at,
             )
         )
 
     async def add(self, key: AccessKeyRecord, *, most: int) -> None:
         """Raises QuotaReachedError when its owner has as many already."""
-        secret = self._sealed(key.access_key_id, key.secret_access_key)
+        secret = self.sealed(key.access_key_id, key.secret_access_key)
         await self._rows.add(replace(key, secret_access_key=secret), most=most)
 
     async def reseal(self) -> int:
@@ -97,13 +100,14 @@ class SealedKeys:
     def _resealed(self, key: AccessKeyRecord) -> str:
         sealed = _bytes(key.secret_access_key)
         if sealed is None:
-            return self._sealed(key.access_key_id, key.secret_access_key)
+            return self.sealed(key.access_key_id, key.secret_access_key)
         try:
             return _text(self._sealer.resealed(sealed))
         except SealError as error:
             raise SealError(f"{key.access_key_id}: {error}{_NOT_OURS}") from error
 
-    def _sealed(self, access_key_id: str, secret: str) -> str:
+    def sealed(self, access_key_id: str, secret: str) -> str:
+        """As the row of a key has its secret."""
         return _text(self._sealer.seal(secret.encode(), name=_name(access_key_id)))
 
 

@@ -21,6 +21,7 @@ from outcrop.fleet.config import (
     ModelUnitsConfig,
     RoutingConfig,
 )
+from outcrop.iam.config import AccountConfig
 from outcrop.metering.config import AdmissionConfig, MeteringConfig, Price, QuotaConfig
 from outcrop.store.catalogue import CustomModel
 
@@ -107,6 +108,7 @@ class Config(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     model_units: tuple[ModelUnitsConfig, ...] = ()
     metering: MeteringConfig = field(default_factory=MeteringConfig)
     prices: tuple[Price, ...] = ()
+    accounts: tuple[AccountConfig, ...] = ()
 
     def __post_init__(self) -> None:
         host, _ = split_address(self.listen)

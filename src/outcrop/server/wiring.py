@@ -22,6 +22,7 @@ from outcrop.fleet.fleet import Fleet
 from outcrop.fleet.fleet_keeper import FleetKeeper, open_fleet
 from outcrop.fleet.units import Units
 from outcrop.iam.access import everything
+from outcrop.iam.config import declare
 from outcrop.metering.costs import Costs
 from outcrop.metering.ledger import Metering, open_ledger
 from outcrop.metering.prices import PriceList
@@ -93,6 +94,7 @@ async def assembled(
             clock=clock,
         ) as metering,
     ):
+        await declare(store.identities, config.accounts, clock=clock)
         identity = await open_identity(store, config.state, clock=clock)
         log = request_log(config.log_level)
         ledger = metering.ledger if config.metering.enabled else None
@@ -204,6 +206,7 @@ class Product:
             stand_in=config.embedded.stand_in,
             routing=config.routing,
         )
+        await declare(self._store.identities, config.accounts, clock=self._clock)
         self._metering.follow(config.metering, PriceList(config.prices))
         await self._follow(config, model_units, page_token_key)
 

@@ -8,6 +8,8 @@ from outcrop.store.database import Database, Transaction
 _FIND = "SELECT secret FROM secrets WHERE name = $1"
 _ADD = "INSERT INTO secrets (name, secret) VALUES ($1, $2) ON CONFLICT DO NOTHING"
 
+_REPLACE = "UPDATE secrets SET secret = $2 WHERE name = $1"
+
 
 class Secrets:
     def __init__(self, database: Database) -> None:
@@ -28,3 +30,11 @@ class Secrets:
 
         rows = await self._database.fetch(_FIND, name)
         return rows[0][0] if rows else await self._database.write(work)
+
+    async def replace(self, name: str, secret: bytes) -> None:
+        """Of one that is there."""
+
+        async def work(transaction: Transaction) -> None:
+            await transaction.execute(_REPLACE, name, secret)
+
+        await self._database.write(work)
