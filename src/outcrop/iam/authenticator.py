@@ -107,12 +107,14 @@ class Authenticator:
 
     async def _bearer(self, key: str, request: HttpRequest, service: str) -> Identified:
         """Whatever is wrong with a key, Amazon says the same of it."""
+        if service != BEDROCK:
+            raise api_keys.refusal(key)
         now = self._clock()
         if now >= self._fresh_until:
             await self._refresh(now)
         known, version = self._bearers.get(key), self._version
         if known is None or now >= known.until:
-            known = await self._read_bearer(key, now) if service == BEDROCK else None
+            known = await self._read_bearer(key, now)
         if known is None:
             raise api_keys.refusal(key)
         caller = known.identified.caller
