@@ -8,11 +8,20 @@ from pathlib import Path
 
 import uvloop
 
+from benchmarks.resolving import CALLER
 from outcrop.counters.config import ValkeyConfig
 from outcrop.counters.limit import Counters, Grant, Hold, Limit
 from outcrop.counters.local import LocalCounters
 from outcrop.counters.valkey import open_valkey
-from outcrop.server.clock import steady_clock
+from outcrop.fleet.fleet import Fleet
+from outcrop.fleet.units import Units
+from outcrop.metering.config import AdmissionConfig, QuotaConfig
+from outcrop.metering.invocation import ModelInvocation
+from outcrop.metering.quotas import Quotas
+from outcrop.runtime.admission import Admission
+from outcrop.runtime.target import Targets
+from outcrop.server.clock import steady_clock, utc_now
+from outcrop.store.catalogue import Catalogue
 from tests.valkey import ValkeyProcess, valkey_server
 
 ROUNDS, CALLS = 5, 8_000
@@ -40,8 +49,37 @@ def main() -> None:
 async def measure_local() -> None:
     counters = LocalCounters(steady_clock())
     report("in process", 1, await best_us(lambda: held(counters), callers=1))
+    report("in process, all of admission", 1, await best_us(await admitting(counters), callers=1))
     await counters.hold(FULL)
     report("in process, refused", 1, await best_us(lambda: counters.hold(FULL), callers=1))
+
+
+async def admitting(counters: Counters) -> Callable[[], Awaitable[object]]:
+    """As a request is admitted: its quotas found, held and settled, its rank."""
+    most = 10**12
+    rule = QuotaConfig(
+        tokens_per_minute=most,
+        tokens_per_day=most,
+        requests_per_minute=most,
+        concurrent_requests=most,
+    )
+    admission = Admission(counters, Quotas([rule]), Units({}, [], bases={}), AdmissionConfig())
+    # What is not asked for here needs no store.
+    targets = Targets(Catalogue(), Fleet([], None), _NoRecords(), _NoRecords())
+    target = await targets.resolve(CALLER, "amazon.nova-lite-v1:0")
+    made = ModelInvocation(
+        request_id="1", operation="Converse", caller=CALLER, began_at=utc_now(), headers={}
+    )
+
+    async def admitted() -> None:
+        (await admission.admit(made, target, tokens_in=100, tokens_out=500)).settle()
+
+    return admitted
+
+
+class _NoRecords:
+    async def find(self, *_: object, **__: object) -> None:
+        raise NotImplementedError("nothing is looked up")
 
 
 async def measure_valkey(valkey: ValkeyProcess) -> None:

@@ -5,12 +5,13 @@ As a program: `python -m benchmarks.bare_proxy MODEL_SERVER_PORT`; prints its ow
 
 import sys
 from collections.abc import AsyncGenerator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, closing
 from urllib.parse import urlsplit
 
 from outcrop.fleet.http_client import Address, HttpClient, Patience
 from outcrop.server import supervisor
 from outcrop.server.config import Config
+from outcrop.server.tls import ListenerTls
 from outcrop.wire.http import HttpRequest, HttpResponse
 
 PATIENCE = Patience(connect_s=5, first_byte_s=60, between_chunks_s=60)
@@ -24,7 +25,7 @@ class PassThrough:
         self._client = client
 
     async def handle(self, request: HttpRequest) -> HttpResponse:
-        async with self._client.post("/chat/completions", request.body) as answer:
+        with closing(await self._client.send("/chat/completions", request.body)) as answer:
             body = b"".join([chunk async for chunk in answer])
             headers = {"content-type": answer.header("content-type")}
             return HttpResponse(status=answer.status, headers=headers, body=body)
@@ -34,7 +35,7 @@ def main() -> None:
     address = Address.parse(f"http://127.0.0.1:{int(sys.argv[1])}/v1")
 
     @asynccontextmanager
-    async def assembled(_config: Config) -> AsyncGenerator[PassThrough]:
+    async def assembled(_config: Config, _tls: ListenerTls) -> AsyncGenerator[PassThrough]:
         client = HttpClient(address, headers=SENT, patience=PATIENCE)
         yield PassThrough(client)
         await client.aclose()

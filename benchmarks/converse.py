@@ -127,7 +127,7 @@ def _tell_latency(fronts: Mapping[str, Front]) -> None:
     medians: dict[str, list[float]] = {name: [] for name in fronts}
     for _ in range(ROUNDS):
         for name, front in fronts.items():
-            medians[name].append(_load(front, 1, SECONDS / 2).median_ms)
+            medians[name].append(load_of(front, 1, SECONDS / 2).median_ms)
     direct = statistics.median(medians["model server"])
     print(f"{'median at one connection':46}{direct:>9.3f} ms from the model server itself")
     for name in ("bare", "Outcrop"):
@@ -138,11 +138,11 @@ def _tell_latency(fronts: Mapping[str, Front]) -> None:
 
 def _per_core_second(front: Front, connections: int, seconds: float) -> float:
     before = core_seconds(family(front.pid))
-    load = _load(front, connections, seconds)
+    load = load_of(front, connections, seconds)
     return load.answers / (core_seconds(family(front.pid)) - before)
 
 
-def _load(front: Front, connections: int, seconds: float) -> Load:
+def load_of(front: Front, connections: int, seconds: float) -> Load:
     ended = subprocess.run(
         [
             *(*CLIENT_CORE, sys.executable, "-m", "benchmarks.load", "127.0.0.1"),
@@ -184,7 +184,7 @@ def _outcrop(model_server: int, state: Path) -> Generator[Front]:
     )
     command = [*SERVER_CORE, sys.executable, "-m", "outcrop", "serve"]
     with outcrop_process(state, config=config, command=command) as server:
-        yield Front(server.process.pid, server.port, lambda: _signed(server))
+        yield Front(server.process.pid, server.port, lambda: signed(server))
 
 
 @contextmanager
@@ -236,7 +236,7 @@ def _post(port: int, path: str, body: bytes, headers: Mapping[str, str] | None =
     return _as_sent(path, sent, body)
 
 
-def _signed(server: OutcropProcess) -> bytes:
+def signed(server: OutcropProcess) -> bytes:
     """The request as boto3 sends it."""
     path = f"/model/{MODEL_ID.replace(':', '%3A')}/converse"
     request = AWSRequest("POST", server.url + path, headers=SENT_BY_BOTO3, data=CONVERSE)

@@ -24,7 +24,7 @@ from outcrop.iam.directory import Directory, root
 from outcrop.iam.sealed_keys import SealedKeys
 from outcrop.iam.sealing import Sealer
 from outcrop.iam.temporary_credentials import TemporaryCredentials
-from outcrop.server.gate import decide
+from outcrop.server.gate import decide, environment_of
 from outcrop.store.database import Transaction
 from outcrop.store.identities import ITSELF, Editor
 from outcrop.store.identity_records import AccountRecord, PolicyRecord, UserRecord
@@ -78,7 +78,8 @@ async def best_us(
 
 async def ask(authenticator: Authenticator, request: HttpRequest, needs: Needs) -> None:
     identified = await authenticator.authenticate(request, "bedrock")
-    assert decide(identified, "Converse", needs, request, NOW).allowed
+    environment = environment_of(request, NOW, is_secure=True)
+    assert decide(identified, "Converse", needs, environment).allowed
 
 
 async def fill(store: Store, sealer: Sealer, size: int) -> None:
@@ -123,7 +124,7 @@ def signed(number: int) -> HttpRequest:
         raw_path="/model/vendor3.model-v1%3A0/converse",
         headers={"host": "127.0.0.1:8787", **headers},
         body=BODY,
-        source_ip="203.0.113.7",
+        source_address="203.0.113.7",
     )
 
 

@@ -224,9 +224,9 @@ class Arrivals:
 
     async def _call(self) -> None:
         began = time.perf_counter()
-        if self._idle:
-            caller = self._idle.pop()
-        else:
+        caller = self._idle.pop() if self._idle else None
+        # The server closes what is idle for long.
+        if caller is None or caller.transport.is_closing():
             loop = asyncio.get_running_loop()
             _, caller = await loop.create_connection(Caller, "127.0.0.1", self._port)
         status = await caller.ask(self._request)

@@ -43,7 +43,8 @@ def paced_server(mean_s: float) -> Generator[int]:
     )
     assert process.stdout
     try:
-        yield int(process.stdout.readline())
+        with process.stdout as told:
+            yield int(told.readline())
     finally:
         process.terminate()
         process.wait()

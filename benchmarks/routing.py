@@ -4,7 +4,7 @@ import asyncio
 import gc
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import AbstractAsyncContextManager
+from contextlib import AbstractAsyncContextManager, aclosing
 
 from msgspec import convert
 
@@ -16,7 +16,7 @@ from outcrop.fleet.router import Attempt, Request, Router
 from outcrop.fleet.server_state import ServerState
 from outcrop.wire.shapes.bedrock_runtime import Message
 
-ROUNDS, CALLS = 9, 5_000
+ROUNDS, CALLS, WAITING = 9, 5_000, 500
 SIZES = (10, 100, 1_000)
 MODEL = "amazon.nova-lite-v1:0"
 REGIONS = ("us-east-1", "us-east-2", "us-west-2")
@@ -45,6 +45,7 @@ async def measure() -> None:
         ("picking, with every second server ejected", picking_among_sick),
         ("a request's whole way through the router", routing),
         ("the same, one of eight turns", conversing),
+        ("the same, when all are full: it waits", waiting),
     ):
         costs = [await cost(size) for size in SIZES]
         print(f"{name:44}" + "".join(f"{one:>9.2f}" for one in costs))
@@ -88,11 +89,46 @@ async def conversing(size: int) -> float:
     return await least_us_of_requests(pools(size), convert([*turns * 4, turns[0]], list[Message]))
 
 
+async def waiting(size: int) -> float:
+    """A newcomer each time, and whoever is the first in line gets a slot that becomes free."""
+    served = [
+        Served(MODEL, Candidate(NoServer(number, most=1), "openai", "m", REGIONS[number % 3]))
+        for number in range(size)
+    ]
+    asked, router = Fleet(served, None).pools(MODEL, REGIONS, "us-east-1"), Router()
+    attempts: asyncio.Queue[Attempt] = asyncio.Queue()
+
+    async def put_to(attempt: Attempt) -> None:
+        attempt.answered()
+        attempts.put_nowait(attempt)
+
+    async def serve(number: int) -> None:
+        for _ in range(number):
+            await (await attempts.get()).aclose()
+
+    least = float("inf")
+    async with asyncio.TaskGroup() as callers:
+        for _ in range(size + 100):
+            callers.create_task(router.first(asked, put_to))
+        await asyncio.sleep(0)
+        for _ in range(ROUNDS):
+            gc.collect()
+            began = time.process_time()
+            for _ in range(WAITING):
+                callers.create_task(router.first(asked, put_to))
+                await asyncio.sleep(0)
+                await serve(1)
+                await asyncio.sleep(0)
+            least = min(least, time.process_time() - began)
+        await serve(size + 100)
+    return least / WAITING * 1e6
+
+
 async def least_us_of_requests(asked: Sequence[Pool], messages: Sequence[Message] | None) -> float:
     router = Router()
 
     async def put_to(attempt: Attempt) -> None:
-        async with attempt.held:
+        async with aclosing(attempt):
             attempt.answered()
 
     async def run() -> None:

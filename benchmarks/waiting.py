@@ -2,10 +2,10 @@
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable
 
 from outcrop.fleet.slots import Slots, Standing
-from outcrop.fleet.waiting_room import Rank, WaitingRoom
+from outcrop.fleet.waiting_room import Rank, Servers, WaitingRoom
 
 ROUNDS = 7
 
@@ -51,7 +51,8 @@ async def slots_known_to_lines(number: int) -> Some:
     room, slots, loop = WaitingRoom(), Slots(8), asyncio.get_running_loop()
     slots.resize(0)
     for pool in range(number):
-        task = loop.create_task(room.wait((slots, *(Slots(0) for _ in range(pool))), rank("a")))
+        servers = Servers((slots, *(Slots(0) for _ in range(pool))))
+        task = loop.create_task(room.wait(servers, rank("a")))
         await asyncio.sleep(0)
         task.cancel()
     await asyncio.sleep(0)
@@ -75,11 +76,11 @@ async def semaphore(number: int) -> None:
         await task
 
 
-async def crowd(accounts: int, waiting: int, servers: int) -> tuple[WaitingRoom, Sequence[Slots]]:
+async def crowd(accounts: int, waiting: int, servers: int) -> tuple[WaitingRoom, Servers]:
     """All slots in use, and one less waiting than `waiting`: they stay until the end."""
     room = WaitingRoom(most_waiting=waiting + 1)
-    pool = tuple(Slots(1) for _ in range(servers))
-    for slots in pool:
+    pool = Servers(Slots(1) for _ in range(servers))
+    for slots in pool.slots:
         slots.take()
     loop = asyncio.get_running_loop()
     _kept.extend(
@@ -93,7 +94,7 @@ async def crowd(accounts: int, waiting: int, servers: int) -> tuple[WaitingRoom,
 _kept: list[asyncio.Task[Slots]] = []
 
 
-def in_turn(room: WaitingRoom, pool: Sequence[Slots], accounts: int) -> Some:
+def in_turn(room: WaitingRoom, pool: Servers, accounts: int) -> Some:
     """A newcomer each time, and whoever is the first gets a slot."""
 
     async def run(number: int) -> None:
@@ -101,7 +102,7 @@ def in_turn(room: WaitingRoom, pool: Sequence[Slots], accounts: int) -> Some:
         for n in range(number):
             _kept.append(loop.create_task(room.wait(pool, rank(f"{n % accounts}"))))
             await asyncio.sleep(0)
-            pool[n % len(pool)].give_back()
+            pool.slots[n % len(pool.slots)].give_back()
             await asyncio.sleep(0)
 
     return run

@@ -116,6 +116,19 @@ def outcrop_process(
         yield OutcropProcess(url, state, process, log)
     finally:
         _end(process)
+        _check_no_secret(state, log)
+
+
+def _check_no_secret(state: Path, log: Path) -> None:
+    """Of every server that a test runs: what it must not tell is not in its log."""
+    credentials, keys = state / "credentials", (state / "tls").glob("*.key")
+    secrets = [line for key in keys for line in key.read_text().splitlines()[1:-1]]
+    if credentials.exists():
+        parser = ConfigParser(interpolation=None)
+        parser.read(credentials)
+        secrets.append(parser["default"]["aws_secret_access_key"])
+    told = log.read_text(errors="replace")
+    assert [secret for secret in secrets if secret in told] == [], f"a secret is in {log}"
 
 
 def _await(endpoint: Path, process: subprocess.Popen[bytes], log: Path) -> None:

@@ -14,9 +14,12 @@ pytestmark = [pytest.mark.client, pytest.mark.timeout(600)]
 HERE = Path(__file__).parent / "javascript"
 
 
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[OutcropProcess]:
-    with outcrop_process(tmp_path_factory.mktemp("outcrop")) as process:
+@pytest.fixture(scope="module", params=[(), ("--tls",)], ids=["http", "https"])
+def server(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[OutcropProcess]:
+    folder: Path = tmp_path_factory.mktemp("outcrop")
+    with outcrop_process(folder, arguments=request.param) as process:
         yield process
 
 

@@ -22,9 +22,12 @@ MIRRORS = (
 )
 
 
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[OutcropProcess]:
-    with outcrop_process(tmp_path_factory.mktemp("outcrop")) as process:
+@pytest.fixture(scope="module", params=[(), ("--tls",)], ids=["http", "https"])
+def server(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[OutcropProcess]:
+    folder: Path = tmp_path_factory.mktemp("outcrop")
+    with outcrop_process(folder, arguments=request.param) as process:
         yield process
 
 

@@ -1,6 +1,8 @@
-"""Asks the servers of pools as the runtime does."""
+"""Asks the servers of pools as the runtime does, and waits for them to come to rest."""
 
-from collections.abc import AsyncIterator, Sequence
+import asyncio
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import aclosing
 
 from outcrop.fleet.model_server import Call, whole
 from outcrop.fleet.pool import Candidate, Pool
@@ -14,15 +16,15 @@ def pool(*candidates: Candidate) -> Sequence[Pool]:
 
 
 async def opened(attempt: Attempt) -> tuple[Attempt, AsyncIterator[bytes]]:
-    """An answer that has begun; `held` of the attempt is for the test to close."""
-    chunks = await attempt.held.enter_async_context(attempt.candidate.server.open(CALL))
+    """An answer that has begun; the attempt is for the test to close."""
+    chunks = await attempt.open(CALL)
     attempt.answered()
     return attempt, chunks
 
 
 async def whole_answer(attempt: Attempt) -> tuple[str, bytes]:
     """Who answered, and all of it."""
-    async with attempt.held:
+    async with aclosing(attempt):
         server = attempt.candidate.server
         async with server.open(CALL) as chunks:
             body = await whole(server.name, chunks)
@@ -34,3 +36,12 @@ async def ask(
     router: Router, pools: Sequence[Pool], request: Request | None = None
 ) -> tuple[str, bytes]:
     return await router.first(pools, whole_answer, request)
+
+
+async def unchanged(number: Callable[[], int]) -> None:
+    """Returns when the loop has turned a thousand times and nothing has moved."""
+    before, turns = number(), 0
+    while turns < 1_000:
+        await asyncio.sleep(0)
+        now = number()
+        before, turns = now, turns + 1 if now == before else 0

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncGenerator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import aclosing, asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -166,7 +166,7 @@ def test_a_call_in_progress_ends_where_it_began_and_its_connection_then() -> Non
             keeper(server("gpu", fake.url)) as opened,
         ):
             attempt, chunks = await Router().first(pools(opened, LLAMA), begun)
-            async with attempt.held:
+            async with aclosing(attempt):
                 await opened.reload([], stand_in=None)
                 assert names(opened) == []
                 assert await anext(chunks) == b"one"

@@ -1,5 +1,6 @@
 import asyncio
 from collections.abc import Awaitable, Callable
+from contextlib import closing
 from pathlib import Path
 from typing import Self
 
@@ -7,6 +8,7 @@ import pytest
 
 from outcrop.fleet.http_client import Address, CannotConnectError, HttpClient, Patience
 from outcrop.fleet.http_connection import BrokenAnswerError
+from tests.fleet.asking import unchanged
 
 pytestmark = pytest.mark.usefixtures("either_loop")
 
@@ -53,7 +55,7 @@ class Serving:
 
 
 async def ask(client: HttpClient) -> list[bytes]:
-    async with client.post("/x", b"{}") as answer:
+    with closing(await client.send("/x", b"{}")) as answer:
         return [str(answer.status).encode(), b"".join([chunk async for chunk in answer])]
 
 
@@ -150,8 +152,7 @@ def test_no_head_is_waited_for_longer_than_for_the_whole_answer() -> None:
 
 def test_nobody_listening_is_told_apart() -> None:
     async def main() -> None:
-        async with new_client(Address(host="127.0.0.1", port=1)).post("/x", b""):
-            raise AssertionError("unreachable")
+        await new_client(Address(host="127.0.0.1", port=1)).send("/x", b"")
 
     with pytest.raises(CannotConnectError):
         asyncio.run(main())
@@ -240,7 +241,7 @@ def test_an_answer_before_the_whole_request_was_read_ends_the_connection() -> No
             client = new_client(server.address)
             statuses: list[int] = []
             for _ in range(2):
-                async with client.post("/x", bytes(32_000_000)) as answer:
+                with closing(await client.send("/x", bytes(32_000_000))) as answer:
                     statuses.append(answer.status)
             await client.aclose()
             return statuses, server.connections
@@ -279,7 +280,7 @@ def test_connections_of_a_closed_client_are_closed_after_their_last_answer() -> 
 
         async with Serving(answers) as server:
             client = new_client(server.address)
-            async with client.post("/x", b"{}") as answer:
+            with closing(await client.send("/x", b"{}")) as answer:
                 await client.aclose()
                 heard = b"".join([chunk async for chunk in answer])
             async with asyncio.timeout(0.1):
@@ -289,23 +290,25 @@ def test_connections_of_a_closed_client_are_closed_after_their_last_answer() -> 
 
 
 def test_an_answer_that_goes_on_and_on_comes_to_its_end() -> None:
+    wanted = asyncio.Semaphore()
+
     async def trickles(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.readuntil(b"{}")
         writer.write(b"HTTP/1.0 200 OK\r\n\r\n")
-        while True:
+        while await wanted.acquire():
             writer.write(b".")
             await writer.drain()
-            await asyncio.sleep(0.01)
 
     async def main() -> int:
         heard = 0
         patience = Patience(connect_s=1, first_byte_s=1, between_chunks_s=1, total_s=0.1)
         async with Serving(trickles) as server:
             client = HttpClient(server.address, headers={}, patience=patience)
-            async with client.post("/x", b"{}") as answer:
+            with closing(await client.send("/x", b"{}")) as answer:
                 try:
                     async for _ in answer:
                         heard += 1
+                        wanted.release()
                 except TimeoutError:
                     return heard
         raise AssertionError("it ended well")
@@ -318,7 +321,7 @@ def test_what_a_reader_takes_its_time_over_is_no_silence_of_the_server() -> None
         patience = Patience(connect_s=1, first_byte_s=0.05, between_chunks_s=0.05)
         async with Serving(speech(CHUNKED)) as server:
             client = HttpClient(server.address, headers={}, patience=patience)
-            async with client.post("/x", b"{}") as answer:
+            with closing(await client.send("/x", b"{}")) as answer:
                 await asyncio.sleep(0.1)
                 return [chunk async for chunk in answer]
 
@@ -337,8 +340,7 @@ def test_what_a_reader_takes_its_time_over_is_no_silence_of_the_server() -> None
 )
 def test_what_would_break_the_request_is_not_sent(path: str, headers: dict[str, str]) -> None:
     async def main() -> None:
-        async with new_client(Address(host="127.0.0.1", port=1)).post(path, b"", headers):
-            raise AssertionError("unreachable")
+        await new_client(Address(host="127.0.0.1", port=1)).send(path, b"", headers)
 
     with pytest.raises(ValueError, match=r"no path of a request|would break its line"):
         asyncio.run(main())
@@ -372,26 +374,21 @@ def test_a_cancelled_request_is_gone_from_the_server_at_once(moment: str) -> Non
 def test_a_slow_reader_makes_the_server_wait() -> None:
     async def main() -> int:
         sent = 0
-        full = asyncio.Event()
 
         async def pours(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
             nonlocal sent
             await reader.readuntil(b"{}")
             writer.write(b"HTTP/1.0 200 OK\r\n\r\n")
-            try:
-                while True:
-                    writer.write(b"x" * 65536)
-                    sent += 65536
-                    async with asyncio.timeout(0.1):
-                        await writer.drain()
-            except TimeoutError:
-                full.set()
+            while True:
+                writer.write(b"x" * 65536)
+                sent += 65536
+                await writer.drain()
 
         async with Serving(pours) as server:
             client = new_client(server.address)
-            async with client.post("/x", b"{}") as answer:
+            with closing(await client.send("/x", b"{}")) as answer:
                 await anext(answer)
-                await full.wait()
+                await unchanged(lambda: sent)
         return sent
 
     # Bounded by what the kernel's buffers of both ends take.

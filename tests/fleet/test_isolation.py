@@ -8,7 +8,7 @@ from functools import cache
 import pytest
 
 from outcrop.fleet.slots import Slots, Standing
-from outcrop.fleet.waiting_room import NoSlotError, NoSlotReason, Rank, WaitingRoom
+from outcrop.fleet.waiting_room import NoSlotError, NoSlotReason, Rank, Servers, WaitingRoom
 from tests.fake_time import run
 
 SERVERS, SLOTS_EACH = 4, 16
@@ -38,7 +38,7 @@ class Traffic:
 
 @dataclass
 class Simulation:
-    servers: tuple[Slots, ...]
+    servers: Servers
     chance: random.Random = field(default_factory=lambda: random.Random(4))
     room: WaitingRoom = field(default_factory=WaitingRoom)
 
@@ -58,8 +58,8 @@ class Simulation:
             account_id=f"{self.chance.randrange(traffic.accounts)}",
             deadline=came + 30.0,
         )
-        servers = self.chance.sample(self.servers, k=len(self.servers))
-        free = next((s for s in servers if s.take(traffic.standing)), None)
+        servers = self.chance.sample(self.servers.slots, k=len(self.servers.slots))
+        free = next((one for one in servers if one.take()), None)
         try:
             slots = free or await self.room.wait(self.servers, rank)
         except NoSlotError as error:
@@ -75,7 +75,7 @@ class Simulation:
 
 
 @cache
-def simulated(*, held_back: int, on_demand_load: float) -> tuple[Traffic, Traffic]:
+def simulated(*, on_demand_load: float) -> tuple[Traffic, Traffic]:
     """Provisioned at 90 % of what is reserved, on-demand at so many times the capacity."""
     provisioned = Traffic(
         standing=Standing.PROVISIONED,
@@ -90,9 +90,7 @@ def simulated(*, held_back: int, on_demand_load: float) -> tuple[Traffic, Traffi
     )
 
     async def main() -> None:
-        simulation = Simulation(tuple(Slots(SLOTS_EACH) for _ in range(SERVERS)))
-        for slots in simulation.servers:
-            slots.hold_back(held_back // SERVERS)
+        simulation = Simulation(Servers(Slots(SLOTS_EACH) for _ in range(SERVERS)))
         async with asyncio.TaskGroup() as calls:
             calls.create_task(simulation.offer(calls, provisioned))
             if on_demand_load:
@@ -107,16 +105,8 @@ def share_of_capacity(*traffic: Traffic) -> float:
 
 
 @pytest.mark.slow
-def test_a_few_slots_held_back_keep_provisioned_traffic_from_waiting() -> None:
-    provisioned, _ = simulated(held_back=8, on_demand_load=10)
-
-    assert provisioned.refused == 0
-    assert provisioned.p99_s == 0
-
-
-@pytest.mark.slow
-def test_with_none_held_back_provisioned_traffic_waits_for_the_next_slot_alone() -> None:
-    provisioned, _ = simulated(held_back=0, on_demand_load=10)
+def test_provisioned_traffic_waits_for_the_next_slot_alone() -> None:
+    provisioned, _ = simulated(on_demand_load=10)
 
     between_slots_s = LASTS_S * 1 / (len(provisioned.waits_s) + CAPACITY / ON_DEMAND_S * LASTS_S)
     assert provisioned.refused == 0
@@ -124,18 +114,17 @@ def test_with_none_held_back_provisioned_traffic_waits_for_the_next_slot_alone()
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("held_back", [0, 4, 8])
-def test_on_demand_traffic_takes_all_the_rest(held_back: int) -> None:
-    provisioned, on_demand = simulated(held_back=held_back, on_demand_load=10)
+def test_on_demand_traffic_takes_all_the_rest() -> None:
+    provisioned, on_demand = simulated(on_demand_load=10)
 
     share = share_of_capacity(provisioned, on_demand)
-    assert share > 0.99 - held_back / CAPACITY
+    assert share > 0.99
     assert on_demand.refused > 0.8 * (on_demand.refused + len(on_demand.waits_s))
 
 
 @pytest.mark.slow
 def test_of_the_on_demand_traffic_that_is_let_wait_most_is_served_in_time() -> None:
     """Who would wait in vain is refused at once: places are not taken by the lost."""
-    _, on_demand = simulated(held_back=8, on_demand_load=10)
+    _, on_demand = simulated(on_demand_load=10)
 
     assert on_demand.too_late < 0.2 * len(on_demand.waits_s)

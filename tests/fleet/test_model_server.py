@@ -21,6 +21,7 @@ from tests.fakes.model_server import (
     Trickles,
     url_that_refuses,
 )
+from tests.fleet.asking import unchanged
 
 CALL = Call("/chat/completions", b'{"stream":true}')
 IMPATIENT = TimeoutsConfig(connect_s=0.5, first_byte_s=0.05, between_chunks_s=0.05, total_s=0.2)
@@ -231,11 +232,8 @@ def test_a_flood_waits_for_who_reads_it() -> None:
             server.open(CALL) as chunks,
         ):
             await anext(chunks)
-            before = -1
-            while fake.sent_bytes != before:
-                before = fake.sent_bytes
-                await asyncio.sleep(0.02)
-            return before
+            await unchanged(lambda: fake.sent_bytes)
+            return fake.sent_bytes
 
     # The kernel's buffers of both ends, and our own of 64 kB.
     assert asyncio.run(main()) < 16 * 1024 * 1024

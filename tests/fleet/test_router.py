@@ -1,6 +1,6 @@
 import asyncio
 from collections.abc import AsyncGenerator, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, aclosing, asynccontextmanager
 
 import pytest
 
@@ -150,7 +150,7 @@ def test_who_has_room_is_asked_before_who_has_none() -> None:
             router, pools = Router(), pool(*found)
             attempts = [(await router.first(pools, opened))[0] for _ in range(4)]
             for attempt in attempts:
-                await attempt.held.aclose()
+                await attempt.aclose()
             return {attempt.candidate.server.name for attempt in attempts}
 
     assert asyncio.run(main()) == {"gpu-0", "gpu-1", "gpu-2", "gpu-3"}
@@ -169,14 +169,29 @@ def test_a_server_is_given_as_many_calls_as_it_takes_and_the_next_when_one_ends(
             third = tasks.create_task(router.first(pools, opened))
             await asyncio.sleep(0.02)
             waited = not third.done()
-            await first.held.aclose()
+            await first.aclose()
             attempt, _ = await third
             at_once = state.in_flight
-            await second.held.aclose()
-            await attempt.held.aclose()
+            await second.aclose()
+            await attempt.aclose()
             return at_once, waited, state.in_flight
 
     assert asyncio.run(main()) == (2, True, 0)
+
+
+def test_an_attempt_that_is_closed_twice_gives_its_slot_back_once() -> None:
+    async def main() -> tuple[int, int]:
+        async with candidates(StallsAfter([b"x"]), most=2) as found:
+            router, pools, state = Router(), pool(*found), found[0].server.state
+            first, _ = await router.first(pools, opened)
+            other, _ = await router.first(pools, opened)
+            await first.aclose()
+            await first.aclose()
+            left = (state.in_flight, state.slots.in_use)
+            await other.aclose()
+            return left
+
+    assert asyncio.run(main()) == (1, 1)
 
 
 def test_a_call_that_finds_no_room_in_time_is_told_so() -> None:
@@ -184,7 +199,7 @@ def test_a_call_that_finds_no_room_in_time_is_told_so() -> None:
         async with candidates(StallsAfter([b"x"]), most=1) as found:
             router, pools = Router(), pool(*found)
             attempt, _ = await router.first(pools, opened)
-            async with attempt.held:
+            async with aclosing(attempt):
                 await ask(router, pools)
 
     with pytest.raises(ServerFailureError) as caught:
@@ -228,7 +243,7 @@ def test_the_source_region_answers_while_it_can_and_the_next_one_when_it_cannot(
             await answered()
             busy, _ = await router.first(pools, opened)
             await answered()
-            await busy.held.aclose()
+            await busy.aclose()
             await answered()
             health, now = near.server.state.health, asyncio.get_running_loop().time()
             health.failed(failure, now, rules)
@@ -250,13 +265,13 @@ def test_a_conversation_returns_to_the_server_that_has_its_cache_unless_that_is_
             router, pools = Router(), pool(*found)
             first, _ = await router.first(pools, opened, Request(prefix=Prefix((), (1,))))
             holder = first.candidate.server.name
-            await first.held.aclose()
+            await first.aclose()
             turns: set[str] = set()
             for turn in range(1, 20):
                 request = Request(prefix=Prefix((turn,), (turn + 1,)))
                 attempt, _ = await router.first(pools, opened, request)
                 turns.add(attempt.candidate.server.name)
-                await attempt.held.aclose()
+                await attempt.aclose()
             loaded = next(one for one in found if one.server.name == holder).server.state
             loaded.in_flight += 5
             away = router.preferred(pools, Request(prefix=Prefix((20,), ())))

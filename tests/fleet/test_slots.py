@@ -1,11 +1,11 @@
 import pytest
 
-from outcrop.fleet.slots import Slots, Standing
+from outcrop.fleet.slots import Slots
 
 
-def take_all(slots: Slots, standing: Standing) -> int:
+def take_all(slots: Slots) -> int:
     number = 0
-    while slots.take(standing):
+    while slots.take():
         number += 1
     return number
 
@@ -13,7 +13,7 @@ def take_all(slots: Slots, standing: Standing) -> int:
 def test_no_more_are_taken_than_there_are() -> None:
     slots = Slots(3)
 
-    taken = take_all(slots, Standing.DEFAULT)
+    taken = take_all(slots)
 
     assert (taken, slots.in_use, slots.free) == (3, 3, False)
 
@@ -42,42 +42,10 @@ def test_what_nobody_took_is_not_given_back() -> None:
 
 def test_fewer_slots_leave_calls_in_progress_alone() -> None:
     slots = Slots(3)
-    take_all(slots, Standing.DEFAULT)
+    take_all(slots)
 
     slots.resize(1)
     slots.give_back()
     slots.give_back()
 
     assert (slots.in_use, slots.free) == (1, False)
-
-
-def test_slots_held_back_are_for_provisioned_traffic_alone() -> None:
-    slots = Slots(5)
-    slots.hold_back(2)
-
-    others = take_all(slots, Standing.PRIORITY)
-    provisioned = take_all(slots, Standing.PROVISIONED)
-
-    assert (others, provisioned) == (3, 2)
-
-
-def test_provisioned_traffic_may_take_all_of_them() -> None:
-    slots = Slots(5)
-    slots.hold_back(2)
-
-    assert take_all(slots, Standing.PROVISIONED) == 5
-
-
-def test_so_many_stay_free_for_provisioned_traffic_whatever_it_uses() -> None:
-    slots = Slots(5)
-    slots.hold_back(2)
-    slots.take(Standing.PROVISIONED)
-
-    assert take_all(slots, Standing.FLEX) == 2
-
-
-def test_more_may_be_held_back_than_there_are() -> None:
-    slots = Slots(2)
-    slots.hold_back(3)
-
-    assert (slots.take(Standing.DEFAULT), slots.take(Standing.PROVISIONED)) == (False, True)

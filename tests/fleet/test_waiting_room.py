@@ -4,7 +4,7 @@ from collections.abc import Awaitable, Callable, Sequence
 import pytest
 
 from outcrop.fleet.slots import Slots, Standing
-from outcrop.fleet.waiting_room import NoSlotError, NoSlotReason, Rank, WaitingRoom
+from outcrop.fleet.waiting_room import NoSlotError, NoSlotReason, Rank, Servers, WaitingRoom
 from tests.fake_time import run
 
 
@@ -16,6 +16,7 @@ class Room:
         self.served: list[str] = []
         self.refused: dict[str, NoSlotError] = {}
         self.got: dict[str, Slots] = {}
+        self.servers: dict[tuple[Slots, ...], Servers] = {}
 
     async def enter(
         self,
@@ -41,11 +42,16 @@ class Room:
 
     async def _wait(self, name: str, servers: Sequence[Slots], rank: Rank) -> None:
         try:
-            self.got[name] = await self.room.wait(servers, rank)
+            self.got[name] = await self._slot(tuple(servers), rank)
         except NoSlotError as error:
             self.refused[name] = error
         else:
             self.served.append(name)
+
+    async def _slot(self, slots: tuple[Slots, ...], rank: Rank) -> Slots:
+        free = next((one for one in slots if one.take()), None)
+        servers = self.servers.setdefault(slots, Servers(slots))
+        return free or await self.room.wait(servers, rank)
 
     def reason(self, name: str) -> NoSlotReason:
         return self.refused[name].reason
@@ -148,7 +154,6 @@ def test_a_newcomer_overtakes_nobody() -> None:
         await room.enter("first", [gpu])
         gpu.give_back()
         assert not gpu.take()
-        assert not gpu.take(Standing.PROVISIONED)
         await room.enter("second", [gpu], Standing.PROVISIONED)
 
     assert in_a_room(test).served == ["first"]
@@ -206,35 +211,6 @@ def test_more_slots_are_for_those_who_wait() -> None:
         await settled()
 
     assert in_a_room(test).served == ["first", "second"]
-
-
-def test_slots_held_back_are_for_provisioned_traffic_though_others_wait_longer() -> None:
-    gpu = taken(2)
-    gpu.hold_back(1)
-
-    async def test(room: Room) -> None:
-        await room.enter("default", [gpu], Standing.DEFAULT)
-        await room.enter("provisioned", [gpu], Standing.PROVISIONED)
-        await give_back(gpu)
-        assert room.served == ["provisioned"]
-        await give_back(gpu)
-        assert room.served == ["provisioned"]
-        await give_back(gpu)
-
-    assert in_a_room(test).served == ["provisioned", "default"]
-
-
-def test_slots_no_longer_held_back_are_for_those_who_wait() -> None:
-    gpu = Slots(1)
-    gpu.hold_back(1)
-
-    async def test(room: Room) -> None:
-        await room.enter("default", [gpu])
-        assert room.served == []
-        gpu.hold_back(0)
-        await settled()
-
-    assert in_a_room(test).served == ["default"]
 
 
 def test_who_waits_until_the_deadline_waits_no_longer() -> None:

@@ -8,7 +8,7 @@ from hypothesis import settings, strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from outcrop.fleet.slots import Slots
-from outcrop.fleet.waiting_room import NoSlotError, Rank, WaitingRoom
+from outcrop.fleet.waiting_room import NoSlotError, Rank, Servers, WaitingRoom
 from tests.fake_time import FakeTimeLoop
 from tests.fleet.waiting_model import Call, Model
 
@@ -31,7 +31,7 @@ class _Machine(RuleBasedStateMachine):
         super().__init__()
         self.loop = FakeTimeLoop()
         self.servers = [Slots(most) for most in SIZES]
-        self.pools = [tuple(self.servers[number] for number in pool) for pool in POOLS]
+        self.pools = [Servers(self.servers[number] for number in pool) for pool in POOLS]
         self.room = WaitingRoom(most_waiting=self.most_waiting)
         self.calls: dict[int, Call] = {}
         self.tasks: dict[int, asyncio.Task[Slots]] = {}
@@ -53,8 +53,12 @@ class _Machine(RuleBasedStateMachine):
             deadline=self.loop.time() + self.patience_s,
         )
         self.calls[call.name] = call
-        self.tasks[call.name] = self.loop.create_task(self.room.wait(self.pools[pool], rank))
+        self.tasks[call.name] = self.loop.create_task(self.slot(self.pools[pool], rank))
         return call
+
+    async def slot(self, servers: Servers, rank: Rank) -> Slots:
+        free = next((slots for slots in servers.slots if slots.take()), None)
+        return free or await self.room.wait(servers, rank)
 
     def settle(self, waited_for: Awaitable[None] | None = None) -> None:
         async def main() -> None:
@@ -93,7 +97,7 @@ class _Machine(RuleBasedStateMachine):
     def check_nobody_waits_for_a_free_slot(self) -> None:
         for name in self.waiting():
             call = self.calls[name]
-            assert not any(self.servers[s]._has_room_for(call.standing) for s in call.servers)
+            assert not any(self.servers[number].free for number in call.servers)
 
 
 class ServesAsItsModel(_Machine):
@@ -145,13 +149,6 @@ class ServesAsItsModel(_Machine):
         self.servers[server].resize(most)
         self.settle()
 
-    @rule(server=SERVERS, number=st.integers(0, 3))
-    def holds_back(self, server: int, number: int) -> None:
-        self.model.servers[server].held_back = number
-        self.model.hand_on(server)
-        self.servers[server].hold_back(number)
-        self.settle()
-
     @invariant()
     def those_and_only_those_are_served_who_should_be(self) -> None:
         assert self.holders() == self.model.holders()
@@ -189,10 +186,9 @@ class LosesNothing(_Machine):
             task = self.tasks[names[which % len(names)]]
             task.cancel()
 
-    @rule(server=SERVERS, most=st.integers(1, 4), held_back=st.integers(0, 3))
-    def changes(self, server: int, most: int, held_back: int) -> None:
+    @rule(server=SERVERS, most=st.integers(1, 4))
+    def changes(self, server: int, most: int) -> None:
         self.servers[server].resize(most)
-        self.servers[server].hold_back(held_back)
 
     @rule()
     def runs(self) -> None:

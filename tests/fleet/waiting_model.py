@@ -72,15 +72,14 @@ class Line:
 @dataclass(eq=False)
 class Server:
     most: int
-    held_back: int = 0
     calls: list[Call] = field(default_factory=list[Call])
     turns: dict[int, Turns] = field(
         default_factory=lambda: {standing: Turns() for standing in range(4)}
     )
 
-    def has_room_for(self, standing: int) -> bool:
-        free = self.most - len(self.calls)
-        return free > (0 if standing == 0 else self.held_back)
+    @property
+    def free(self) -> bool:
+        return len(self.calls) < self.most
 
 
 class Model:
@@ -92,7 +91,7 @@ class Model:
         line = self._line(call)
         if not line.calls:
             for number in call.servers:
-                if self.servers[number].has_room_for(call.standing):
+                if self.servers[number].free:
                     self.servers[number].calls.append(call)
                     return
         if line not in self.lines:
@@ -112,9 +111,7 @@ class Model:
     def hand_on(self, number: int) -> None:
         server = self.servers[number]
         while lines := [
-            line
-            for line in self.lines
-            if line.calls and number in line.servers and server.has_room_for(line.standing)
+            line for line in self.lines if line.calls and number in line.servers and server.free
         ]:
             line = min(lines, key=lambda o: (o.standing, server.turns[o.standing].start(o)))
             server.turns[line.standing].serve(line, line.weight())

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from outcrop.counters.limit import Limit
+from outcrop.counters.limit import Counters, Limit
 from outcrop.counters.local import LocalCounters
 from outcrop.fleet.fleet import Fleet
 from outcrop.fleet.slots import Standing
@@ -36,9 +36,14 @@ UNIT = ModelUnit(input_tokens_per_minute=100, output_tokens_per_minute=50)
 class World:
     """An Admission, and calls through it."""
 
-    def __init__(self, *rules: QuotaConfig, unit: ModelUnit | None = UNIT, **terms: Any) -> None:
-        self.clock = FakeClock()
-        self.counters = LocalCounters(self.clock)
+    def __init__(
+        self,
+        *rules: QuotaConfig,
+        unit: ModelUnit | None = UNIT,
+        counters: Counters | None = None,
+        **terms: Any,
+    ) -> None:
+        self.counters = counters or LocalCounters(FakeClock())
         units = {} if unit is None else {(NOVA, None): (unit, "declared")}
         self._admission = Admission(
             self.counters,
@@ -143,6 +148,20 @@ def test_a_request_that_names_no_maximum_holds_the_assumed_one() -> None:
         return await world.used(f"on_demand/111122223333/us-east-1/{NOVA}/minute")
 
     assert told(work, QuotaConfig(tokens_per_minute=100), assumed_max_tokens=33) == 34
+
+
+def test_of_an_answer_that_broke_off_what_was_generated_counts() -> None:
+    key = f"on_demand/111122223333/us-east-1/{NOVA}/minute"
+
+    async def work(world: World) -> int:
+        admitted = await world.admit(body_bytes=41, max_tokens=20)
+        admitted.invocation.estimate = lambda: TokenUsage(
+            input_tokens=11, output_tokens=7, total_tokens=18
+        )
+        admitted.settle()
+        return await world.used(key)
+
+    assert told(work, QuotaConfig(tokens_per_minute=100)) == 18
 
 
 def test_a_call_that_no_server_answered_gives_its_tokens_back_and_stays_a_request() -> None:

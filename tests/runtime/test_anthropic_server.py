@@ -278,12 +278,6 @@ def test_before_the_first_event_a_failure_is_an_ordinary_error(script: Script, n
         (BreaksOffAfter([recorded.start()]), 503),
         (StallsAfter([recorded.start()]), 408),
         (Answers([recorded.start()]), 502),
-        (
-            Answers(
-                [recorded.start(), recorded.event("error", error={"type": "overloaded_error"})]
-            ),
-            503,
-        ),
         (Answers([recorded.start(), b"data: rubbish\n\n"]), 502),
     ],
 )
@@ -295,6 +289,15 @@ def test_after_the_first_event_a_failure_is_an_exception_of_the_stream(
     assert seen == 1
     assert error.name == "ModelStreamErrorException"
     assert error.members["originalStatusCode"] == original
+
+
+def test_a_server_that_is_overloaded_in_the_middle_of_its_answer_says_so() -> None:
+    overloaded = recorded.event("error", error={"type": "overloaded_error"})
+
+    seen, error = streamed_error_of(Answers([recorded.start(), overloaded]))
+
+    assert seen == 1
+    assert error.name == "ServiceUnavailableException"
 
 
 def test_files_that_anthropic_reads_stay_files_and_others_become_text() -> None:

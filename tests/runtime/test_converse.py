@@ -1,4 +1,5 @@
 import asyncio
+import gc
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
@@ -12,6 +13,7 @@ from outcrop.fleet.http_client import Address
 from outcrop.fleet.model_server import ModelServer
 from outcrop.fleet.pool import Candidate
 from outcrop.fleet.router import Router
+from outcrop.metering.invocation import ModelInvocation
 from outcrop.runtime.converse import Converse
 from outcrop.runtime.inference import Inference
 from outcrop.runtime.target import Targets
@@ -333,3 +335,24 @@ def test_a_model_of_another_kind_is_refused(model_id: str) -> None:
 
     with pytest.raises(AwsError, match="This action doesn't support the model"):
         asyncio.run(main())
+
+
+def test_what_has_been_answered_is_in_memory_no_longer() -> None:
+    def invocations() -> int:
+        return sum(type(one) is ModelInvocation for one in gc.get_objects())
+
+    async def main() -> int:
+        async with (
+            FakeModelServer(Answers([ANSWER])) as fake,
+            converse_with([fake.url]) as converse,
+        ):
+            gc.collect()
+            gc.disable()
+            before = invocations()
+            await converse.converse(invocation(), converse_request())
+            return invocations() - before
+
+    try:
+        assert asyncio.run(main()) == 0
+    finally:
+        gc.enable()

@@ -3,6 +3,7 @@ import contextlib
 import io
 import time
 import zipfile
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
@@ -12,8 +13,11 @@ from openpyxl import Workbook
 from pypdf import PdfWriter
 from pypdf.generic import DecodedStreamObject, DictionaryObject, NameObject
 
+from outcrop.runtime.dialects.dialect import Asked, Prompt
+from outcrop.runtime.document_child import File, Found
+from outcrop.runtime.document_reader import DocumentReader
 from outcrop.runtime.document_texts import NoTextError, text_of
-from outcrop.runtime.documents import with_texts
+from outcrop.runtime.documents import Formats, Readable, readable, with_texts
 from outcrop.wire.errors import ValidationException
 from outcrop.wire.shapes.bedrock_runtime import (
     ContentBlock,
@@ -26,7 +30,7 @@ from outcrop.wire.shapes.bedrock_runtime import (
 )
 
 
-def pdf(text: str, *, password: str | None = None) -> bytes:
+def pdf(text: str, *, password: str | None = None, times: int = 1) -> bytes:
     writer = PdfWriter()
     page = writer.add_blank_page(200, 200)
     font = DictionaryObject(
@@ -39,8 +43,8 @@ def pdf(text: str, *, password: str | None = None) -> bytes:
     fonts = DictionaryObject({NameObject("/F1"): font})
     page[NameObject("/Resources")] = DictionaryObject({NameObject("/Font"): fonts})
     drawn = DecodedStreamObject()
-    drawn.set_data(f"BT /F1 12 Tf 10 100 Td ({text}) Tj ET".encode())
-    page[NameObject("/Contents")] = drawn
+    drawn.set_data(f"BT /F1 12 Tf 10 100 Td ({text}) Tj ET\n".encode() * times)
+    page[NameObject("/Contents")] = drawn.flate_encode()
     if password is not None:
         writer.encrypt(password, algorithm="RC4-128")
     return saved(writer.write)
@@ -150,10 +154,17 @@ def asking(document: DocumentBlock) -> ConverseRequest:
     return ConverseRequest(model_id="m", messages=[Message(role="user", content=content)])
 
 
+def as_text(asked: ConverseRequest, formats: Formats | None = None) -> Asked:
+    async def main() -> Asked:
+        return await with_texts(asked, formats or Formats(), DocumentReader())
+
+    return asyncio.run(main())
+
+
 def test_every_file_of_a_conversation_becomes_text() -> None:
     document = DocumentBlock(format="md", name="d", source=DocumentSource(bytes=b"# Head"))
 
-    asked = asyncio.run(with_texts(asking(document)))
+    asked = as_text(asking(document))
 
     expected = DocumentBlock(format="md", name="d", source=DocumentSource(text="# Head"))
     assert asked == asking(expected)
@@ -162,14 +173,14 @@ def test_every_file_of_a_conversation_becomes_text() -> None:
 def test_a_conversation_without_files_stays_as_it_is() -> None:
     asked = asking(DocumentBlock(name="d", source=DocumentSource(text="x")))
 
-    assert asyncio.run(with_texts(asked)) is asked
+    assert as_text(asked) is asked
 
 
 def test_a_broken_file_is_refused_in_amazons_words() -> None:
     broken = DocumentBlock(format="pdf", name="d", source=DocumentSource(bytes=b"no"))
 
     with pytest.raises(ValidationException) as caught:
-        asyncio.run(with_texts(asking(broken)))
+        as_text(asking(broken))
 
     expected = "The model returned the following errors: The PDF specified was not valid."
     assert caught.value.message == expected
@@ -222,3 +233,59 @@ def test_half_a_character_is_replaced() -> None:
             archive.writestr(entry, source.read(entry).replace(b">nova<", b">no_xD83D_va<"))
 
     assert "va" in text_of("xlsx", file.getvalue()).encode().decode()
+
+
+@pytest.mark.slow
+def test_a_file_that_takes_too_long_is_given_up() -> None:
+    async def main() -> Sequence[Found]:
+        return await DocumentReader(cpu_s=1).texts([File("pdf", pdf("a", times=200_000))])
+
+    [found] = asyncio.run(main())
+
+    assert found.no_text == "The PDF specified takes too long or too much memory to read"
+
+
+@pytest.mark.slow
+def test_a_caller_that_leaves_ends_the_reading() -> None:
+    async def main() -> None:
+        reader = DocumentReader(at_once=1)
+        endless = asyncio.create_task(reader.texts([File("pdf", pdf("a", times=1_000_000))]))
+        _, pending = await asyncio.wait([endless], timeout=0.3)
+        assert pending
+        endless.cancel()
+        async with asyncio.timeout(5):
+            await asyncio.wait([endless])
+            # Its room is free again.
+            [found] = await reader.texts([File("pdf", pdf("next"))])
+        assert found.text == "next"
+
+    asyncio.run(main())
+
+
+def test_only_who_cannot_read_a_file_is_refused_for_it() -> None:
+    asked = asking(DocumentBlock(format="doc", name="d", source=DocumentSource(bytes=b"x")))
+    bedrock = Formats(frozenset({"doc"}), frozenset({"doc"}))
+
+    async def main() -> Readable:
+        return await readable(asked, {Formats(), bedrock}, DocumentReader())
+
+    found = asyncio.run(main())
+
+    assert found[bedrock] == asked
+    assert isinstance(found[Formats()], ValidationException)
+
+
+def test_files_in_results_become_text_where_results_are_text() -> None:
+    asked = asking(DocumentBlock(format="txt", name="d", source=DocumentSource(bytes=b"x")))
+
+    put = as_text(asked, Formats(in_messages=frozenset({"txt"})))
+
+    assert not isinstance(put, Prompt)
+    [message] = put.messages or []
+    _, in_message, result = message.content
+    assert in_message.document is not None
+    assert in_message.document.source.bytes == b"x"
+    assert result.tool_result is not None
+    assert result.tool_result.content[0].document == DocumentBlock(
+        format="txt", name="d", source=DocumentSource(text="x")
+    )

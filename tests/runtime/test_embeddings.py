@@ -67,7 +67,8 @@ async def target_of(model_id: str, candidates: Sequence[Candidate], *, stands_in
         model_id=model_id,
         foundation_model=resolved.foundation_model,
         regions=resolved.regions,
-        pools=(Pool.of(candidates),),
+        pools=(pools := (Pool.of(candidates),)),
+        pools_now=lambda: pools,
         stands_in=stands_in,
     )
 

@@ -50,11 +50,24 @@ def test_a_complaint_is_the_error_that_its_status_means(status: int, name: str) 
 
 def test_in_a_stream_the_callers_errors_stay_and_the_rest_is_the_models() -> None:
     throttled = ThrottlingException("slow down")
-    failed = in_stream(ModelErrorException("x", originalStatusCode=500, resourceName="m"))
+    overloaded = of_complaint(Complaint(529, "no"), "m")
+    failed = in_stream(
+        ModelErrorException("x", originalStatusCode=500, resourceName="m"), told=True
+    )
 
-    assert in_stream(throttled) is throttled
+    assert in_stream(throttled, told=True) is throttled
+    assert in_stream(overloaded, told=True) is overloaded
     assert failed.name == "ModelStreamErrorException"
     assert failed.members == {"originalStatusCode": 500, "originalMessage": "x"}
+
+
+def test_a_server_that_breaks_off_without_a_word_breaks_the_stream() -> None:
+    silent = of_silence(ServerFailureError("gpu", FailureKind.BROKE_OFF))
+
+    failed = in_stream(silent, told=False)
+
+    assert failed.name == "ModelStreamErrorException"
+    assert failed.members["originalStatusCode"] == 503
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@ from typing import Any
 import pytest
 
 from outcrop.fleet.capabilities import Capabilities
+from outcrop.runtime.dialects.anthropic_messages import AnthropicMessages
 from outcrop.runtime.dialects.embedded_chat import EmbeddedChat
 from outcrop.runtime.dialects.openai_chat import OpenAiChat
 from outcrop.runtime.dialects.refusals import refusal
@@ -28,6 +29,16 @@ def user(*content: Any) -> Any:
 def in_s3(kind: str, file_format: str, **more: str) -> Any:
     source = {"s3Location": {"uri": "s3://bucket/key"}}
     return {kind: {"format": file_format, "source": source, **more}}
+
+
+CITED = {
+    "searchResult": {
+        "source": "s",
+        "title": "t",
+        "content": [{"text": "x"}],
+        "citations": {"enabled": True},
+    }
+}
 
 
 @pytest.mark.parametrize(
@@ -59,6 +70,16 @@ def test_what_a_server_cannot_do_is_refused_in_amazons_words(body: Any, words: s
     assert refused is not None
     assert words in refused.message
     assert refusal(converse_request(**body), Capabilities()) is None
+
+
+@pytest.mark.parametrize("member", ["document", "searchResult"])
+def test_who_reads_files_as_text_says_nothing_of_their_places(member: str) -> None:
+    document = {"name": "d", "source": {"text": "x"}, "citations": {"enabled": True}}
+    content = {"document": document} if member == "document" else CITED
+    asked = converse_request(messages=[user(TEXT, content)])
+
+    with pytest.raises(ValidationException, match=f"the {member}.citations field"):
+        AnthropicMessages().call(asked, "m", NOTHING)
 
 
 def test_tool_use_in_a_stream_has_words_of_its_own() -> None:
@@ -99,6 +120,7 @@ def test_tool_use_in_a_stream_has_words_of_its_own() -> None:
             },
             "the document.citations field",
         ),
+        ({"messages": [user(CITED)]}, "the searchResult.citations field for user messages."),
         ({"toolConfig": {"tools": [{"systemTool": {"name": "t"}}]}}, "the systemTool field."),
         (
             {"guardrailConfig": {"guardrailIdentifier": "abc", "guardrailVersion": "1"}},

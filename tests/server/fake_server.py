@@ -13,6 +13,7 @@ import msgspec
 
 from outcrop.server import cli
 from outcrop.server.config import Config
+from outcrop.server.tls import ListenerTls
 from outcrop.wire.http import Body, HttpRequest, HttpResponse
 
 FLOOD = bytes(8_000_000)
@@ -27,6 +28,7 @@ class Echo(msgspec.Struct):
     headers: dict[str, str]
     body_bytes: int
     body_sha256: str
+    source_address: str
 
 
 class Beats:
@@ -75,6 +77,8 @@ class FakeApp:
             return HttpResponse(status=200, headers=headers, body=body)
         if request.raw_path == "/slow":
             return await self._slow(float(request.query_string or 3_600))
+        if request.raw_path == "/large":
+            return _json("x" * 3_000_000)
         if request.raw_path == "/fail":
             raise RuntimeError("the App broke")
         return _json(self._told if request.raw_path == "/told" else _echo(request))
@@ -106,6 +110,7 @@ def _echo(request: HttpRequest) -> Echo:
         request.headers,
         len(request.body),
         sha256(request.body).hexdigest(),
+        request.source_address,
     )
 
 
@@ -119,7 +124,7 @@ class NewerSchemaError(Exception):
 
 
 @asynccontextmanager
-async def assembled(config: Config) -> AsyncGenerator[FakeApp]:
+async def assembled(config: Config, _: ListenerTls) -> AsyncGenerator[FakeApp]:
     if config.region == "xx-refuse-1":
         raise NewerSchemaError("the database is of a newer Outcrop")
     if config.region == "xx-broken-1":

@@ -1,5 +1,6 @@
 """The fake server, and what its App says happened to its streams."""
 
+import ssl
 import sys
 import time
 from contextlib import AbstractContextManager
@@ -19,13 +20,19 @@ def fake_server(
     return outcrop_process(state, config=config, arguments=arguments, command=FAKE_SERVER)
 
 
-def told(server: OutcropProcess) -> list[str]:
-    return msgspec.json.decode(ask(server.port, get("/told")).body, type=list[str])
+def told(server: OutcropProcess, tls: ssl.SSLContext | None = None) -> list[str]:
+    return msgspec.json.decode(ask(server.port, get("/told"), tls).body, type=list[str])
 
 
-def told_eventually(server: OutcropProcess, expected: list[str], *, within_s: float) -> bool:
+def told_eventually(
+    server: OutcropProcess,
+    expected: list[str],
+    *,
+    within_s: float,
+    tls: ssl.SSLContext | None = None,
+) -> bool:
     deadline = time.monotonic() + within_s
-    while told(server) != expected:
+    while told(server, tls) != expected:
         if time.monotonic() > deadline:
             return False
     return True

@@ -94,3 +94,13 @@ def test_a_file_that_cannot_be_used_is_named(tmp_path: Path, text: str) -> None:
 
     with pytest.raises(ConfigurationError, match=r"units\.toml"):
         configured(tmp_path, "")
+
+
+def test_measured_units_are_limits_that_several_workers_have_to_count_together(
+    tmp_path: Path,
+) -> None:
+    file = tmp_path / "units.toml"
+    write_measured(file, unit(LITE, 100), MeasuredServer(name="gpu", model_units={LITE: 4}))
+
+    with pytest.raises(ConfigurationError, match="workers = 2 would each count for themselves"):
+        configured(tmp_path, "workers = 2\n" + SERVER)

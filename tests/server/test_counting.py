@@ -9,6 +9,7 @@ import pytest
 from outcrop.counters.limit import Grant, Hold, Limit
 from outcrop.counters.local import LocalCounters
 from outcrop.counters.valkey import ValkeyCounters
+from outcrop.fleet.leases import Leases, Split
 from outcrop.server.clock import steady_clock
 from outcrop.server.config import Config, ConfigurationError, load_config
 from outcrop.server.wiring import Counting, open_counters
@@ -27,8 +28,6 @@ def granted(config: Config) -> Counting:
         ):
             assert isinstance(await counting.counters.hold([Hold(TOKENS, 10)]), Grant)
             assert not isinstance(await counting.counters.hold([Hold(TOKENS, 1)]), Grant)
-            counting.facts.put("a", "b", 10)
-            assert counting.facts.get_all("a") == {"a": "b"}
             return counting
 
     return asyncio.run(run())
@@ -38,6 +37,7 @@ def test_without_valkey_a_process_counts_for_itself() -> None:
     counting = granted(Config())
 
     assert isinstance(counting.counters, LocalCounters)
+    assert counting.others.sharing == Split(1)
 
 
 def test_with_valkey_it_counts_there() -> None:
@@ -45,7 +45,7 @@ def test_with_valkey_it_counts_there() -> None:
         counting = granted(load_config(None, {"valkey": {"url": valkey.url}}))
 
     assert isinstance(counting.counters, ValkeyCounters)
-    assert counting.facts is counting.counters.facts
+    assert isinstance(counting.others.sharing, Leases)
 
 
 @pytest.mark.slow
@@ -97,6 +97,25 @@ def test_several_workers_with_limits_need_one_place_to_count() -> None:
     Config(workers=1).require_one_count(limits_configured=True)
     shared = load_config(None, {"workers": 4, "valkey": {"url": "valkey://localhost"}})
     shared.require_one_count(limits_configured=True)
+
+
+def test_a_server_with_fewer_slots_than_workers_needs_valkey_to_share_them(
+    tmp_path: Path,
+) -> None:
+    file = tmp_path / "outcrop.toml"
+    server = """
+        workers = 3
+        [[model_servers]]
+        name = "gpu"
+        url = "http://gpu:1/v1"
+        models = { "amazon.nova-lite-v1:0" = "m" }
+        max_concurrency = 2
+    """
+    file.write_text(server)
+    with pytest.raises(ConfigurationError, match="gpu: max_concurrency = 2 cannot be split among"):
+        load_config(file, {})
+
+    assert load_config(file, {"valkey": {"url": "valkey://x"}}).workers == 3
 
 
 def test_a_steady_clock_does_not_follow_one_that_is_set() -> None:

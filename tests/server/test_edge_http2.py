@@ -2,12 +2,10 @@
 
 import socket
 import time
-from collections.abc import Generator, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
 
-import h2.config
-import h2.connection
-import h2.events
 import msgspec
 import pytest
 
@@ -15,6 +13,7 @@ from outcrop.server.http2_exchange import _declared
 from outcrop.wire.errors import MalformedHttpRequestException
 from tests.outcrop_process import OutcropProcess
 from tests.server.fake_server import Echo
+from tests.server.http2_wire import http2
 from tests.server.serving import fake_server, told, told_eventually
 
 LIMITS = """
@@ -31,87 +30,8 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[OutcropProcess]
         yield process
 
 
-class Http2:
-    """One connection; keeps what arrived for each stream."""
-
-    def __init__(self, port: int) -> None:
-        self.socket = socket.create_connection(("127.0.0.1", port), timeout=10)
-        self.protocol = h2.connection.H2Connection(
-            h2.config.H2Configuration(client_side=True, header_encoding="utf-8")
-        )
-        self.protocol.initiate_connection()
-        self.headers: dict[int, dict[str, str]] = {}
-        self.bodies: dict[int, bytes] = {}
-        self.ended: set[int] = set()
-        self.flush()
-
-    def flush(self) -> None:
-        self.socket.sendall(self.protocol.data_to_send())
-
-    def ask(self, path: str, body: bytes = b"", *, method: str = "GET", **more: str) -> int:
-        stream = self.protocol.get_next_available_stream_id()
-        head = {":method": method, ":path": path, ":scheme": "http", ":authority": "outcrop:1"}
-        fields = [*head.items(), *((name.replace("_", "-"), value) for name, value in more.items())]
-        self.protocol.send_headers(stream, fields, end_stream=not body)
-        self.flush()
-        self._send_body(stream, body)
-        return stream
-
-    def _send_body(self, stream: int, body: bytes) -> None:
-        while body and stream not in self.ended:
-            window = min(
-                self.protocol.local_flow_control_window(stream),
-                self.protocol.max_outbound_frame_size,
-            )
-            if not window:
-                self.receive()
-                continue
-            piece, body = body[:window], body[window:]
-            self.protocol.send_data(stream, piece, end_stream=not body)
-            self.flush()
-
-    def receive(self) -> bool:
-        """Takes in what is there; False at the connection's end."""
-        data = self.socket.recv(65_536)
-        for event in self.protocol.receive_data(data):
-            match event:
-                case h2.events.ResponseReceived(stream_id=int(stream), headers=fields):
-                    self.headers[stream] = {str(name): str(value) for name, value in fields or ()}
-                case h2.events.DataReceived(stream_id=int(stream), data=bytes(chunk)):
-                    self.bodies[stream] = self.bodies.get(stream, b"") + chunk
-                    self.protocol.acknowledge_received_data(len(chunk), stream)
-                case (
-                    h2.events.StreamEnded(stream_id=int(stream))
-                    | h2.events.StreamReset(stream_id=int(stream))
-                ):
-                    self.ended.add(stream)
-                case _:
-                    pass
-        self.flush()
-        return bool(data)
-
-    def answer(self, stream: int) -> tuple[dict[str, str], bytes]:
-        while stream not in self.ended and self.receive():
-            pass
-        return self.headers[stream], self.bodies.get(stream, b"")
-
-    def first_of(self, stream: int) -> bytes:
-        while stream not in self.bodies:
-            self.receive()
-        return self.bodies[stream]
-
-
-@contextmanager
-def http2(server: OutcropProcess) -> Generator[Http2]:
-    connection = Http2(server.port)
-    try:
-        yield connection
-    finally:
-        connection.socket.close()
-
-
 def test_the_authority_arrives_as_host(server: OutcropProcess) -> None:
-    with http2(server) as connection:
+    with http2(server.port) as connection:
         _, body = connection.answer(connection.ask("/model/a%3Ab/x?q=%20"))
 
     seen = msgspec.json.decode(body, type=Echo)
@@ -120,21 +40,21 @@ def test_the_authority_arrives_as_host(server: OutcropProcess) -> None:
 
 
 def test_answers_carry_date_and_request_id(server: OutcropProcess) -> None:
-    with http2(server) as connection:
+    with http2(server.port) as connection:
         headers, _ = connection.answer(connection.ask("/"))
 
     assert {":status", "date", "x-amzn-requestid"} <= headers.keys()
 
 
 def test_a_body_of_megabytes_arrives_whole_and_needs_no_length(server: OutcropProcess) -> None:
-    with http2(server) as connection:
+    with http2(server.port) as connection:
         _, body = connection.answer(connection.ask("/", bytes(999_999), method="POST"))
 
     assert msgspec.json.decode(body, type=Echo).body_bytes == 999_999
 
 
 def test_head_is_answered_without_a_body(server: OutcropProcess) -> None:
-    with http2(server) as connection:
+    with http2(server.port) as connection:
         headers, body = connection.answer(connection.ask("/", method="HEAD"))
 
     assert (headers[":status"], body) == ("200", b"")
@@ -147,7 +67,7 @@ def test_two_content_lengths_are_no_number() -> None:
 
 @pytest.mark.parametrize("length", [{}, {"content_length": "1500000"}])
 def test_a_body_too_large_is_refused(server: OutcropProcess, length: dict[str, str]) -> None:
-    with http2(server) as connection:
+    with http2(server.port) as connection:
         headers, _ = connection.answer(
             connection.ask("/", bytes(1_500_000), method="POST", **length)
         )
@@ -157,7 +77,7 @@ def test_a_body_too_large_is_refused(server: OutcropProcess, length: dict[str, s
 
 
 def test_headers_too_large_are_refused(server: OutcropProcess) -> None:
-    with http2(server) as connection:
+    with http2(server.port) as connection:
         connection.ask("/")
         connection.answer(1)
         headers, _ = connection.answer(connection.ask("/", x_a="a" * 66_000))
@@ -167,7 +87,7 @@ def test_headers_too_large_are_refused(server: OutcropProcess) -> None:
 
 
 def test_streams_of_one_connection_are_answered_at_the_same_time(server: OutcropProcess) -> None:
-    with http2(server) as connection:
+    with http2(server.port) as connection:
         endless = connection.ask("/beats")
         connection.first_of(endless)
 
@@ -178,7 +98,7 @@ def test_streams_of_one_connection_are_answered_at_the_same_time(server: Outcrop
 
 
 def test_a_stream_goes_on_after_the_client_says_goaway(server: OutcropProcess) -> None:
-    with http2(server) as connection:
+    with http2(server.port) as connection:
         stream = connection.ask("/beats")
         beats = len(connection.first_of(stream))
         connection.socket.sendall(bytes.fromhex("000008 07 00 00000000 00000000 00000000"))
@@ -188,7 +108,7 @@ def test_a_stream_goes_on_after_the_client_says_goaway(server: OutcropProcess) -
 
 
 def test_a_reset_stream_is_closed(server: OutcropProcess) -> None:
-    with http2(server) as connection:
+    with http2(server.port) as connection:
         stream = connection.ask("/beats")
         connection.first_of(stream)
         before = told(server)
@@ -208,7 +128,7 @@ def test_a_client_that_answers_nothing_any_more_is_let_go(server: OutcropProcess
 
 @pytest.mark.slow
 def test_an_idle_client_that_is_there_is_kept(server: OutcropProcess) -> None:
-    with http2(server) as connection:
+    with http2(server.port) as connection:
         connection.socket.settimeout(0.1)
         connection.answer(connection.ask("/"))
         deadline = time.monotonic() + 2.5
@@ -217,8 +137,27 @@ def test_an_idle_client_that_is_there_is_kept(server: OutcropProcess) -> None:
                 assert connection.receive()
 
 
+@pytest.mark.slow
+def test_a_client_that_is_there_and_asks_nothing_is_let_go_at_last(tmp_path: Path) -> None:
+    config = "[limits]\nhttp2_idle_timeout_s = 1.5\nreceive_header_timeout_s = 0.2\n"
+    with fake_server(tmp_path, config=config) as server, http2(server.port) as connection:
+        connection.answer(connection.ask("/"))
+        while connection.receive():
+            pass  # pings, which it answers
+
+
+@pytest.mark.slow
+def test_a_client_that_reads_an_answer_is_not_idle(tmp_path: Path) -> None:
+    config = "[limits]\nhttp2_idle_timeout_s = 1.5\n"
+    with fake_server(tmp_path, config=config) as server, http2(server.port) as connection:
+        stream = connection.ask("/beats")
+        beat = len(connection.first_of(stream))
+        while len(connection.bodies[stream]) < 25 * beat:
+            assert connection.receive()
+
+
 def test_a_lost_connection_closes_all_its_streams(server: OutcropProcess) -> None:
-    with http2(server) as connection:
+    with http2(server.port) as connection:
         for stream in (connection.ask("/beats"), connection.ask("/beats")):
             connection.first_of(stream)
         before = told(server)

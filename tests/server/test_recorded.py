@@ -8,12 +8,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
-from botocore.auth import SigV4Auth
-from botocore.awsrequest import AWSRequest
-from botocore.credentials import Credentials
-
 from outcrop.fleet.config import EmbeddedConfig, ModelServerConfig
-from outcrop.iam.access_keys import read_root_access_key
 from outcrop.server.app import App
 from outcrop.server.clock import utc_now
 from outcrop.server.config import Config
@@ -32,8 +27,8 @@ from tests.fakes.model_server import (
     sse,
     usage,
 )
+from tests.server.signed import MODEL, signed
 
-MODEL = "amazon.nova-lite-v1:0"
 # Eight characters asked, eleven answered: 2 and 3 tokens by estimate.
 BEGUN = b"data: " + sse(delta("Hello world")).split(b"data: ")[1]
 WHOLE = sse(delta("Hel"), delta("lo"), delta(finish_reason="stop"), usage(9, 2))
@@ -43,19 +38,6 @@ BODY: dict[str, Any] = {
 }
 
 Act = Callable[[App, HttpRequest], Awaitable[None]]
-
-
-def signed(state: Path, operation: str, body: bytes) -> HttpRequest:
-    key = read_root_access_key(state)
-    path = f"/model/{MODEL.replace(':', '%3A')}/{operation}"
-    headers = {"content-type": "application/json"}
-    request = AWSRequest("POST", f"http://127.0.0.1{path}", headers=headers, data=body)
-    credentials = Credentials(key.access_key_id, key.secret_access_key)
-    SigV4Auth(credentials, "bedrock", "us-east-1").add_auth(request)
-    lowered = {name.lower(): value for name, value in request.headers.items()}
-    return HttpRequest(
-        method="POST", raw_path=path, headers={"host": "127.0.0.1", **lowered}, body=body
-    )
 
 
 @asynccontextmanager

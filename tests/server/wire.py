@@ -1,6 +1,7 @@
 """HTTP/1.1 as bytes on a socket: what no client library lets one send."""
 
 import socket
+import ssl
 import time
 from collections.abc import Generator
 from contextlib import contextmanager
@@ -16,9 +17,11 @@ class Answer(NamedTuple):
 
 
 class Wire:
-    def __init__(self, port: int) -> None:
+    def __init__(self, port: int, tls: ssl.SSLContext | None = None) -> None:
         self.socket = socket.create_connection(("127.0.0.1", port), timeout=10)
         self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        if tls is not None:
+            self.socket = tls.wrap_socket(self.socket, server_hostname="localhost")
         self._reader = self.socket.makefile("rb")
 
     def send(self, data: bytes) -> None:
@@ -61,16 +64,16 @@ class Wire:
 
 
 @contextmanager
-def wire(port: int) -> Generator[Wire]:
-    opened = Wire(port)
+def wire(port: int, tls: ssl.SSLContext | None = None) -> Generator[Wire]:
+    opened = Wire(port, tls)
     try:
         yield opened
     finally:
         opened.close()
 
 
-def ask(port: int, request: bytes) -> Answer:
-    with wire(port) as connection:
+def ask(port: int, request: bytes, tls: ssl.SSLContext | None = None) -> Answer:
+    with wire(port, tls) as connection:
         connection.send(request)
         return connection.answer()
 

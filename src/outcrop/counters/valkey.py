@@ -106,6 +106,7 @@ class ValkeyCounters:
         self._numbers = 0
         self._open: dict[int, Grant] = {}
         self._joins = 0
+        self._joined_at = 0.0
 
         self._asked: list[_Asked] = []
         self._batches = 0
@@ -126,6 +127,22 @@ class ValkeyCounters:
         self._share: LocalShare | None = None
         self._may_hold = asyncio.Event()
         self._may_hold.set()
+
+    @property
+    def worker(self) -> str:
+        return self._link.worker
+
+    @property
+    def workers(self) -> int:
+        return self._workers
+
+    @property
+    def joined_at(self) -> float | None:
+        return None if self._lost or self._link.forgotten else self._joined_at
+
+    @property
+    def heard_at(self) -> float:
+        return self._link.heard_at
 
     async def hold(self, holds: Sequence[Hold]) -> Grant | Refused:
         for _ in range(_TRIES):
@@ -169,6 +186,7 @@ class ValkeyCounters:
             raise
         finally:
             self._may_hold.set()
+        self._joined_at = asyncio.get_running_loop().time()
         if was_lost:
             self._find()
 

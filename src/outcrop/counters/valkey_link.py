@@ -54,6 +54,8 @@ class ValkeyLink:
         self.worker = secrets.token_hex(8)
         self.forgotten = False
         """Whether Valkey did not know this worker, when it was called last or before."""
+        self.heard_at = 0.0
+        """When, by the event loop, it was asked what it answered last."""
         self._timeout_s = config.timeout_s
         # The client's own way with its pool costs twice what the call does.
         self._pool = _pool(config, environ)
@@ -66,6 +68,7 @@ class ValkeyLink:
 
     async def call(self, operation: str, given: object) -> Any:
         """Raises ValkeyLostError."""
+        asked_at = _loop_time()
         passed = int((self._steady() - self._seen_at) * 1000)
         asked = self._encode((operation, self.worker, self._seen, passed, given))
         try:
@@ -74,6 +77,7 @@ class ValkeyLink:
         except (exceptions.ValkeyError, OSError, TimeoutError, msgspec.DecodeError) as error:
             raise ValkeyLostError(_words(error)) from error
         self._seen, self._seen_at = answer.now, self._steady()
+        self.heard_at = asked_at
         if answer.forgotten and operation != "join":
             self.forgotten = True
         return answer.answer

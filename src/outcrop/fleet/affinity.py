@@ -53,7 +53,7 @@ def conversation_prefix(
     """None where nothing would be gained: no message at all."""
     if not messages:
         return None
-    whose = (model_id, *(block.text for block in system))
+    whose = (model_id, *[block.text for block in system])
     answered = _last_answer(messages)
     before = () if answered is None else (_key(whose, messages, answered),)
     return Prefix(before, (_key(whose, messages, len(messages)),))
@@ -75,9 +75,8 @@ def _last_answer(messages: Sequence[Message]) -> int | None:
 
 def _key(whose: Iterable[object], messages: Sequence[Message], end: int) -> int:
     """Of the messages before `end`."""
-    first, last = messages[: min(1, end)], messages[max(1, end - _LAST) : end]
-    traces = [_trace(block) for told in (first, last) for one in told for block in one.content]
-    return hash((*whose, end, *traces))
+    told = [*messages[: min(1, end)], *messages[max(1, end - _LAST) : end]]
+    return hash((*whose, end, *[_trace(block) for message in told for block in message.content]))
 
 
 def _trace(block: ContentBlock) -> object:

@@ -31,6 +31,9 @@ class Fleet:
         embedding_stand_in: Candidate | None = None,
     ) -> None:
         self._changed: Callable[[], object] = _nobody_looks
+        self._pools: dict[tuple[str, tuple[str, ...], str], tuple[Pool, ...]] = {}
+        self._stand_in: tuple[Pool, ...] = ()
+        self._embedding_stand_in: tuple[Pool, ...] = ()
         self.replace(served, stand_in, embedding_stand_in)
 
     def replace(
@@ -42,6 +45,8 @@ class Fleet:
         by_model: dict[str, list[Candidate]] = {}
         for row in served:
             by_model.setdefault(row.model_id, []).append(row.candidate)
+        for pools in (*self._pools.values(), self._stand_in, self._embedding_stand_in):
+            _are_past(pools)
         self._by_model = by_model
         self._regions = {
             model_id: frozenset(candidate.region for candidate in serving)
@@ -50,7 +55,7 @@ class Fleet:
         self._stand_in = _alone(stand_in)
         self._embedding_stand_in = _alone(embedding_stand_in)
         # Made when they are first asked for, then kept: most Regions of most models never are.
-        self._pools: dict[tuple[str, tuple[str, ...], str], tuple[Pool, ...]] = {}
+        self._pools = {}
         self._changed()
 
     def watch(self, changed: Callable[[], object]) -> None:
@@ -90,6 +95,12 @@ def _pools(serving: Sequence[Candidate], regions: tuple[str, ...], source: str) 
     far = [found for found in others if _is_in(regions, found.region)]
     if far:
         yield Pool.of(far)
+
+
+def _are_past(pools: Sequence[Pool]) -> None:
+    for pool in pools:
+        for group in pool.groups:
+            group.past = True
 
 
 def _is_in(regions: tuple[str, ...], region: str | None) -> bool:

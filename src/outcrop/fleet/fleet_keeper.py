@@ -12,9 +12,13 @@ from outcrop.fleet.embedded import EmbeddedModel, EmbeddedSettings
 from outcrop.fleet.embedded_engine import chat_engine, embedding_engine
 from outcrop.fleet.fleet import Fleet, Served
 from outcrop.fleet.http_client import Address
+from outcrop.fleet.leases import Leases, Sharing, Split
 from outcrop.fleet.member import Member, Setup, Sleep, set_up
 from outcrop.fleet.pool import Candidate
 from outcrop.fleet.router import Router
+from outcrop.fleet.server_state import ServerState
+from outcrop.fleet.shared_health import SharedHealth
+from outcrop.fleet.slots import Slots
 from outcrop.store.catalogue import (
     EMBEDDED_MODEL_ID,
     EMBEDDING_MODEL_ID,
@@ -27,6 +31,16 @@ _log = logging.getLogger(__name__)
 
 # How long a start waits for servers to tell what they have; one that comes later is found later.
 _FIRST_ANSWERS_S = 3.0
+# What another worker tells is here half a second later; this is added to it.
+_HEAR_EVERY_S = 0.2
+
+
+class Others(Struct, frozen=True, kw_only=True):
+    """The other workers that ask the same servers."""
+
+    sharing: Sharing = Split()
+    health: SharedHealth | None = None
+    """None: no way to hear of them."""
 
 
 @asynccontextmanager
@@ -36,11 +50,15 @@ async def open_fleet(  # noqa: PLR0913 - each by its name
     *,
     custom_models: Sequence[CustomModel] = (),
     routing: RoutingConfig | None = None,
+    others: Others | None = None,
     environ: Mapping[str, str],
     tasks: asyncio.TaskGroup,
     clock: Clock,
 ) -> AsyncGenerator["FleetKeeper"]:
-    """Raises InvalidFleetConfigError. On leaving, connections close and the embedded child ends."""
+    """Raises InvalidFleetConfigError. On leaving, connections close and the embedded child ends.
+
+    `others`: who else asks the same servers; None: nobody.
+    """
     own = OwnModels(
         chat=EmbeddedModel(embedded, chat_engine(embedded.config), tasks=tasks, clock=clock),
         # A child of its own, never started before somebody asks for an embedding.
@@ -49,7 +67,7 @@ async def open_fleet(  # noqa: PLR0913 - each by its name
         ),
         settings=embedded,
     )
-    keeper = FleetKeeper(own, environ=environ, tasks=tasks, clock=clock)
+    keeper = FleetKeeper(own, others=others, environ=environ, tasks=tasks, clock=clock)
     await keeper.reload(
         servers,
         custom_models=custom_models,
@@ -60,6 +78,7 @@ async def open_fleet(  # noqa: PLR0913 - each by its name
         own.chat.start()
     try:
         await keeper.first_answers()
+        await keeper.meet_others()
         yield keeper
     finally:
         await keeper.aclose()
@@ -90,6 +109,7 @@ class FleetKeeper:
         self,
         own: OwnModels,
         *,
+        others: Others | None = None,
         environ: Mapping[str, str],
         tasks: asyncio.TaskGroup,
         clock: Clock,
@@ -98,6 +118,8 @@ class FleetKeeper:
         self.fleet = Fleet((), stand_in=None)
         self.router = Router()
         self._own = own
+        self._others = others or Others()
+        self._with_others: list[asyncio.Task[None]] = []
         self._catalogue = Catalogue()
         self._environ = environ
         self._tasks = tasks
@@ -127,11 +149,15 @@ class FleetKeeper:
         self.router.follow(routing or RoutingConfig())
         before, self._members = self._members, members
         self._stands_in = self._may_stand_in(servers, stand_in=stand_in)
+        for name, member in members.items():
+            if name in before and member is not before[name]:
+                member.inherit(before[name])
+        self._others.sharing.follow(dict(_limited(members)))
         self._serve()
         for name, member in members.items():
             if member is not before.get(name):
                 member.discover(self._tasks, self._serve)
-                member.probe(self._tasks, lambda: self.router.rules)
+                member.probe(self._tasks, lambda: self.router.rules, self._tell_ejected)
         for name, member in before.items():
             if member is not members.get(name):
                 await member.aclose()
@@ -145,7 +171,18 @@ class FleetKeeper:
         except TimeoutError:
             _log.warning("not every model server has told its models yet")
 
+    async def meet_others(self) -> None:
+        """From here on, what is shared with other workers goes to and fro."""
+        sharing, health = self._others.sharing, self._others.health
+        if isinstance(sharing, Leases):
+            await sharing.look()
+            self._with_others.append(self._tasks.create_task(sharing.keep()))
+        if health is not None:
+            self._with_others.append(self._tasks.create_task(self._hear(health)))
+
     async def aclose(self) -> None:
+        for task in self._with_others:
+            task.cancel()
         for member in self._members.values():
             await member.aclose()
 
@@ -153,10 +190,18 @@ class FleetKeeper:
         before = self._members.get(setup.config.name)
         if before is not None and before.setup == setup:
             return before
-        member = Member(setup, knows=self._knows, clock=self._clock, sleep=self._sleep)
-        if before is not None:
-            member.inherit(before)
-        return member
+        return Member(setup, knows=self._knows, clock=self._clock, sleep=self._sleep)
+
+    def _tell_ejected(self, state: ServerState) -> None:
+        if self._others.health is not None:
+            self._others.health.tell(state)
+
+    async def _hear(self, health: SharedHealth) -> None:
+        while True:
+            await self._sleep(_HEAR_EVERY_S)
+            for name, why in health.news():
+                if name in self._members:
+                    self._members[name].eject(self.router.rules, why)
 
     def _knows(self, model_id: str) -> bool:
         return self._catalogue.knows(model_id)
@@ -165,6 +210,7 @@ class FleetKeeper:
         served = [row for member in self._members.values() for row in member.served()]
         chat, embeddings = self._own.stand_ins() if self._stands_in else (None, None)
         self.fleet.replace([*served, *self._own.served()], chat, embeddings)
+        self.router.change()
 
     def _may_stand_in(self, servers: Sequence[ModelServerConfig], *, stand_in: bool | None) -> bool:
         if not self._own.settings.config.enabled:
@@ -188,6 +234,16 @@ def check_servers(servers: Sequence[ModelServerConfig], catalogue: Catalogue) ->
     wrong += [f"model server {name}: there are two of this name" for name in doubled]
     if wrong:
         raise InvalidFleetConfigError("; ".join(wrong))
+
+
+def _limited(members: Mapping[str, Member]) -> Iterator[tuple[str, tuple[Slots, int]]]:
+    """The slots of servers that have a number of them; those of others are made endless."""
+    for name, member in members.items():
+        slots, most = member.server.state.slots, member.setup.config.max_concurrency
+        if most is None:
+            slots.resize(None)
+        else:
+            yield name, (slots, most)
 
 
 def _problems(config: ModelServerConfig, catalogue: Catalogue) -> Iterator[str]:

@@ -7,7 +7,7 @@ import asyncio
 import re
 import ssl
 from collections import deque
-from collections.abc import AsyncGenerator, Callable, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from functools import lru_cache
 from typing import Self
@@ -95,9 +95,9 @@ class HttpClient:
         self._headers = {"host": address.authority, "accept-encoding": "identity", **headers}
         self._head = _lines(self._headers)
 
-    async def send(
+    def send(
         self, path: str, body: bytes, headers: Mapping[str, str] | None = None
-    ) -> "Answer":
+    ) -> Awaitable["Answer"]:
         """A POST; returns when the head of the answer is here. Whoever gets the answer closes it.
 
         `headers`, in lower case, come on top of those of every request.
@@ -105,18 +105,7 @@ class HttpClient:
         head = _lines({**self._headers, **headers}) if headers else self._head
         line = _line("POST", self._address.base_path, path)
         request = f"{line}{head}content-length: {len(body)}\r\n\r\n"
-        return await self._answer(request.encode("latin-1") + body)
-
-    @asynccontextmanager
-    async def post(
-        self, path: str, body: bytes, headers: Mapping[str, str] | None = None
-    ) -> AsyncGenerator["Answer"]:
-        """As `send`; leaving closes the answer."""
-        answer = await self.send(path, body, headers)
-        try:
-            yield answer
-        finally:
-            answer.close()
+        return self._answer(request.encode("latin-1") + body)
 
     @asynccontextmanager
     async def get(self, path: str) -> AsyncGenerator["Answer"]:
@@ -134,18 +123,17 @@ class HttpClient:
             self._idle.pop().abort()
 
     async def _answer(self, request: bytes) -> "Answer":
-        connection = await self._asked(request)
-        return Answer(connection, self._patience, give_back=self._give_back)
-
-    async def _asked(self, request: bytes) -> Connection:
-        """A connection on which the head of the answer has arrived."""
+        """When its head has arrived."""
         while (connection := self._idle_connection()) is not None:
             if await self._heard(connection, request):
-                return connection
+                return self._begun(connection)
         connection = await self._connect()
         if not await self._heard(connection, request):
             raise BrokenAnswerError(connection.why_gone)
-        return connection
+        return self._begun(connection)
+
+    def _begun(self, connection: Connection) -> "Answer":
+        return Answer(connection, self._patience, give_back=self._give_back)
 
     async def _heard(self, connection: Connection, request: bytes) -> bool:
         """False when the server hung up without a word, as it may on an idle connection."""
@@ -210,12 +198,17 @@ class Answer:
         """To be called once; before the end of the answer it hangs up."""
         self._give_back(self._connection)
 
+    def next_chunk(self) -> Awaitable[bytes | None]:
+        """What has arrived since the last one; None at the end of the answer."""
+        until = self._until()
+        self._begun = True
+        return self._connection.next_chunk(until)
+
     def __aiter__(self) -> Self:
         return self
 
     async def __anext__(self) -> bytes:
-        chunk = await self._connection.next_chunk(self._until())
-        self._begun = True
+        chunk = await self.next_chunk()
         if chunk is None:
             raise StopAsyncIteration
         return chunk

@@ -18,6 +18,7 @@ from outcrop.fleet.listing import ListedModel, NoListingError, listed_models
 from outcrop.fleet.model_server import ModelServer
 from outcrop.fleet.pool import Candidate
 from outcrop.fleet.secret_headers import headers_of
+from outcrop.fleet.server_state import ServerState
 from outcrop.fleet.tls import tls_of
 from outcrop.wire.timestamps import Clock
 
@@ -72,6 +73,7 @@ class Member:
         self._asking: asyncio.Task[None] | None = None
         self._probing: asyncio.Task[None] | None = None
         self._left = False
+        self._look_after: Callable[[], None] = _nobody_looks
         if setup.config.tls.insecure_skip_verify:
             _log.warning(
                 "model server %s: its certificate is not verified (tls.insecure_skip_verify)",
@@ -87,8 +89,11 @@ class Member:
                 yield self._row(name, name)
 
     def inherit(self, predecessor: "Member") -> None:
-        """Until the server has been asked, what the one in its place was found to have."""
-        if self.setup.config.url == predecessor.setup.config.url and self.setup.config.discover:
+        """Where it is the same server: its calls in progress, and what it was found to have."""
+        if self.setup.config.url != predecessor.setup.config.url:
+            return
+        self.server.state.slots = predecessor.server.state.slots
+        if self.setup.config.discover:
             self._listed = predecessor._listed  # noqa: SLF001 - its own kind
 
     def discover(self, tasks: asyncio.TaskGroup, changed: Callable[[], None]) -> None:
@@ -98,19 +103,40 @@ class Member:
         else:
             self.asked.set()
 
-    def probe(self, tasks: asyncio.TaskGroup, rules: Callable[[], RoutingConfig]) -> None:
-        """From here on, an ejected server is asked for its models before it is given a request."""
-        if self.setup.config.dialect == "bedrock":
-            # It has nothing to ask for: time brings it back.
-            return
-        state = self.server.state
-        state.health.is_probed()
+    def probe(
+        self,
+        tasks: asyncio.TaskGroup,
+        rules: Callable[[], RoutingConfig],
+        tell: Callable[[ServerState], None],
+    ) -> None:
+        """From here on, an ejected server is asked for its models before it is given a request.
 
-        def ejected() -> None:
-            if not self._left and (self._probing is None or self._probing.done()):
+        `tell` is called when it was ejected here.
+        """
+        state = self.server.state
+        # Amazon has nothing to ask for: time brings it back.
+        probes = self.setup.config.dialect != "bedrock"
+        if probes:
+            state.health.is_probed()
+
+        def look_after() -> None:
+            if probes and not self._left and (self._probing is None or self._probing.done()):
                 self._probing = tasks.create_task(self._probe_while_ejected(rules))
 
+        def ejected() -> None:
+            tell(state)
+            look_after()
+
+        self._look_after = look_after
         state.ejected = ejected
+
+    def eject(self, rules: RoutingConfig, why: str) -> None:
+        """As another worker did."""
+        state = self.server.state
+        if not state.health.ejected:
+            state.health.eject(asyncio.get_running_loop().time(), rules, why)
+            _log.warning("model server %s is ejected by another worker: %s", state.name, why)
+            self._look_after()
 
     async def aclose(self) -> None:
         """Calls in progress come to their end; whatever they show, nobody looks after it."""
@@ -178,6 +204,10 @@ class Member:
         if self._answers:
             _log.warning("model server %s does not tell its models: %s", self.server.name, error)
         self._answers = False
+
+
+def _nobody_looks() -> None:
+    pass
 
 
 def _connected(setup: Setup, clock: Clock) -> ModelServer | BedrockServer:

@@ -1,8 +1,8 @@
 """Connections to one model server, and the one place where its failures get their names."""
 
 import ssl
-from collections.abc import AsyncGenerator, AsyncIterator, Generator, Mapping
-from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator, Generator, Mapping
+from contextlib import AbstractAsyncContextManager, contextmanager
 from email.utils import parsedate_to_datetime
 from typing import Protocol, Self
 
@@ -86,13 +86,8 @@ class ModelServer:
     def name(self) -> str:
         return self._name
 
-    @asynccontextmanager
-    async def open(self, call: Calling) -> AsyncGenerator[AsyncIterator[bytes]]:
-        chunks = await self._opened(call)
-        try:
-            yield chunks
-        finally:
-            chunks.close()
+    def open(self, call: Calling) -> "_Exchange":
+        return _Exchange(self._name, self._client, call)
 
     async def ask(self, call: Calling) -> bytes:
         """The whole answer, for what is not streamed."""
@@ -103,47 +98,38 @@ class ModelServer:
         """What the server says of itself; no model is asked, and nobody waits for it."""
         with as_server_failures(self._name):
             async with self._client.get(path) as answer:
-                await self._check(answer)
+                await _check(self._name, answer)
                 return await whole(self._name, answer)
 
     async def aclose(self) -> None:
         """Calls in progress come to their end."""
         await self._client.aclose()
 
-    async def _opened(self, call: Calling) -> "_Chunks":
+
+class _Exchange:
+    """One call. Entered, it is an answer of which the first chunk is here."""
+
+    def __init__(self, server: str, client: HttpClient, call: Calling) -> None:
+        self._server = server
+        self._client = client
+        self._call = call
+        self._first: bytes | None = None
+
+    async def __aenter__(self) -> Self:
+        call = self._call
         try:
-            answer = await self._client.send(call.path, call.body, call.headers)
+            self._answer = await self._client.send(call.path, call.body, call.headers)
             try:
-                await self._check(answer)
-                return await _Chunks.opened(self._name, answer)
+                self._first = await _first_chunk(self._server, self._answer)
             except BaseException:
-                answer.close()
+                self._answer.close()
                 raise
         except _HTTP_FAILURES as error:
-            raise _named(self._name, error) from error
+            raise _named(self._server, error) from error
+        return self
 
-    async def _check(self, answer: Answer) -> None:
-        if answer.status != 200:
-            raise await _refusal(self._name, answer)
-        kind = answer.header("content-type").lower()
-        if kind and not kind.startswith(_ANSWER_TYPES):
-            detail = f"not a model's answer: its content type is {kind[:80]}"
-            raise ServerFailureError(self._name, FailureKind.BROKE_OFF, detail)
-
-
-class _Chunks:
-    """An answer of which the first chunk is here."""
-
-    def __init__(self, server: str, first: bytes, rest: Answer) -> None:
-        self._server = server
-        self._first: bytes | None = first
-        self._rest = rest
-
-    @classmethod
-    async def opened(cls, server: str, answer: Answer) -> Self:
-        async for first in answer:
-            return cls(server, first, answer)
-        raise ServerFailureError(server, FailureKind.BROKE_OFF, "an empty answer")
+    async def __aexit__(self, *_: object) -> None:
+        self._answer.close()
 
     def __aiter__(self) -> Self:
         return self
@@ -153,12 +139,30 @@ class _Chunks:
             first, self._first = self._first, None
             return first
         try:
-            return await self._rest.__anext__()
+            chunk = await self._answer.next_chunk()
         except _HTTP_FAILURES as error:
             raise _named(self._server, error) from error
+        if chunk is None:
+            raise StopAsyncIteration
+        return chunk
 
-    def close(self) -> None:
-        self._rest.close()
+
+async def _first_chunk(server: str, answer: Answer) -> bytes:
+    await _check(server, answer)
+    first = await answer.next_chunk()
+    if first is None:
+        raise ServerFailureError(server, FailureKind.BROKE_OFF, "an empty answer")
+    return first
+
+
+async def _check(server: str, answer: Answer) -> None:
+    """Raises ServerFailureError unless it is a model's answer."""
+    if answer.status != 200:
+        raise await _refusal(server, answer)
+    kind = answer.header("content-type").lower()
+    if kind and not kind.startswith(_ANSWER_TYPES):
+        detail = f"not a model's answer: its content type is {kind[:80]}"
+        raise ServerFailureError(server, FailureKind.BROKE_OFF, detail)
 
 
 async def whole(server: str, chunks: AsyncIterator[bytes]) -> bytes:

@@ -65,11 +65,13 @@ class Seat(Struct, frozen=True, eq=False):
 class Group:
     """The servers of a pool that are of one kind."""
 
-    __slots__ = ("_aside", "_by_name", "_numbers", "_ready", "_returning", "kind", "seats")
+    __slots__ = ("_aside", "_by_name", "_numbers", "_ready", "_returning", "kind", "past", "seats")
 
     def __init__(self, kind: Kind, candidates: Iterable[Candidate]) -> None:
         peers = Latency()
         self.kind = kind
+        self.past = False
+        """Whether the fleet has changed since: who is not served at once asks it again."""
         self.seats = tuple(_seat(candidate, peers) for candidate in candidates)
         self._by_name = {seat.state.name: seat for seat in self.seats}
         self._ready = list(self.seats)
@@ -168,8 +170,8 @@ class Pool(Struct, frozen=True, eq=False):
     def pick(self, now: float, tried: Sequence[Seat]) -> Seat | None:
         """The better of two that are drawn; None if nobody may be asked now."""
         first = self._draw(now, tried)
-        if first is None:
-            return None
+        if first is None or (len(self.groups) == 1 and len(self.groups[0].seats) == 1):
+            return first
         second = self._draw(now, (*tried, first))
         if second is None or not second.is_better_than(first, now):
             return first

@@ -2,8 +2,8 @@
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Sequence
-from contextlib import AsyncExitStack
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import AbstractAsyncContextManager
 from itertools import islice
 from typing import TypeVar
 
@@ -13,9 +13,10 @@ from outcrop.fleet.affinity import Affinity, Prefix
 from outcrop.fleet.config import RoutingConfig
 from outcrop.fleet.failures import FailureKind, ServerFailureError
 from outcrop.fleet.health import worded
-from outcrop.fleet.pool import Candidate, Pool, Seat
-from outcrop.fleet.slots import Standing
-from outcrop.fleet.waiting_room import NoSlotError, Rank, WaitingRoom
+from outcrop.fleet.model_server import Calling
+from outcrop.fleet.pool import Candidate, Group, Pool, Seat
+from outcrop.fleet.slots import Slots, Standing
+from outcrop.fleet.waiting_room import NoSlotError, NoSlotReason, Rank, Servers, WaitingRoom
 
 T = TypeVar("T")
 
@@ -37,36 +38,53 @@ class Request(Struct, kw_only=True):
     account_id: str = ""
     rank: Rank | None = None
     """Whom it may overtake; None: an on-demand request that waits as long as servers let it."""
+    pools: Callable[[], Sequence[Pool]] | None = None
+    """Asked for them again when the fleet has changed while it waits; None: it is refused then."""
     prefix: Prefix | None = None
     skipped: list[str] = field(default_factory=list[str])
     """Who was passed over, and why: `gpu-1: timed out`."""
 
-    @property
-    def standing(self) -> int:
-        return Standing.DEFAULT if self.rank is None else self.rank.standing
-
 
 class Attempt:
-    """One server's turn at a request. Closing `held` ends it and gives its slot back."""
+    """One server's turn at a request. Closing it ends it and gives its slot back."""
 
     def __init__(self, seat: Seat, rules: RoutingConfig) -> None:
-        self.held = AsyncExitStack()
         self._seat = seat
+        self._opened: AbstractAsyncContextManager[object] | None = None
+        self._closed = False
         self._rules = rules
         self._time = asyncio.get_running_loop().time
         self._since = self._time()
         seat.state.in_flight += 1
-        self.held.callback(seat.state.give_back)
 
     @property
     def candidate(self) -> Candidate:
         return self._seat.candidate
 
+    async def open(self, call: Calling) -> AsyncIterator[bytes]:
+        """To be called once: the server's answer, from its first byte on, until `aclose`."""
+        opened = self._seat.candidate.server.open(call)
+        chunks = await opened.__aenter__()
+        self._opened = opened
+        return chunks
+
+    async def aclose(self) -> None:
+        """A second time changes nothing."""
+        if self._closed:
+            return
+        self._closed = True
+        try:
+            if self._opened is not None:
+                await self._opened.__aexit__(None, None, None)
+        finally:
+            self._seat.state.give_back()
+
     def answered(self) -> None:
         """To be called when the first of the answer is here."""
         now, seat = self._time(), self._seat
+        well = seat.state.health.well
         seat.state.health.answered(self._since)
-        if not seat.state.health.well:
+        if not well:
             seat.state.come_back()
         seat.latency.tell(now - self._since, now)
         seat.peers.tell(now - self._since, now)
@@ -80,6 +98,8 @@ class Attempt:
         state.health.failed(failure, now, self._rules)
         if state.health.ejected and not ejected:
             self._tell_ejected()
+        elif not state.health.well:
+            self._look_again(now)
 
     def given_up(self) -> None:
         """The caller left before the answer came: it would have taken longer still."""
@@ -111,6 +131,15 @@ class Attempt:
         state = self._seat.state
         _log.warning("model server %s is ejected: %s", state.name, state.health.why)
         state.ejected()
+        self._look_again(self._time())
+
+    def _look_again(self, now: float) -> None:
+        """Who waits hears of it when time has changed what is known of the server."""
+        state = self._seat.state
+        until = state.health.until
+        if max(now, state.looked_at) < until < float("inf"):
+            state.looked_at = until
+            asyncio.get_running_loop().call_at(until, state.come_back)
 
 
 class Router:
@@ -120,6 +149,7 @@ class Router:
         self._waiting_room = waiting_room or WaitingRoom()
         self.rules = rules or RoutingConfig()
         self._affinity = Affinity(self.rules.affinity_entries)
+        self._servers: dict[tuple[Group, ...], _Waited] = {}
 
     @property
     def waiting(self) -> int:
@@ -132,6 +162,11 @@ class Router:
             self.rules = rules
             self._affinity = Affinity(rules.affinity_entries)
 
+    def change(self) -> None:
+        """Pools are others from now on. Who waits asks for them again."""
+        self._servers.clear()
+        self._waiting_room.change()
+
     async def first(
         self,
         pools: Sequence[Pool],
@@ -141,13 +176,21 @@ class Router:
         """What `ask` makes of the first server that it gets an answer from.
 
         `ask` raises ServerFailureError for another to be tried, and once it has returned no other
-        is; `held` of its attempt is then the caller's to close. Raises the last failure.
+        is; its attempt is then the caller's to close. Raises the last failure.
         """
         request = Request() if request is None else request
         until = asyncio.get_running_loop().time() + self.rules.failover_deadline_s
         tried: list[Seat] = []
         while True:
-            attempt = await self._attempt(pools, tried, request)
+            try:
+                attempt = await self._attempt(pools, tried, request)
+            except _ChangedError as changed:
+                pools = request.pools() if request.pools else ()
+                if not pools:
+                    raise changed.failure from changed
+                asked = {seat.state.name for seat in tried}
+                tried = [x for pool in pools for x in pool.seats() if x.state.name in asked]
+                continue
             try:
                 return await self._answer(attempt, ask, request)
             except ServerFailureError as failure:
@@ -171,7 +214,7 @@ class Router:
 
     async def _attempt(self, pools: Sequence[Pool], tried: list[Seat], request: Request) -> Attempt:
         seat = self.preferred(pools, request, tried)
-        if seat is None or not seat.state.slots.take(request.standing):
+        if seat is None or not seat.state.slots.take():
             seat = await self._waited(pools, tried, request)
         tried.append(seat)
         return Attempt(seat, self.rules)
@@ -182,11 +225,12 @@ class Router:
         try:
             answer = await ask(attempt)
         except BaseException as error:
-            await attempt.held.aclose()
+            # First, so that its slot is not given on as if nothing had happened.
             if isinstance(error, ServerFailureError):
                 attempt.failed(error)
             elif isinstance(error, asyncio.CancelledError):
                 attempt.given_up()
+            await attempt.aclose()
             raise
         if request.prefix is not None:
             self._affinity.keep(request.prefix, attempt.candidate.server.name)
@@ -218,26 +262,84 @@ class Router:
 
     async def _waited(self, pools: Sequence[Pool], tried: Sequence[Seat], request: Request) -> Seat:
         """A slot of one that is sound and has no room; else, of the least bad."""
-        now = asyncio.get_running_loop().time()
-        left = [seat for pool in pools for seat in pool.seats() if seat not in tried]
-        full = [x for x in left if x.state.health.admits(now, 0) and not x.state.slots.free]
-        seats = full or [min(left, key=lambda seat: seat.state.health.left_alone_until)]
-        patience_s = max(seat.state.patience_s for seat in seats)
-        rank = request.rank or Rank(
-            standing=Standing.DEFAULT,
-            account_id=request.account_id,
-            deadline=now + patience_s,
-        )
+        waited = self._waited_for(pools, tried)
+        seat = waited.least_bad()
+        if seat is not None:
+            return seat
+        if any(group.past for pool in pools for group in pool.groups):
+            raise _ChangedError(_busy(waited.seats[0], NoSlotError(NoSlotReason.CHANGED, 1.0)))
+        rank = request.rank or _patient(request.account_id, waited.patience_s)
         try:
-            slots = await self._waiting_room.wait([seat.state.slots for seat in seats], rank)
+            slots = await self._waiting_room.wait(waited.servers, rank)
         except NoSlotError as error:
-            raise ServerFailureError(
-                seats[0].state.name,
-                FailureKind.BUSY,
-                f"max_concurrency calls are in progress: {error}",
-                retry_after_s=error.retry_after_s,
-            ) from error
-        return next(seat for seat in seats if seat.state.slots is slots)
+            failure = _busy(waited.seats[0], error)
+            if error.reason is NoSlotReason.CHANGED:
+                raise _ChangedError(failure) from error
+            raise failure from error
+        return waited.seat(slots)
+
+    def _waited_for(self, pools: Sequence[Pool], tried: Sequence[Seat]) -> "_Waited":
+        groups = tuple(group for pool in pools for group in pool.groups)
+        if tried:
+            return _Waited([x for group in groups for x in group.seats if x not in tried])
+        waited = self._servers.get(groups)
+        if waited is None:
+            waited = _Waited([seat for group in groups for seat in group.seats])
+            self._servers[groups] = waited
+        return waited
+
+
+class _Waited:
+    """The servers of some pools, as those who wait see them."""
+
+    def __init__(self, seats: Sequence[Seat]) -> None:
+        self.seats = seats
+        self.servers = Servers((seat.state.slots for seat in seats), self._accepts)
+        self.patience_s = max((seat.state.patience_s for seat in seats), default=0.0)
+        self._by_slots = {seat.state.slots: seat for seat in seats}
+
+    def seat(self, slots: Slots) -> Seat:
+        return self._by_slots[slots]
+
+    def least_bad(self) -> Seat | None:
+        """Where none is sound: the one to be tried all the same, with its slot taken."""
+        if self._any_well():
+            return None
+        seats = sorted(self.seats, key=lambda seat: seat.state.health.left_alone_until)
+        return next((seat for seat in seats if seat.state.slots.take()), None)
+
+    def _accepts(self, slots: Slots) -> bool:
+        health = self._by_slots[slots].state.health
+        if health.well:
+            return True
+        now = asyncio.get_running_loop().time()
+        return health.admits(now, slots.in_use) or not self._any_well()
+
+    def _any_well(self) -> bool:
+        return any(seat.state.health.well for seat in self.seats)
+
+
+class _ChangedError(Exception):
+    """The fleet has changed while a request waited."""
+
+    def __init__(self, failure: ServerFailureError) -> None:
+        super().__init__(str(failure))
+        self.failure = failure
+        """What the request is refused with, if it does not go on."""
+
+
+def _patient(account_id: str, patience_s: float) -> Rank:
+    deadline = asyncio.get_running_loop().time() + patience_s
+    return Rank(standing=Standing.DEFAULT, account_id=account_id, deadline=deadline)
+
+
+def _busy(seat: Seat, error: NoSlotError) -> ServerFailureError:
+    return ServerFailureError(
+        seat.state.name,
+        FailureKind.BUSY,
+        f"max_concurrency calls are in progress: {error}",
+        retry_after_s=error.retry_after_s,
+    )
 
 
 def _passed_over(now: float) -> Callable[[Pool], str]:

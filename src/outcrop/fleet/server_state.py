@@ -54,12 +54,13 @@ class ServerState:
     __slots__ = (
         "_aside",
         "_latencies",
+        "_slots",
         "ejected",
         "health",
         "in_flight",
+        "looked_at",
         "name",
         "patience_s",
-        "slots",
         "weight",
     )
 
@@ -80,6 +81,8 @@ class ServerState:
         self.in_flight = 0
         self.ejected: Callable[[], object] = _nobody_probes
         """Called when it has just been ejected."""
+        self.looked_at = 0.0
+        """When, by the event loop, `come_back` will be called, or was."""
         self._latencies: dict[str, Latency] = {}
         self._aside: list[Aside] = []
 
@@ -87,23 +90,38 @@ class ServerState:
         """Of one of its models: large ones take longer."""
         return self._latencies.setdefault(served_as, Latency())
 
+    @property
+    def slots(self) -> Slots:
+        return self._slots
+
+    @slots.setter
+    def slots(self, slots: Slots) -> None:
+        """Its own, or those of the one in whose place it is: calls to that are calls to it."""
+        self._slots = slots
+        slots.freed = self._put_back
+
     def admits(self, now: float) -> bool:
         """Whether it should be asked, and has room."""
         health = self.health
-        return (health.well or health.admits(now, self.in_flight)) and self.slots.free
+        return (health.well or health.admits(now, self.in_flight)) and self._slots.free
 
     def give_back(self) -> None:
         """A call has ended."""
         self.in_flight -= 1
         self.slots.give_back()
-        if self._aside and self.slots.free:
-            self.come_back()
 
     def set_aside(self, aside: Aside) -> None:
         self._aside.append(aside)
 
     def come_back(self) -> None:
-        """To wherever it was set aside; who looks there finds out whether it may be asked."""
+        """To those who wait, and to wherever it was set aside.
+
+        Who looks there finds out whether it may be asked.
+        """
+        self.slots.offer()
+        self._put_back()
+
+    def _put_back(self) -> None:
         while self._aside:
             self._aside.pop().put_back(self)
 

@@ -1,6 +1,7 @@
 """How many calls one model server is given at once, and who is given the next."""
 
 import sys
+from collections.abc import Callable
 from enum import IntEnum
 from typing import Protocol
 
@@ -30,6 +31,10 @@ class Line(Protocol):
 
     def __len__(self) -> int: ...
 
+    def accepts(self, slots: "Slots", /) -> bool:
+        """Whether the server should be asked now."""
+        ...
+
     def serve(self, slots: "Slots") -> bool:
         """The first leaves the line, with the slot; False when it has gone away unnoticed."""
         ...
@@ -42,14 +47,19 @@ class Slots:
     in them, so that it does not matter for how many other servers an account waits besides.
     """
 
-    __slots__ = ("_held_back", "_lines", "_most", "_turns", "in_use")
+    __slots__ = ("_lines", "_most", "_turns", "freed", "in_use", "peak", "short")
 
     def __init__(self, most: int | None) -> None:
         """`most`: how many may be in use at once; None: no limit, and nobody ever waits."""
         self.in_use = 0
         """Above `most` for a while when that has become smaller."""
+        self.peak = 0
+        """The most in use at once since somebody set it back."""
+        self.freed: Callable[[], object] = _nobody_looks
+        """Called when one may have become free that nobody waits for."""
+        self.short: Callable[[], object] | None = None
+        """Called when somebody has begun to wait, where there may be more slots elsewhere."""
         self._most = _number(most)
-        self._held_back = 0
         self._lines: list[Line] = []
         self._turns: dict[int, VirtualTime[Line]] = {}
 
@@ -59,17 +69,22 @@ class Slots:
 
     @property
     def free(self) -> bool:
-        """Whether `take` would succeed, for any standing."""
-        return self._has_room_for(Standing.DEFAULT)
+        """Whether `take` would succeed."""
+        return self.in_use < self._most
 
-    def take(self, standing: int = Standing.DEFAULT) -> bool:
-        """False when all are in use, or those that are not are held back from this standing.
+    @property
+    def waited_for(self) -> bool:
+        return any(map(len, self._lines))
+
+    def take(self) -> bool:
+        """False when all are in use.
 
         Nobody is overtaken: a slot that somebody waits for is never free.
         """
-        if not self._has_room_for(standing):
+        if self.in_use >= self._most:
             return False
         self.in_use += 1
+        self.peak = max(self.peak, self.in_use)
         return True
 
     def give_back(self) -> None:
@@ -77,22 +92,19 @@ class Slots:
         if self.in_use < 1:
             raise RuntimeError("more slots given back than taken")
         self.in_use -= 1
-        if self._lines:
-            self._hand_on()
+        self.offer()
 
     def resize(self, most: int | None) -> None:
         """Calls in progress keep their slots; where there are too many, none is given."""
         self._most = _number(most)
-        self._hand_on()
+        self.offer()
 
-    def hold_back(self, number: int) -> None:
-        """The last free slots, so many of them, are for PROVISIONED alone.
-
-        However many it has in use: a few are enough for it to find one free when it comes, and
-        others have all that it leaves idle but these.
-        """
-        self._held_back = number
-        self._hand_on()
+    def offer(self) -> None:
+        """What is free goes to those who wait, as far as they accept it."""
+        if self._lines:
+            self._hand_on()
+        if self.in_use < self._most:
+            self.freed()
 
     def join(self, line: Line) -> None:
         """The line is told of slots from now on."""
@@ -103,22 +115,19 @@ class Slots:
         if line.standing in self._turns:
             self._turns[line.standing].forget(line)
 
-    def _has_room_for(self, standing: int) -> bool:
-        return self.in_use < (self._most - self._held_back if standing else self._most)
-
     def _hand_on(self) -> None:
-        while (line := self._next_line()) is not None:
+        while self.free and (line := self._next_line()) is not None:
             turns = self._turns.setdefault(line.standing, VirtualTime())
             weight = line.weight
             if line.serve(self):
                 turns.serve(line, weight)
-                self.take(line.standing)
+                self.take()
 
     def _next_line(self) -> Line | None:
         first: Line | None = None
         first_turn = (sys.maxsize, 0.0)
         for line in self._lines:
-            if len(line) and line.standing <= first_turn[0] and self._has_room_for(line.standing):
+            if len(line) and line.standing <= first_turn[0] and line.accepts(self):
                 turn = (line.standing, self._start(line))
                 if turn < first_turn:
                     first, first_turn = line, turn
@@ -131,3 +140,7 @@ class Slots:
 
 def _number(most: int | None) -> int:
     return sys.maxsize if most is None else most
+
+
+def _nobody_looks() -> None:
+    pass

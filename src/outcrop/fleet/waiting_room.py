@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable
 from enum import StrEnum
 
 from msgspec import Struct
@@ -18,6 +18,8 @@ _MOST_RETRY_AFTER_S = 60.0
 _LEAST_WEIGHT, _MOST_WEIGHT = 0.001, 1_000.0
 # Lines are kept for the next who waits for the same servers; with so many, empty ones are not.
 _KEPT_LINES = 64
+# How many slots there are changes now and then, and only a first guess of the pace asks for it.
+_COUNTED_AGAIN_S = 1.0
 
 
 class Rank(Struct, frozen=True, kw_only=True):
@@ -42,6 +44,7 @@ class NoSlotReason(StrEnum):
     EVICTED = "its place in the queue went to another call"
     TOO_SLOW = "the wait would be longer than the call may wait"
     TOO_LATE = "no slot became free in time"
+    CHANGED = "the servers it waited for are not the same any more"
 
 
 class NoSlotError(Exception):
@@ -54,14 +57,26 @@ class NoSlotError(Exception):
         """When the same call may have better luck: by the pace of late."""
 
 
+class Servers:
+    """Those that a call waits for: one of these for all calls that wait for the same."""
+
+    __slots__ = ("accepts", "slots")
+
+    def __init__(
+        self, slots: Iterable[Slots], accepts: Callable[[Slots], bool] | None = None
+    ) -> None:
+        """`accepts`: whether one of them should be asked now; None: always."""
+        self.slots = tuple(slots)
+        self.accepts = accepts or _always
+
+
 class WaitingRoom:
     """All of a fleet who wait, each until it is served, evicted or too late.
 
-    Waiting costs O(log accounts). The first in an empty line looks at each server once, and so
-    does the first ever who waits for just these servers, whom each server is told of; giving back
-    a slot looks at each line of its server: there is one for each standing and each choice of
-    servers (a pool), not for each call. Keep one tuple a pool: it is what lines are found by.
-    When all places are taken, a newcomer costs a look at each account that waits.
+    Waiting costs O(log accounts), however many servers there are; the first ever who waits for
+    just these servers looks at each once. Giving back a slot looks at each line of its server:
+    there is one for each standing and each `Servers`, not for each call. When all places are
+    taken, a newcomer costs a look at each account that waits.
     """
 
     def __init__(
@@ -69,33 +84,34 @@ class WaitingRoom:
     ) -> None:
         """`most_of_one_standing`: None, as many as may wait in all."""
         self._places = _Places(most_waiting, most_of_one_standing or most_waiting)
-        self._lines: dict[tuple[int, tuple[Slots, ...]], _Line] = {}
+        self._lines: dict[tuple[int, Servers], _Line] = {}
 
     @property
     def waiting(self) -> int:
         return len(self._places)
 
-    async def wait(self, servers: Sequence[Slots], rank: Rank) -> Slots:
-        """One of the servers, in their order where several are free, with a slot of it taken.
+    async def wait(self, servers: Servers, rank: Rank) -> Slots:
+        """One of the servers, with a slot of it taken. For when none that is accepted is free.
 
         Raises NoSlotError: at once when the queue is full of calls that are no worse, or the
-        deadline cannot be met; later when a better call takes the place, or the deadline has
-        passed. A slot that is free is given whatever the deadline.
+        deadline cannot be met; later when a better call takes the place, the deadline has
+        passed, or the servers are not the same any more.
         """
-        pool = tuple(servers)
-        line = self._lines.get((rank.standing, pool))
-        if not line:
-            for slots in pool:
-                if slots.take(rank.standing):
-                    return slots
-        waiter = self._queued(line or self._line(rank.standing, pool), rank)
+        waiter = self._queued(self._line(rank.standing, servers), rank)
         return await self._served(waiter)
 
-    def _line(self, standing: int, pool: tuple[Slots, ...]) -> "_Line":
-        line = self._lines.get((standing, pool))
+    def change(self) -> None:
+        """There are other servers now: all who wait are refused, in their order."""
+        lines, self._lines = self._lines, {}
+        for line in sorted(lines.values(), key=lambda line: line.standing):
+            line.send_away()
+            line.dissolve()
+
+    def _line(self, standing: int, servers: Servers) -> "_Line":
+        line = self._lines.get((standing, servers))
         if line is None:
             self._tidy()
-            line = self._lines[standing, pool] = _Line(standing, pool, self._places)
+            line = self._lines[standing, servers] = _Line(standing, servers, self._places)
         return line
 
     def _tidy(self) -> None:
@@ -162,13 +178,16 @@ class _Waiter:
 class _Line:
     """Those of one standing who wait for one of the same servers."""
 
-    def __init__(self, standing: int, pool: tuple[Slots, ...], places: "_Places") -> None:
+    def __init__(self, standing: int, servers: Servers, places: "_Places") -> None:
         self.standing = standing
-        self._pool = pool
+        self.accepts = servers.accepts
+        self._servers = servers
         self._places = places
         self._queue: FairQueue[_Waiter] = FairQueue()
         self._pace = Pace()
-        for slots in pool:
+        self._number = 0
+        self._count_at = 0.0
+        for slots in servers.slots:
             slots.join(self)
 
     @property
@@ -185,9 +204,13 @@ class _Line:
 
     def add(self, waiter: _Waiter, now: float) -> None:
         if not self._queue:
-            self._pace.begins(now, slots=sum(slots.most or 0 for slots in self._pool))
+            self._pace.begins(now, slots=self._slots(now))
         self._queue.add(waiter, waiter.rank.account_id, waiter.rank.weight)
         self._places.add(waiter)
+        # One is enough: whoever gets more slots for it looks who else is waited for.
+        short = self._servers.slots[0].short
+        if short is not None:
+            short()
 
     def remove(self, waiter: _Waiter, now: float) -> None:
         """It may have left already."""
@@ -208,9 +231,19 @@ class _Line:
         waiter.slots.set_result(slots)
         return True
 
+    def send_away(self) -> None:
+        while self._queue:
+            self._queue.first().refuse(NoSlotReason.CHANGED)
+
     def dissolve(self) -> None:
-        for slots in self._pool:
+        for slots in self._servers.slots:
             slots.leave(self)
+
+    def _slots(self, now: float) -> int:
+        if now >= self._count_at:
+            self._count_at = now + _COUNTED_AGAIN_S
+            self._number = sum(slots.most or 0 for slots in self._servers.slots)
+        return self._number
 
     def _stop_if_empty(self, now: float) -> None:
         if not self._queue:
@@ -275,6 +308,10 @@ class _Places:
 
     def _is_full(self, standing: int) -> bool:
         return self._numbers.get(standing, 0) >= self._most_of_one_standing
+
+
+def _always(_: Slots) -> bool:
+    return True
 
 
 def _crowding(crowd: OrderedDict[_Waiter, None]) -> float:

@@ -9,6 +9,7 @@ from outcrop.wire.shapes.bedrock_runtime import (
     DocumentBlock,
     ImageBlock,
     Message,
+    SearchResultBlock,
 )
 
 # https://docs.aws.amazon.com/bedrock/latest/APIReference/API_runtime_Message.html
@@ -17,7 +18,7 @@ _IMAGE_BYTES = int(3.75 * 1024 * 1024)
 _DOCUMENTS = 5
 _DOCUMENT_BYTES = int(4.5 * 1024 * 1024)
 
-_DOCUMENT_NAME = re.compile(r"(?:[A-Za-z0-9()\[\]-]|\s(?!\s))+")
+DOCUMENT_NAME = re.compile(r"(?:[A-Za-z0-9()\[\]-]|\s(?!\s))+")
 
 
 def check_attachments(messages: Sequence[Message]) -> None:
@@ -45,6 +46,16 @@ def documents(message: Message) -> Iterator[DocumentBlock]:
         if block.tool_result is not None:
             parts = block.tool_result.content
             yield from (part.document for part in parts if part.document is not None)
+
+
+def search_results(message: Message) -> Iterator[SearchResultBlock]:
+    """Those in tool results too."""
+    for block in message.content:
+        if block.search_result is not None:
+            yield block.search_result
+        if block.tool_result is not None:
+            parts = block.tool_result.content
+            yield from (part.search_result for part in parts if part.search_result is not None)
 
 
 def _check_place(message: Message, path: str) -> None:
@@ -87,7 +98,7 @@ def _check_documents(found: Sequence[DocumentBlock]) -> None:
 
 
 def _check_document(document: DocumentBlock) -> None:
-    if not _DOCUMENT_NAME.fullmatch(document.name):
+    if not DOCUMENT_NAME.fullmatch(document.name):
         raise ValidationException(
             "The document file name can only contain alphanumeric characters, whitespace"
             " characters, hyphens, parentheses, and square brackets. The name can't contain more"

@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Mapping
+from contextlib import aclosing
 
 from outcrop.fleet.failures import FailureKind, ServerFailureError
 from outcrop.fleet.model_server import Call
@@ -19,6 +20,7 @@ from outcrop.runtime.dialects.token_counts import (
     TokenCounter,
     Way,
 )
+from outcrop.runtime.document_reader import DocumentReader
 from outcrop.runtime.documents import formats_read, with_texts
 from outcrop.runtime.embeddings import answer_of
 from outcrop.runtime.families.table import family_of
@@ -44,9 +46,12 @@ COUNTERS: Mapping[str, TokenCounter] = {
 
 
 class CountTokens:
-    def __init__(self, targets: Targets, router: Router) -> None:
+    def __init__(
+        self, targets: Targets, router: Router, documents: DocumentReader | None = None
+    ) -> None:
         self._targets = targets
         self._router = router
+        self._documents = documents or DocumentReader()
 
     async def count_tokens(
         self, caller: Caller, request: CountTokensRequest
@@ -58,8 +63,8 @@ class CountTokens:
             raise target.served_by_nobody
 
         async def put_to(attempt: Attempt) -> int:
-            async with attempt.held:
-                return await _counted_by(attempt.candidate, asked)
+            async with aclosing(attempt):
+                return await self._counted_by(attempt.candidate, asked)
 
         try:
             whose = Request(account_id=caller.account_id)
@@ -69,17 +74,16 @@ class CountTokens:
             raise _as_aws_error(failure) from failure
         return CountTokensResponse(input_tokens=count)
 
-
-async def _counted_by(candidate: Candidate, asked: Asked) -> int:
-    """Raises ServerFailureError."""
-    counter = COUNTERS.get(candidate.dialect)
-    if counter is not None:
-        readable = await with_texts(asked, but_for=formats_read(candidate))
-        for way in counter.ways(readable, candidate.served_as, candidate.capabilities):
-            count = await _counted(candidate, way)
-            if count is not None:
-                return count
-    raise ServerFailureError(candidate.server.name, FailureKind.UNABLE, "it counts no tokens")
+    async def _counted_by(self, candidate: Candidate, asked: Asked) -> int:
+        """Raises ServerFailureError."""
+        counter = COUNTERS.get(candidate.dialect)
+        if counter is not None:
+            readable = await with_texts(asked, formats_read(candidate), self._documents)
+            for way in counter.ways(readable, candidate.served_as, candidate.capabilities):
+                count = await _counted(candidate, way)
+                if count is not None:
+                    return count
+        raise ServerFailureError(candidate.server.name, FailureKind.UNABLE, "it counts no tokens")
 
 
 async def _counted(candidate: Candidate, way: Way) -> int | None:

@@ -31,6 +31,8 @@ def text_of(kind: str, content: bytes) -> str:
         text = "\n".join(_limited(read(content)))
     except NoTextError:
         raise
+    except MemoryError as error:
+        raise NoTextError(f"The {kind.upper()} specified takes too much memory to read") from error
     except Exception as error:  # what these libraries raise on a broken file is without end
         raise NoTextError(f"The {kind.upper()} specified was not valid") from error
     if not text.strip():
@@ -131,7 +133,8 @@ def _csv_line(row: Iterable[Any]) -> str:
 
 
 def _html(content: bytes) -> Iterator[str]:
-    # Not Python's own parser: hostile pages keep it busy for hours (CVE-2025-6069).
+    # Not Python's own parser: hostile pages keep it busy for hours (CVE-2025-6069). lxml comes
+    # without types, which an import statement could not say in one place.
     etree: Any = import_module("lxml.etree")
     pieces: list[str] = []
     parser = etree.HTMLParser(target=_HtmlText(pieces), encoding="utf-8")

@@ -3,6 +3,7 @@
 import logging
 import math
 from collections.abc import Mapping, Sequence
+from contextlib import aclosing
 
 from msgspec import Struct
 
@@ -108,7 +109,7 @@ class Embeddings:
         self, pools: Sequence[Pool], question: "_Question", rank: Rank
     ) -> Embedded:
         async def put_to(attempt: Attempt) -> Embedded:
-            async with attempt.held:
+            async with aclosing(attempt):
                 embedded = await self._embedded(attempt.candidate, question)
                 attempt.answered()
             return embedded

@@ -1,13 +1,11 @@
 """How many tokens a call may use, or has used, where nobody has counted them."""
 
-from collections.abc import Iterator
+from msgspec import Struct
 
 from outcrop.runtime.dialects.dialect import Asked, Prompt
 from outcrop.wire.shapes.bedrock_runtime import (
     ContentBlock,
     ContentBlockDelta,
-    ConverseRequest,
-    ConverseStreamRequest,
     Message,
     SystemContentBlock,
     TokenUsage,
@@ -30,12 +28,13 @@ def tokens_in(asked: Asked, body_bytes: int) -> int:
     if isinstance(asked, Prompt):
         return tokens_of_text(body_bytes)
     images, attached, documents = 0, 0, 0
-    for block in _attachments(asked):
-        if block.image is not None:
-            images += 1
-            attached += len(block.image.source.bytes or b"")
-        elif block.document is not None:
-            documents += len(block.document.source.bytes or b"")
+    for message in asked.messages or ():
+        for block in message.content:
+            if block.image is not None:
+                images += 1
+                attached += len(block.image.source.bytes or b"")
+            elif block.document is not None:
+                documents += len(block.document.source.bytes or b"")
     in_base64 = (attached + documents) * 4 // 3
     return (
         tokens_of_text(max(0, body_bytes - in_base64))
@@ -53,21 +52,20 @@ def tokens_out(asked: Asked) -> int | None:
     return None if asked.inference_config is None else asked.inference_config.max_tokens
 
 
-def _attachments(asked: ConverseRequest | ConverseStreamRequest) -> Iterator[ContentBlock]:
-    for message in asked.messages or ():
-        for block in message.content:
-            if block.text is None:
-                yield block
-
-
 def _rounded_up(number: int, divisor: int) -> int:
     return -(-number // divisor)
 
 
-def estimate(asked: Asked, generated_characters: int) -> TokenUsage:
+class Generated(Struct):
+    """What a model has said so far."""
+
+    characters: int = 0
+
+
+def estimate(asked: Asked, generated: Generated) -> TokenUsage:
     """What an answer that broke off has used, by its text."""
     input_tokens = _tokens(_characters_asked(asked))
-    output_tokens = _tokens(generated_characters)
+    output_tokens = _tokens(generated.characters)
     return TokenUsage(
         input_tokens=input_tokens,
         output_tokens=output_tokens,

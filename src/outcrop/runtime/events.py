@@ -3,7 +3,7 @@
 import logging
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Sequence
-from typing import Self, TypeVar, cast
+from typing import Self
 
 from outcrop.fleet.failures import FailureKind, ServerFailureError
 from outcrop.fleet.router import Attempt
@@ -16,7 +16,7 @@ from outcrop.runtime.dialects.dialect import (
     ModelEvent,
     StopDetail,
 )
-from outcrop.runtime.estimates import characters_of
+from outcrop.runtime.estimates import Generated, characters_of
 from outcrop.runtime.failures import in_stream, of_complaint, of_silence
 from outcrop.wire.errors import AwsError
 from outcrop.wire.shapes.bedrock_runtime import (
@@ -25,8 +25,6 @@ from outcrop.wire.shapes.bedrock_runtime import (
     ConverseStreamOutput,
     TokenUsage,
 )
-
-EventT = TypeVar("EventT", bound=ConverseStreamOutput | StopDetail)
 
 _log = logging.getLogger(__name__)
 
@@ -57,7 +55,7 @@ class Events:
         self._model_id = asked.model_id
         self._metadata = metadata
         self._admitted = admitted
-        self._characters = 0
+        self.generated = Generated()
         self._waiting: deque[ModelEvent] = deque()
         self._failure: AwsError | None = None
         self._over = False
@@ -74,9 +72,9 @@ class Events:
 
     async def __anext__(self) -> ConverseStreamOutput:
         while self._waiting or await self._fill():
-            event = self._waiting.popleft()
+            event = self._with_metadata(self._waiting.popleft())
             if type(event) is not StopDetail:
-                return cast("ConverseStreamOutput", self._with_metadata(event))
+                return event
         raise StopAsyncIteration
 
     async def rest(self) -> Sequence[ConverseStreamOutput | StopDetail]:
@@ -91,27 +89,22 @@ class Events:
         """For native bodies: some tell the stop sequence, Converse does not."""
         if not (self._waiting or await self._fill()):
             raise StopAsyncIteration
-        event = self._waiting.popleft()
-        return self._with_metadata(event)
+        return self._with_metadata(self._waiting.popleft())
 
     async def aclose(self) -> None:
         self._admitted.settle()
-        await self._attempt.held.aclose()
+        await self._attempt.aclose()
 
-    def generated_characters(self) -> int:
-        """Of everything that was handed out."""
-        return self._characters
-
-    def _with_metadata(self, event: EventT | TokenUsage) -> EventT | ConverseStreamMetadataEvent:
-        # By its type: of a record, isinstance takes six times as long to say no.
-        kind = type(event)
-        if kind is ContentBlockDeltaEvent:
-            self._characters += characters_of(cast("ContentBlockDeltaEvent", event).delta)
-        elif kind is TokenUsage:
-            return self._told(self._metadata(cast("TokenUsage", event)))
-        elif kind is ConverseStreamMetadataEvent:
-            self._told(cast("ConverseStreamMetadataEvent", event))
-        return cast("EventT", event)
+    def _with_metadata(self, event: ModelEvent) -> ConverseStreamOutput | StopDetail:
+        # Most are deltas; of a record, isinstance takes six times as long to say no.
+        if type(event) is ContentBlockDeltaEvent:
+            self.generated.characters += characters_of(event.delta)
+            return event
+        if isinstance(event, TokenUsage):
+            return self._told(self._metadata(event))
+        if isinstance(event, ConverseStreamMetadataEvent):
+            self._told(event)
+        return event
 
     def _told(self, event: ConverseStreamMetadataEvent) -> ConverseStreamMetadataEvent:
         self._admitted.invocation.usage = event.usage
@@ -123,19 +116,19 @@ class Events:
             if self._failure is not None:
                 raise self._failure
             try:
-                await self._read_chunk()
+                self._read(await anext(self._chunks, None))
             except (ComplaintError, ServerFailureError) as error:
                 self._failure = self._after(self._named(error))
+        if self._over:
+            await self._attempt.aclose()
         return bool(self._waiting)
 
-    async def _read_chunk(self) -> None:
-        chunk = await anext(self._chunks, None)
+    def _read(self, chunk: bytes | None) -> None:
         if chunk is not None:
             self._waiting.extend(self._reader.feed(chunk))
             return
         self._waiting.extend(self._reader.end())
         self._over = True
-        await self._attempt.held.aclose()
 
     def _named(self, error: ComplaintError | ServerFailureError) -> ServerFailureError:
         if isinstance(error, ServerFailureError):
@@ -149,8 +142,10 @@ class Events:
         _log.warning("model server failed while it answered: %s", failure)
         self._attempt.failed(failure)
         error = as_aws_error(failure, self._dialect, self._model_id)
-        amazons_own = isinstance(failure, ComplainedError) and error is failure.complaint.error
-        return error if amazons_own else in_stream(error)
+        if not isinstance(failure, ComplainedError):
+            return in_stream(error, told=False)
+        amazons_own = error is failure.complaint.error
+        return error if amazons_own else in_stream(error, told=True)
 
 
 class ComplainedError(ServerFailureError):

@@ -18,8 +18,9 @@ _CALLERS_FAULT = {400, 413, 422}
 _TIMED_OUT = {408, 504}
 _OVERLOADED = {503, 529}
 
-# What stays what it is when the stream has begun; everything else is the model's error.
-_IN_STREAM = (ThrottlingException, ValidationException)
+# What a server may say when the stream has begun, and the stream has an exception for; everything
+# else, and a server that breaks off without a word, is the model's error.
+_IN_STREAM = (ServiceUnavailableException, ThrottlingException, ValidationException)
 
 
 def of_silence(failure: ServerFailureError) -> AwsError:
@@ -61,9 +62,9 @@ def of_complaint(complaint: Complaint, model_id: str) -> AwsError:
     )
 
 
-def in_stream(error: AwsError) -> AwsError:
-    """The same failure when events have gone out already."""
-    if isinstance(error, _IN_STREAM):
+def in_stream(error: AwsError, *, told: bool) -> AwsError:
+    """The same failure when events have gone out already; `told` by the server, or just seen."""
+    if told and isinstance(error, _IN_STREAM):
         return error
     status = error.members.get("originalStatusCode", error.status)
     return ModelStreamErrorException(

@@ -1,15 +1,15 @@
 """One question to whoever serves the model, whatever the operation was called, and its events."""
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from datetime import datetime, timedelta
+from functools import partial
 
 from msgspec import Struct
 
 from outcrop.fleet.affinity import Prefix, conversation_prefix, prompt_prefix
 from outcrop.fleet.failures import ServerFailureError
-from outcrop.fleet.model_server import Call
-from outcrop.fleet.pool import Candidate, Pool
+from outcrop.fleet.pool import Candidate, Kind, Pool
 from outcrop.fleet.router import Attempt, Request, Router
 from outcrop.metering.invocation import ModelInvocation
 from outcrop.metering.tags import TagsOf, untagged
@@ -17,10 +17,11 @@ from outcrop.runtime.admission import Admission, Admitted
 from outcrop.runtime.conversation import asks_for_cache
 from outcrop.runtime.dialects.anthropic_messages import AnthropicMessages
 from outcrop.runtime.dialects.bedrock_converse import BedrockConverse
-from outcrop.runtime.dialects.dialect import Asked, Dialect, Prompt
+from outcrop.runtime.dialects.dialect import Asked, Call, Dialect, Prompt
 from outcrop.runtime.dialects.embedded_chat import EmbeddedChat
 from outcrop.runtime.dialects.openai_chat import OpenAiChat
-from outcrop.runtime.documents import Formats, formats_read, with_texts
+from outcrop.runtime.document_reader import DocumentReader
+from outcrop.runtime.documents import Readable, formats_read, has_documents, readable
 from outcrop.runtime.estimates import estimate, tokens_in, tokens_out
 from outcrop.runtime.events import Events, Metadata, as_aws_error
 from outcrop.runtime.suited import suited
@@ -55,12 +56,14 @@ class Inference:
         *,
         clock: Clock,
         tags: TagsOf = untagged,
+        documents: DocumentReader | None = None,
     ) -> None:
         self._targets = targets
         self._admission = admission
         self._tags = tags
         self._router = router
         self._clock = clock
+        self._documents = documents or DocumentReader()
 
     async def target(self, invocation: ModelInvocation, model_id: str) -> Target:
         """What the identifier stands for, or the exception that says why it stands for nothing."""
@@ -102,7 +105,7 @@ class Inference:
                 invocation=invocation,
                 target=target,
                 asked=asked,
-                readable=await _readable(asked, pools),
+                readable=await self._readable(asked, pools),
                 metadata=self._metadata(asked, since),
                 admitted=admitted,
             )
@@ -117,14 +120,36 @@ class Inference:
         target = question.target
         request = Request(
             rank=question.admitted.rank,
+            pools=question.pools_now,
             prefix=_prefix(question.asked, target),
             skipped=question.invocation.skipped,
         )
         try:
-            return await self._router.first(pools, question.put_to, request)
+            return await self._first_able(pools, question, request)
         except ServerFailureError as failure:
             _log.warning("no model server answered: %s", failure)
             raise as_aws_error(failure, _dialect_of(failure, target), target.model_id) from failure
+
+    async def _first_able(
+        self, pools: Sequence[Pool], question: "_Question", request: Request
+    ) -> Events:
+        """What servers of one kind cannot be asked, those of another may: each kind is tried."""
+        unable: dict[Kind, ValidationException] = {}
+        left = pools
+        while left:
+            try:
+                return await self._router.first(left, question.put_to, request)
+            except _UnableError as error:
+                unable[error.kind] = error.refusal
+            left = _without(unable, pools)
+        raise next(iter(unable.values()))
+
+    async def _readable(self, asked: Asked, pools: Sequence[Pool]) -> Readable:
+        """Before any server is asked: taking text out of files may take long."""
+        if not has_documents(asked):
+            return {}
+        formats = {formats_read(group.kind) for pool in pools for group in pool.groups}
+        return await readable(asked, formats, self._documents)
 
     def _metadata(self, asked: Asked, since: datetime) -> Metadata:
         conversation = None if isinstance(asked, Prompt) else asked
@@ -148,19 +173,29 @@ class _Question(Struct, frozen=True, kw_only=True):
     invocation: ModelInvocation
     target: Target
     asked: Asked
-    readable: Mapping[Formats, Asked]
-    """The same, by the formats of files that a server reads itself."""
+    readable: Readable
+    """Empty if it has no file."""
     metadata: Metadata
     admitted: Admitted
 
+    def pools_now(self) -> Sequence[Pool]:
+        """Of those who serve the model by now, those who can do what is asked."""
+        pools = self.target.pools_now()
+        if not pools:
+            raise self.target.served_by_nobody
+        pools = suited(self.asked, pools)
+        kept = (pool.only(lambda kind: formats_read(kind) in self.readable) for pool in pools)
+        return [pool for pool in kept if pool is not None]
+
     async def put_to(self, attempt: Attempt) -> Events:
-        """Its events, from the first one on; they hold the attempt."""
+        """Its events, from the first one on; they hold the attempt. Raises _UnableError."""
         candidate = attempt.candidate
         dialect = DIALECTS[candidate.dialect]
-        readable = self.readable[formats_read(candidate)]
-        call = dialect.call(readable, candidate.served_as, candidate.capabilities)
-        opening = candidate.server.open(Call(call.path, call.body, call.headers))
-        chunks = await attempt.held.enter_async_context(opening)
+        try:
+            call = self._call(candidate, dialect)
+        except ValidationException as refusal:
+            raise _UnableError(candidate, refusal) from refusal
+        chunks = await attempt.open(call)
         events = Events(
             attempt,
             chunks,
@@ -170,15 +205,30 @@ class _Question(Struct, frozen=True, kw_only=True):
             metadata=self.metadata,
         )
         await events.begin()
-        self.invocation.estimate = lambda: estimate(self.asked, events.generated_characters())
+        # Not of the events: they know the invocation, and a circle keeps the request in memory.
+        self.invocation.estimate = partial(estimate, self.asked, events.generated)
         tell_who_serves(self.invocation, candidate, self.target)
         return events
 
+    def _call(self, candidate: Candidate, dialect: Dialect) -> Call:
+        asked = self.readable[formats_read(candidate)] if self.readable else self.asked
+        if isinstance(asked, ValidationException):
+            raise asked
+        return dialect.call(asked, candidate.served_as, candidate.capabilities)
 
-async def _readable(asked: Asked, pools: Sequence[Pool]) -> Mapping[Formats, Asked]:
-    """Before any server is asked: taking text out of files may take long."""
-    formats = {formats_read(group.kind) for pool in pools for group in pool.groups}
-    return {one: await with_texts(asked, but_for=one) for one in formats}
+
+def _without(kinds: Container[Kind], pools: Sequence[Pool]) -> Sequence[Pool]:
+    able = (pool.only(lambda kind: kind not in kinds) for pool in pools)
+    return [pool for pool in able if pool is not None]
+
+
+class _UnableError(Exception):
+    """No server of this kind can be asked this."""
+
+    def __init__(self, candidate: Candidate, refusal: ValidationException) -> None:
+        super().__init__(refusal.message)
+        self.kind = Kind(candidate.dialect, candidate.capabilities)
+        self.refusal = refusal
 
 
 def tell_who_serves(invocation: ModelInvocation, candidate: Candidate, target: Target) -> None:
@@ -192,7 +242,7 @@ def served_by(candidate: Candidate, target: Target) -> str:
     if target.stands_in:
         text += f'; stands-in-for="{target.foundation_model.model_id}"'
     # A header is ASCII, a file's name need not be.
-    return text.encode("ascii", "replace").decode()
+    return text if text.isascii() else text.encode("ascii", "replace").decode()
 
 
 def _check_target(target: Target) -> None:

@@ -25,6 +25,10 @@ from outcrop.wire.shapes.bedrock_runtime import (
     ConverseStreamOutput,
     ConverseStreamTrace,
     ConverseTrace,
+    ImageBlock,
+    ImageBlockDelta,
+    ImageBlockStart,
+    ImageSource,
     Message,
     MessageStopEvent,
     ReasoningContentBlock,
@@ -103,15 +107,11 @@ def _block(
     said = [delta.text for delta in deltas if delta.text is not None]
     if len(said) == len(deltas) and start is None:
         return ContentBlock(text="".join(said)) if deltas else None
-    if start is not None and start.tool_use is not None:
-        fragments = [delta.tool_use.input for delta in deltas if delta.tool_use is not None]
-        return ContentBlock(tool_use=_tool_use(start.tool_use, "".join(fragments)))
+    if start is not None:
+        return _started(start, deltas)
     reasoning = [delta.reasoning_content for delta in deltas if delta.reasoning_content is not None]
     if reasoning:
         return ContentBlock(reasoning_content=_reasoning(reasoning))
-    if start is not None and start.tool_result is not None:
-        found = [part for delta in deltas for part in delta.tool_result or ()]
-        return ContentBlock(tool_result=_tool_result(start.tool_result, found))
     text = "".join(said)
     citations = [_citation(delta.citation) for delta in deltas if delta.citation is not None]
     if citations:
@@ -120,6 +120,20 @@ def _block(
         )
         return ContentBlock(citations_content=cited)
     return ContentBlock(text=text) if deltas else None
+
+
+def _started(start: ContentBlockStart, deltas: Sequence[ContentBlockDelta]) -> ContentBlock | None:
+    """A block of the kinds that say what they are before they say anything else."""
+    if start.tool_use is not None:
+        fragments = [delta.tool_use.input for delta in deltas if delta.tool_use is not None]
+        return ContentBlock(tool_use=_tool_use(start.tool_use, "".join(fragments)))
+    if start.tool_result is not None:
+        found = [part for delta in deltas for part in delta.tool_result or ()]
+        return ContentBlock(tool_result=tool_result(start.tool_result, found))
+    if start.image is None:
+        return None  # of a kind that is newer than this program
+    images = [delta.image for delta in deltas if delta.image is not None]
+    return ContentBlock(image=_image(start.image, images))
 
 
 def _tool_use(start: ToolUseBlockStart, text: str) -> ToolUseBlock:
@@ -133,7 +147,7 @@ def _tool_use(start: ToolUseBlockStart, text: str) -> ToolUseBlock:
     )
 
 
-def _tool_result(
+def tool_result(
     start: ToolResultBlockStart, found: Sequence[ToolResultBlockDelta]
 ) -> ToolResultBlock:
     return ToolResultBlock(
@@ -141,6 +155,17 @@ def _tool_result(
         content=[ToolResultContentBlock(text=part.text, json=part.json) for part in found],
         status=start.status,
         type=start.type,
+    )
+
+
+def _image(start: ImageBlockStart, deltas: Sequence[ImageBlockDelta]) -> ImageBlock:
+    """What a model drew, in as many pieces as it came in; or why it could not."""
+    drawn = [delta.source.bytes for delta in deltas if delta.source and delta.source.bytes]
+    errors = [delta.error for delta in deltas if delta.error is not None]
+    return ImageBlock(
+        format=start.format,
+        source=ImageSource(bytes=b"".join(drawn)),
+        error=errors[0] if errors else None,
     )
 
 

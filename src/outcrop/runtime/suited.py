@@ -11,6 +11,14 @@ from outcrop.wire.errors import ValidationException
 
 def suited(asked: Asked, pools: Sequence[Pool]) -> Sequence[Pool]:
     """In their order. Raises ValidationException, in the words of the first, if nobody can."""
+    for pool in pools:
+        for group in pool.groups:
+            if refusal(asked, group.kind.capabilities) is not None:
+                return _some_of(asked, pools)
+    return pools
+
+
+def _some_of(asked: Asked, pools: Sequence[Pool]) -> Sequence[Pool]:
     refusals: dict[Capabilities, ValidationException | None] = {}
 
     def able(kind: Kind) -> bool:

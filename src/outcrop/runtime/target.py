@@ -1,6 +1,7 @@
 """What a modelId stands for: a foundation model, the Regions it may run in, and who answers."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import lru_cache, partial
 from typing import Protocol
 
 from msgspec import Struct
@@ -42,6 +43,8 @@ class Target(Struct, frozen=True, kw_only=True):
     """Where it may run, the source Region first if it may run there."""
     pools: Sequence[Pool]
     """Who may answer, the nearest first; empty if nobody here serves the model."""
+    pools_now: Callable[[], Sequence[Pool]]
+    """The same, when the fleet may have changed since."""
     inference_profile_arn: str | None = None
     provisioned_model_arn: str | None = None
     model_units: int = 0
@@ -100,13 +103,15 @@ class Targets:
 
     def _target(self, caller: Caller, model_id: str, meant: _Meant) -> Target:
         model = meant.foundation_model
-        pools = self._fleet.pools(model.model_id, meant.regions, caller.region)
+        find = partial(self._fleet.pools, model.model_id, meant.regions, caller.region)
+        pools = find()
         stand_in = () if pools else self._fleet.stand_in(model)
         return Target(
             model_id=model_id,
             foundation_model=model,
             regions=meant.regions,
             pools=pools or stand_in,
+            pools_now=find,
             inference_profile_arn=meant.inference_profile_arn,
             provisioned_model_arn=meant.provisioned_model_arn,
             model_units=meant.model_units,
@@ -176,15 +181,11 @@ class Targets:
     def _through_profile(
         self, caller: Caller, profile_arn: str, model_arns: Sequence[str]
     ) -> _Meant | None:
-        models = [Arn.parse(model_arn) for model_arn in model_arns]
-        model = self._model_anywhere(caller, models[0].resource_id)
+        model_id, regions = _destinations(caller.region, tuple(model_arns))
+        model = self._model_anywhere(caller, model_id)
         if model is None:
             return None
-        return _Meant(
-            foundation_model=model,
-            regions=_source_first(caller.region, [arn.region for arn in models]),
-            inference_profile_arn=profile_arn,
-        )
+        return _Meant(foundation_model=model, regions=regions, inference_profile_arn=profile_arn)
 
     async def _provisioned_model(self, caller: Caller, arn: Arn) -> _Meant | None:
         record = await self._provisioned.find(
@@ -235,10 +236,18 @@ def _as_of(caller: Caller, owner: str, resource: str) -> Arn:
     return Arn(caller.partition, "bedrock", caller.region, owner, resource)
 
 
-def _source_first(source: str, regions: Sequence[str]) -> tuple[str, ...]:
-    """A global profile's region-less ARN stands for every Region, after those it names."""
-    named = sorted(regions, key=lambda region: (region == ANYWHERE, region != source))
-    return tuple(dict.fromkeys(named))
+# A catalogue has some hundred profiles; applications copy them.
+@lru_cache(maxsize=1_024)
+def _destinations(source: str, model_arns: tuple[str, ...]) -> tuple[str, tuple[str, ...]]:
+    """The id of a profile's model, and its Regions, the source first.
+
+    A global profile's region-less ARN stands for every Region, after those it names.
+    """
+    models = [Arn.parse(model_arn) for model_arn in model_arns]
+    regions = sorted(
+        [arn.region for arn in models], key=lambda region: (region == ANYWHERE, region != source)
+    )
+    return models[0].resource_id, tuple(dict.fromkeys(regions))
 
 
 def _invalid_identifier() -> ValidationException:

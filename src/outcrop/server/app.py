@@ -4,12 +4,12 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Mapping
 from datetime import datetime, timedelta
-from typing import TypeAlias, TypeVar
+from typing import Protocol, TypeAlias, TypeVar
 
 from msgspec import Struct
 
 from outcrop.iam.access import Needs
-from outcrop.iam.authenticator import Authenticator, Identified
+from outcrop.iam.authenticator import Identified
 from outcrop.iam.caller import Caller
 from outcrop.iam.policy.context import Environment
 from outcrop.iam.policy.denial import access_denied, statement_of
@@ -61,16 +61,22 @@ _MILLISECOND = timedelta(milliseconds=1)
 _log = logging.getLogger(__name__)
 
 
+class Authenticates(Protocol):
+    async def authenticate(self, request: HttpRequest, service: str) -> Identified: ...
+
+
 class App:
     def __init__(
         self,
-        authenticator: Authenticator,
+        authenticator: Authenticates,
         *,
         ledger: Ledger | None,
         request_log: RequestLog,
         clock: Clock,
+        is_secure: bool = False,
     ) -> None:
-        """Without a ledger, nothing is recorded."""
+        """Without a ledger, nothing is recorded. `is_secure`: whether all comes over TLS."""
+        self._is_secure = is_secure
         rest = {
             "bedrock": bedrock.OPERATIONS,
             "bedrock-runtime": bedrock_runtime.OPERATIONS,
@@ -214,7 +220,8 @@ class App:
             protocol = life.address and life.address.rpc
             assert protocol
             value = operation.decode(request, protocol)
-            output = await handler(environment_of(request, life.began_at), value)
+            environment = environment_of(request, life.began_at, is_secure=self._is_secure)
+            output = await handler(environment, value)
             return operation.encode(output, protocol, life.request_id)
 
         self._unsigned[operation.service.name, operation.name] = answer
@@ -247,7 +254,8 @@ class App:
         """Raises AccessDeniedException."""
         if needs.is_free:
             return
-        decision = decide(identified, operation, needs, request, life.began_at)
+        environment = environment_of(request, life.began_at, is_secure=self._is_secure)
+        decision = decide(identified, operation, needs, environment)
         if self._request_log.enabled:
             life.decided_by = statement_of(decision)
         if not decision.allowed:
@@ -287,7 +295,8 @@ class App:
                 error = unrecorded
         life.error = error.name
         protocol = life.address.protocol if life.address else REST_JSON
-        return protocol.refusal(error, life.request_id)
+        response = protocol.refusal(error, life.request_id)
+        return _told(response, life.invocation) if life.invocation else response
 
     def _tell(self, request: HttpRequest, response: HttpResponse, life: "_Life") -> None:
         now = self._clock()

@@ -1,4 +1,4 @@
-"""The command `outcrop`: serve, env, doctor, explain, models, calibrate, usage, users and others.
+"""The command `outcrop`: serve, env, doctor, explain, models, calibrate, usage, tls, users, keys.
 
 Each command imports what it needs when it runs: `--help` and `env` answer at once, and the parent
 process of a server stays small.
@@ -23,11 +23,12 @@ from outcrop.server.endpoint import (
     read_endpoint,
     write_endpoint,
 )
+from outcrop.server.tls import ListenerTls
 
-Assemble: TypeAlias = Callable[[Config], AbstractAsyncContextManager[Any]]
+Assemble: TypeAlias = Callable[[Config, ListenerTls], AbstractAsyncContextManager[Any]]
 
 IDENTITY_NOUNS = ("accounts", "users", "roles", "policies", "issuers", "keys", "policy")
-OVERRIDES = ("listen", "state", "workers", "allow_remote", "log_level")
+OVERRIDES = ("listen", "state", "workers", "allow_remote", "log_level", "tls")
 
 
 def main(arguments: Sequence[str] | None = None, *, assemble: Assemble | None = None) -> int:
@@ -57,6 +58,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_calibrate(commands)
     _add_usage(commands)
     _add_identity(commands)
+    _add_tls(commands)
     return parser
 
 
@@ -82,6 +84,12 @@ def _add_serve(commands: Any) -> None:
         action="store_true",
         default=None,
         help="listen on other addresses than loopback, without TLS",
+    )
+    serve.add_argument(
+        "--tls",
+        action="store_const",
+        const={"enabled": True},
+        help="HTTPS, by tls.certificate_file or a local authority (see `outcrop tls`)",
     )
     serve.add_argument("--log-level", choices=["debug", "info", "warning", "error"])
     serve.set_defaults(run=_serve)
@@ -213,6 +221,23 @@ def _identity(noun: str, options: argparse.Namespace) -> int:
     return code
 
 
+def _add_tls(commands: Any) -> None:
+    tls = commands.add_parser(
+        "tls", help="make or renew a certificate by a local authority, and say how to use it"
+    )
+    _add_state(tls)
+    _add_config(tls)
+    tls.add_argument(
+        "--name",
+        action="append",
+        default=[],
+        dest="names",
+        metavar="HOST",
+        help="a further DNS name or IP address to be reached at; may be repeated",
+    )
+    tls.set_defaults(run=_tls, tls={"enabled": True, "certificate_file": None, "key_file": None})
+
+
 def _add_state(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--state", type=Path, metavar="DIR", help=f"default: {default_state()}")
 
@@ -229,34 +254,58 @@ def _config(options: argparse.Namespace) -> Config:
 
 
 def _serve(options: argparse.Namespace) -> int:
-    from outcrop.iam.access_keys import make_state_dir
     from outcrop.server.logs import configure_logging
     from outcrop.server.supervisor import serve
 
     config = _config(options)
     configure_logging(config.log_level)
-    try:
-        make_state_dir(config.state)
-    except OSError as error:
-        raise ConfigurationError(f"state = {config.state}: {error.strerror}") from error
+    _make_state(config)
+    if config.tls.serves:
+        from outcrop.server.tls_command import prepare
+
+        prepare(config, utc_now)
 
     def announce(url: str) -> None:
-        write_endpoint(config.state, Endpoint(url=url, region=config.region))
-        print(_banner(config, url), file=sys.stderr, flush=True)
+        endpoint = _endpoint(config, url)
+        write_endpoint(config.state, endpoint)
+        print(_banner(config, endpoint.url), file=sys.stderr, flush=True)
 
     assemble = options.assemble or partial(_assembled, reread=partial(_config, options))
     with new_endpoint(config.state):
         return serve(config, assemble=assemble, announce=announce)
 
 
-def _assembled(config: Config, reread: Callable[[], Config]) -> AbstractAsyncContextManager[Any]:
+def _make_state(config: Config) -> None:
+    from outcrop.iam.access_keys import make_state_dir
+
+    try:
+        make_state_dir(config.state)
+    except OSError as error:
+        raise ConfigurationError(f"state = {config.state}: {error.strerror}") from error
+
+
+def _assembled(
+    config: Config, tls: ListenerTls, reread: Callable[[], Config]
+) -> AbstractAsyncContextManager[Any]:
     from outcrop.server.wiring import assembled
 
-    return assembled(config, clock=utc_now, reread=reread)
+    return assembled(config, clock=utc_now, reread=reread, tls=tls)
+
+
+def _endpoint(config: Config, url: str) -> Endpoint:
+    if not config.tls.serves:
+        return Endpoint(url=url, region=config.region)
+    from outcrop.server.tls_command import https_endpoint
+
+    return https_endpoint(config, url, utc_now)
+
+
+def _state_flag(config: Config) -> str:
+    return "" if config.state == default_state() else f" --state {shlex.quote(str(config.state))}"
 
 
 def _banner(config: Config, url: str) -> str:
-    state = "" if config.state == default_state() else f" --state {shlex.quote(str(config.state))}"
+    state = _state_flag(config)
     lines = [
         f"Outcrop serves Amazon Bedrock's API at {url}",
         f"State: {config.state}",
@@ -283,13 +332,13 @@ def _running(state: Path, url: str | None) -> tuple[Endpoint, Any]:
     url = (url or endpoint.url).rstrip("/")
     if not re.fullmatch(r"https?://[^\s/]+(/\S*)?", url):
         _fail(f"--url {url!r} is not http://address:port")
-    return Endpoint(url=url, region=endpoint.region), key
+    return Endpoint(url=url, region=endpoint.region, ca_file=endpoint.ca_file), key
 
 
 def _env(options: argparse.Namespace) -> int:
     endpoint, key = _running(options.state or default_state(), options.url)
     url = endpoint.url
-    for name, value in {
+    variables = {
         "AWS_ACCESS_KEY_ID": key.access_key_id,
         "AWS_SECRET_ACCESS_KEY": key.secret_access_key,
         "AWS_REGION": endpoint.region,
@@ -299,7 +348,12 @@ def _env(options: argparse.Namespace) -> int:
         "AWS_ENDPOINT_URL_CLOUDWATCH": url,
         "AWS_ENDPOINT_URL_COST_EXPLORER": url,
         "AWS_ENDPOINT_URL_STS": url,
-    }.items():
+    }
+    if endpoint.ca_file is not None and url.startswith("https://"):
+        from outcrop.server.tls_command import trusted_by
+
+        variables |= trusted_by(endpoint.ca_file)
+    for name, value in variables.items():
         print(f"export {name}={shlex.quote(value)}")
     return 0
 
@@ -326,10 +380,9 @@ def _explain(options: argparse.Namespace) -> int:
     endpoint, key = _running(_config(options).state, options.url)
     try:
         told = explanation(
-            endpoint.url,
+            msgspec.structs.replace(endpoint, region=options.region or endpoint.region),
             key,
             options.model_id,
-            region=options.region or endpoint.region,
             clock=utc_now,
         )
     except ProbeFailedError as error:
@@ -425,6 +478,17 @@ def _usage(options: argparse.Namespace) -> int:
         print(asyncio.run(report.text(question, options.form)))
     except (ValueError, StoreError) as error:
         _fail(str(error))
+    return 0
+
+
+def _tls(options: argparse.Namespace) -> int:
+    from outcrop.server.tls_command import instructions, renew
+
+    config = _config(options)
+    _make_state(config)
+    renew(config, options.names, utc_now)
+    for line in instructions(config, _state_flag(config), utc_now):
+        print(line)
     return 0
 
 

@@ -45,16 +45,51 @@ class LimitsConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     max_header_bytes: Annotated[int, Meta(ge=1_024, le=262_144)] = 65_536  # a request's, in all
     max_uri_bytes: Annotated[int, Meta(ge=1_024, le=65_534)] = 16_384  # path and query
     receive_header_timeout_s: Seconds = 30  # also how long an idle HTTP/1.1 connection stays open
+    http2_idle_timeout_s: Seconds = 300  # how long an HTTP/2 client may stay and ask nothing
     receive_body_timeout_s: Seconds = 60
     send_timeout_s: Seconds = 60  # how long a client may leave a stream unread
     max_connections: Positive = 1_024  # of one worker; further ones wait to be accepted
+    # Of one source address in one worker: so many at once, and so many a minute. 0: no limit.
+    failed_authentications: Annotated[int, Meta(ge=0)] = 100
+    failed_authentications_per_minute: Positive = 60
     # The whole stop must end within ten seconds, so what drains has eight.
     drain_timeout_s: Annotated[float, Meta(ge=0, le=8)] = 8
 
     @property
     def shortest_s(self) -> float:
         """Of the times that are kept by looking now and then."""
-        return min(self.receive_header_timeout_s, self.receive_body_timeout_s, self.send_timeout_s)
+        return min(
+            self.receive_header_timeout_s,
+            self.http2_idle_timeout_s,
+            self.receive_body_timeout_s,
+            self.send_timeout_s,
+        )
+
+
+class TlsConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Of the port. With neither a word nor a certificate, there is none."""
+
+    enabled: bool | None = None  # None: when certificate_file is given
+    certificate_file: Path | None = None  # PEM, with its chain; None: one of the local CA
+    key_file: Path | None = None  # PEM; None: the key is in certificate_file
+    client_ca_file: Path | None = None  # PEM; None: clients are not asked for a certificate
+    client_auth: Literal["optional", "required"] = "required"  # where client_ca_file is given
+
+    def __post_init__(self) -> None:
+        if self.key_file is not None and self.certificate_file is None:
+            raise ValueError("tls.key_file is of no use without tls.certificate_file")
+        if self.client_ca_file is not None and not self.serves:
+            raise ValueError("tls.client_ca_file is of no use without tls.enabled = true")
+
+    @property
+    def serves(self) -> bool:
+        """Whether clients are to speak TLS."""
+        return self.certificate_file is not None if self.enabled is None else self.enabled
+
+    @property
+    def local(self) -> bool:
+        """Whether the certificate is one that this installation made."""
+        return self.serves and self.certificate_file is None
 
 
 class InferenceProfilesConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -87,6 +122,7 @@ def _base_folder(variable: str, in_home: str) -> Path:
 class Config(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     listen: str = DEFAULT_LISTEN  # address:port; port 0 takes a free one
     allow_remote: bool = False  # listen on other addresses than loopback, without TLS
+    trusted_proxies: tuple[str, ...] = ()  # addresses and networks; X-Forwarded-For is believed
     state: Path = field(default_factory=default_state)  # a folder, made with mode 0700
     cache: Path = field(default_factory=default_cache)  # a folder; for the embedded model's weights
     workers: Annotated[int, Meta(ge=1, le=256)] = 1  # processes
@@ -94,6 +130,7 @@ class Config(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     database_url: str | None = None  # postgresql://…; none: SQLite in the state folder
     valkey: ValkeyConfig = field(default_factory=ValkeyConfig)
     log_level: Literal["debug", "info", "warning", "error"] = "info"
+    tls: TlsConfig = field(default_factory=TlsConfig)
     limits: LimitsConfig = field(default_factory=LimitsConfig)
     inference_profiles: InferenceProfilesConfig = field(default_factory=InferenceProfilesConfig)
     provisioned_throughput: ProvisionedThroughputConfig = field(
@@ -112,16 +149,30 @@ class Config(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
     def __post_init__(self) -> None:
         host, _ = split_address(self.listen)
-        if not (self.allow_remote or is_loopback(host)):
+        if not (self.allow_remote or self.tls.serves or is_loopback(host)):
             raise ValueError(REMOTE_REFUSED.format(host=host))
+        for proxy in self.trusted_proxies:
+            _require_network(proxy)
         if self.database_url is not None:
             _require_postgresql(self.database_url)
         self.require_one_count(limits_configured=bool(self.quotas or self.model_units))
+        self._require_slots_for_each_worker()
 
     def require_one_count(self, *, limits_configured: bool) -> None:
         """Raises ValueError where each worker would grant every limit by itself."""
         if limits_configured and self.workers > 1 and self.valkey.url is None:
             raise ValueError(COUNTS_APART.format(workers=self.workers))
+
+    def _require_slots_for_each_worker(self) -> None:
+        if self.valkey.url is not None:
+            return
+        for server in self.model_servers:
+            if server.max_concurrency is not None and server.max_concurrency < self.workers:
+                raise ValueError(
+                    TOO_FEW_SLOTS.format(
+                        name=server.name, most=server.max_concurrency, workers=self.workers
+                    )
+                )
 
     @property
     def sqlite_path(self) -> Path:
@@ -141,6 +192,7 @@ class Config(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
 REMOTE_REFUSED = (
     "listen = {host} is not a loopback address, and requests would cross the network unencrypted; "
+    "serve with TLS (--tls, or tls.certificate_file), or "
     "set allow_remote = true (or --allow-remote) if that network is trusted or TLS ends before it"
 )
 
@@ -149,10 +201,15 @@ COUNTS_APART = (
     " {workers} times; set valkey.url, so that they count together, or workers = 1"
 )
 
+TOO_FEW_SLOTS = (
+    "model server {name}: max_concurrency = {most} cannot be split among workers = {workers};"
+    " set valkey.url, so that they share it"
+)
+
 
 def load_config(path: Path | None, overrides: Mapping[str, object]) -> Config:
-    """The file's settings, if there is one, with the command line's on top."""
-    settings = {**(read_toml(path) if path else {}), **overrides}
+    """The file's settings, if there is one, with the command line's on top, key by key."""
+    settings = _merged(read_toml(path) if path else {}, overrides)
     return converted(settings, Config, path)
 
 
@@ -163,6 +220,14 @@ def converted(settings: Mapping[str, object], kind: type[R], path: Path | None) 
     except msgspec.ValidationError as error:
         where = f"{path}: " if path else ""
         raise ConfigurationError(f"{where}{_worded(str(error))}") from error
+
+
+def _merged(settings: Mapping[str, Any], overrides: Mapping[str, object]) -> dict[str, object]:
+    merged = {**settings, **overrides}
+    for name, table in overrides.items():
+        if isinstance(table, Mapping) and isinstance(settings.get(name), Mapping):
+            merged[name] = {**settings[name], **table}
+    return merged
 
 
 def _worded(refusal: str) -> str:
@@ -198,10 +263,12 @@ def is_loopback(host: str) -> bool:
         return host == "localhost"
 
 
-def url_of(host: str, port: int) -> str:
+def url_of(host: str, port: int, *, scheme: str = "http") -> str:
     """Where a client on this machine reaches a server that listens there."""
     reachable = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104 - compared, not bound
-    return f"http://[{reachable}]:{port}" if ":" in reachable else f"http://{reachable}:{port}"
+    return (
+        f"{scheme}://[{reachable}]:{port}" if ":" in reachable else f"{scheme}://{reachable}:{port}"
+    )
 
 
 def read_toml(path: Path) -> dict[str, Any]:
@@ -217,6 +284,15 @@ def _path(kind: type, value: object) -> object:
     if kind is Path and isinstance(value, str | Path):
         return Path(value).expanduser()
     raise ValueError(f"Expected `str`, got `{type(value).__name__}`")
+
+
+def _require_network(proxy: str) -> None:
+    try:
+        ipaddress.ip_network(proxy)
+    except ValueError:
+        raise ValueError(
+            f"trusted_proxies: {proxy!r} is no address and no network such as 10.0.0.0/8"
+        ) from None
 
 
 def _require_postgresql(url: str) -> None:

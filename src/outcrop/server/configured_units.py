@@ -8,7 +8,7 @@ import msgspec
 from outcrop.fleet.config import InvalidFleetConfigError, ModelUnitsConfig
 from outcrop.fleet.embedded import EMBEDDED_NAME
 from outcrop.fleet.units import Measured, MeasuredServer, ServerModels, Units, recounted, units_of
-from outcrop.server.config import Config, converted, read_toml
+from outcrop.server.config import Config, ConfigurationError, converted, read_toml
 from outcrop.store.capacity import Capacity, Held
 from outcrop.store.catalogue import EMBEDDED_MODEL_ID, EMBEDDING_MODEL_ID, Catalogue
 from outcrop.store.errors import SchemaError
@@ -31,6 +31,11 @@ def configured_units(config: Config, path: Path | None = None) -> Units:
     for row in config.model_units:
         if not catalogue.knows(row.model):
             raise InvalidFleetConfigError(f"model_units: {row.model} is no model of the catalogue")
+    limited = bool(config.quotas or config.model_units or measured.model_units)
+    try:
+        config.require_one_count(limits_configured=limited)
+    except ValueError as error:
+        raise ConfigurationError(str(error)) from error
     return units_of(
         config.model_units,
         list(_servers(config, measured)),

@@ -8,9 +8,12 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import AbstractAsyncContextManager
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from urllib.parse import urlsplit
+
+import msgspec
 
 from outcrop.control.room import FleetRoom
 from outcrop.fleet.config import InvalidFleetConfigError
@@ -23,12 +26,14 @@ from outcrop.iam.access_keys import (
     exposed_paths,
     read_root_access_key,
 )
+from outcrop.server.certificates import WARN_AHEAD, check_certificate
 from outcrop.server.config import Config, ConfigurationError, load_config
 from outcrop.server.configured_units import configured_units, units_sold
-from outcrop.server.endpoint import read_endpoint
+from outcrop.server.endpoint import Endpoint, read_endpoint
 from outcrop.server.finding import Finding
 from outcrop.server.model_server_check import examine_model_server
 from outcrop.server.probe import ProbeFailedError, ask_inference_profiles, port_is_free
+from outcrop.server.tls import context_of, local_ca_key_file, tls_files
 from outcrop.store.catalogue import Catalogue
 from outcrop.store.database import Database
 from outcrop.store.errors import StoreError
@@ -53,7 +58,7 @@ def examine(
         config = load_config(None, overrides)
     else:
         yield Finding(f"configuration {config_path or '(none: the defaults)'} can be used")
-    for examined in (_state, _database, _embedded):
+    for examined in (_state, partial(_tls, clock=clock), _database, _embedded):
         yield from _permitted(examined(config))
     yield from _agreement(config)
     yield from _permitted(_capacity(config))
@@ -133,6 +138,37 @@ def _state(config: Config) -> Iterator[Finding]:
         mode = "700" if path.is_dir() else "600"
         yield Finding(f"{path} can be read by other users", f"chmod {mode} {path}")
     yield _credentials(state)
+
+
+def _tls(config: Config, clock: Clock) -> Iterator[Finding]:
+    if not config.tls.serves:
+        return
+    files = tls_files(config)
+    mend = "outcrop tls" if config.tls.local else "correct that file, then restart or send SIGHUP"
+    if config.tls.local and not files.certificate.exists():
+        yield Finding("the local certificate is not there yet: the first `outcrop serve` makes it")
+        return
+    now = clock()
+    try:
+        certificate = check_certificate(files, now)
+        context_of(config, clock)
+    except ConfigurationError as error:
+        yield Finding(str(error), mend)
+        return
+    days = (certificate.not_after - now).days
+    yield Finding(
+        f"certificate {files.certificate} ends in {days} days, at {certificate.not_after:%Y-%m-%d}",
+        "" if certificate.not_after - now > WARN_AHEAD else _RENEW[config.tls.local],
+    )
+    for path in {files.key, local_ca_key_file(config.state)}:
+        if path.exists() and path.stat().st_mode & 0o077:
+            yield Finding(f"{path} can be read by other users", f"chmod 600 {path}")
+
+
+_RENEW = {
+    True: "outcrop tls, then send the server SIGHUP (kill -HUP, systemctl reload)",
+    False: "put a new one in its place, then send the server SIGHUP (kill -HUP, systemctl reload)",
+}
 
 
 def _credentials(state: Path) -> Finding:
@@ -239,7 +275,7 @@ def _weights(weights: Weights, cache: Path) -> Finding:
 def _server(config: Config, url: str | None, clock: Clock) -> Iterator[Finding]:
     endpoint = read_endpoint(config.state)
     where = urlsplit(url or endpoint.url)
-    host, port = where.hostname or "", where.port or 80
+    host, port = where.hostname or "", where.port or (443 if where.scheme == "https" else 80)
     if port_is_free(host, port, CONNECT_S):
         yield Finding(f"no server runs at {host}:{port} (`outcrop serve` starts one)")
         return
@@ -251,12 +287,18 @@ def _server(config: Config, url: str | None, clock: Clock) -> Iterator[Finding]:
             "give `outcrop doctor` that server's --state, or `outcrop serve` another --listen",
         )
         return
-    yield _answers(f"http://{host}:{port}", key, endpoint.region, clock)
+    endpoint = msgspec.structs.replace(endpoint, url=f"{where.scheme}://{where.netloc}")
+    if config.tls.client_ca_file is not None and config.tls.client_auth == "required":
+        what = f"server at {endpoint.url} asks for a client's certificate: it was not asked"
+        yield Finding(what)
+        return
+    yield _answers(endpoint, key, clock)
 
 
-def _answers(url: str, key: RootAccessKey, region: str, clock: Clock) -> Finding:
+def _answers(endpoint: Endpoint, key: RootAccessKey, clock: Clock) -> Finding:
+    url = endpoint.url
     try:
-        count = ask_inference_profiles(url, key, region=region, clock=clock, timeout_s=CONNECT_S)
+        count = ask_inference_profiles(endpoint, key, clock=clock, timeout_s=CONNECT_S)
     except ProbeFailedError as error:
         return Finding(f"server at {url}: {error}", error.mend)
     return Finding(f"server at {url} answers a signed ListInferenceProfiles ({count} profiles)")

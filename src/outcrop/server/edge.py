@@ -4,10 +4,12 @@ Two servers stand in front of it on one port: HTTP/1.1 (http1.py) and HTTP/2 (ht
 """
 
 import asyncio
+from collections.abc import Sequence
 from email.utils import format_datetime
 from typing import Protocol
 
 from outcrop.server.config import LimitsConfig
+from outcrop.server.source_address import SourceAddresses
 from outcrop.wire.errors import (
     RequestEntityTooLargeException,
     RequestHeaderFieldsTooLargeException,
@@ -29,10 +31,17 @@ class ClientGoneError(Exception):
 
 class Edge:
     def __init__(
-        self, app: Answers, *, limits: LimitsConfig, tasks: asyncio.TaskGroup, clock: Clock
+        self,
+        app: Answers,
+        *,
+        limits: LimitsConfig,
+        trusted_proxies: Sequence[str] = (),
+        tasks: asyncio.TaskGroup,
+        clock: Clock,
     ) -> None:
         self.handle = app.handle
         self.limits = limits
+        self.source_of = SourceAddresses(trusted_proxies).of
         self.tasks = tasks
         self.buffered_bytes = 0
         """Of the bodies of requests in progress."""

@@ -22,6 +22,8 @@ _LOOK_AGAIN_S = 0.05
 class Endpoint(Struct, frozen=True, kw_only=True):
     url: str = f"http://{DEFAULT_LISTEN}"
     region: str = "us-east-1"
+    ca_file: str | None = None
+    """Of a local authority that clients must be told to believe."""
 
 
 def write_endpoint(state: Path, endpoint: Endpoint) -> None:

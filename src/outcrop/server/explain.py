@@ -7,6 +7,7 @@ import msgspec
 
 from outcrop.iam.access_keys import RootAccessKey
 from outcrop.runtime.explanation import EXPLAIN, Explanation, PoolNow, ServerNow
+from outcrop.server.endpoint import Endpoint
 from outcrop.server.probe import ProbeFailedError, ask
 from outcrop.wire.timestamps import Clock
 
@@ -18,15 +19,15 @@ class _Refusal(msgspec.Struct):
 
 
 def explanation(
-    url: str, key: RootAccessKey, model_id: str, *, region: str, clock: Clock
+    endpoint: Endpoint, key: RootAccessKey, model_id: str, *, clock: Clock
 ) -> Explanation:
-    """Raises ProbeFailedError."""
+    """In the endpoint's Region. Raises ProbeFailedError."""
     target = f"{EXPLAIN.uri}?modelId={quote(model_id, safe='')}"
-    answer = ask(url, key, target, region=region, clock=clock, timeout_s=_PATIENCE_S)
+    answer = ask(endpoint, key, target, clock=clock, timeout_s=_PATIENCE_S)
     if answer.status != 200:
         refusal = msgspec.json.decode(answer.body, type=_Refusal)
         raise ProbeFailedError(
-            f"{model_id} in {region} is refused: {answer.error}: {refusal.message}",
+            f"{model_id} in {endpoint.region} is refused: {answer.error}: {refusal.message}",
             mend="see `aws bedrock list-inference-profiles` and `list-foundation-models`",
         )
     try:

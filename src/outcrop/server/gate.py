@@ -10,12 +10,12 @@ from outcrop.wire.http import HttpRequest
 
 
 def decide(
-    identified: Identified, operation: str, needs: Needs, request: HttpRequest, now: datetime
+    identified: Identified, operation: str, needs: Needs, environment: Environment
 ) -> Decision:
     return authorized(
         AuthorizationRequest(
             operation=operation,
-            environment=environment_of(request, now),
+            environment=environment,
             resources=needs.resources,
             request_tags=needs.request_tags,
             tag_keys=needs.tag_keys,
@@ -29,11 +29,11 @@ def decide(
     )
 
 
-def environment_of(request: HttpRequest, now: datetime) -> Environment:
+def environment_of(request: HttpRequest, now: datetime, *, is_secure: bool) -> Environment:
     return Environment(
         now=now,
-        source_ip=request.source_ip,
-        is_secure=request.is_secure,
+        source_ip=request.source_address or None,
+        is_secure=is_secure,
         user_agent=request.headers.get("user-agent"),
         referer=request.headers.get("referer"),
     )

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import cast
 
 from outcrop.server.edge import ClientGoneError, Edge, stopping
+from outcrop.server.farewell import Farewell
 from outcrop.server.http1_reader import Arriving, Asked, Http1Reader
 from outcrop.server.http1_text import CONTINUE, END_OF_CHUNKS, chunk_of, head_text
 from outcrop.server.refusals import error_response, new_request_id
@@ -26,11 +27,13 @@ _log = logging.getLogger(__name__)
 
 
 class Http1Connection(asyncio.Protocol):
-    def __init__(self, edge: Edge, *, closed: Callable[["Http1Connection"], None]) -> None:
+    def __init__(
+        self, edge: Edge, peer: str, *, closed: Callable[["Http1Connection"], None]
+    ) -> None:
         self._edge = edge
         self._closed = closed
         self._loop = asyncio.get_running_loop()
-        self._reader = Http1Reader(edge, asked=self._take, go_on=self._continue)
+        self._reader = Http1Reader(edge, peer=peer, asked=self._take, go_on=self._continue)
         self._asked: deque[Asked] = deque()
         self._news: asyncio.Future[None] | None = None
         self._room: asyncio.Future[None] | None = None
@@ -40,20 +43,19 @@ class Http1Connection(asyncio.Protocol):
         self._gone = False
         self._stopping = False
         self._waits_since = self._loop.time()
-        self._seen_arriving = Arriving.HEAD
+        self._seen_arriving: Arriving = "head"
 
     # What the transport tells.
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast("asyncio.Transport", transport)  # uvloop's is no subclass
         self._transport.set_write_buffer_limits(high=WRITE_BUFFER_BYTES)
-        peer = self._transport.get_extra_info("peername")
-        self._reader.source_ip = peer[0] if isinstance(peer, tuple) else None
+        self._farewell = Farewell(self._transport, self._edge.limits.send_timeout_s)
         self._task = self._edge.tasks.create_task(self._live())
 
     def data_received(self, data: bytes) -> None:
         self._reader.feed(data)
-        if self._reader.arriving is Arriving.NOTHING:
+        if self._reader.arriving == "nothing":
             self._tell()
 
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - asyncio names it
@@ -78,18 +80,17 @@ class Http1Connection(asyncio.Protocol):
         if self._answering or self._asked:
             return
         limits, arriving = self._edge.limits, self._reader.arriving
-        if arriving is not self._seen_arriving:
+        if arriving != self._seen_arriving:
             self._seen_arriving, self._waits_since = arriving, now_s
         waited_s = now_s - self._waits_since
         if self._transport.is_closing():
-            if waited_s > limits.send_timeout_s:
-                self._transport.abort()
-        elif arriving is Arriving.HEAD:
+            self._farewell.check(now_s)
+        elif arriving == "head":
             if waited_s > limits.receive_header_timeout_s:
                 self._transport.close()
-        elif arriving is Arriving.BODY and waited_s > limits.receive_body_timeout_s:
+        elif arriving == "body" and waited_s > limits.receive_body_timeout_s:
             self._reader.refuse(self._edge.body_too_slow())
-            self._reader.arriving = Arriving.NOTHING
+            self._reader.arriving = "nothing"
 
     def stop(self) -> None:
         """Answers what has begun to arrive, and nothing more."""
@@ -143,7 +144,7 @@ class Http1Connection(asyncio.Protocol):
 
     async def _has_next(self) -> bool:
         while not self._asked:
-            if self._gone or self._reader.arriving is Arriving.NOTHING:
+            if self._gone or self._reader.arriving == "nothing":
                 return False
             if self._stopping and self._reader.idle:
                 return False
@@ -219,7 +220,7 @@ class Http1Connection(asyncio.Protocol):
         """A refused client that is still sending may read its answer only when it is done."""
         try:
             async with asyncio.timeout(LINGER_S):
-                while self._reader.arriving is Arriving.REFUSED and not self._gone:
+                while self._reader.arriving == "refused" and not self._gone:
                     self._news = self._loop.create_future()
                     await self._news
         except TimeoutError:

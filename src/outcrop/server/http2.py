@@ -10,7 +10,7 @@ import asyncio
 import os
 import socket
 import tempfile
-from functools import partial
+from contextlib import nullcontext
 from itertools import count
 from math import ceil
 from pathlib import Path
@@ -57,7 +57,6 @@ class Http2Server:
         self._running: set[Http2Exchange] = set()
         self._unfinished: list[Watcher] = []
         self._signal = WorkerSignal()
-        self._drained = asyncio.Event()
         self._serve(asyncio.get_running_loop())
 
     async def take(self, relay: Relay) -> None:
@@ -87,26 +86,33 @@ class Http2Server:
 
     async def _respond(self, watcher: Watcher) -> None:
         protocol = watcher.proto
-        exchange = Http2Exchange(self._edge, watcher.scope, protocol.receive, protocol.send)
+        relay = self._relays.get(watcher.scope["client"][0])
+        exchange = Http2Exchange(
+            self._edge,
+            "" if relay is None else relay.peer,  # None: its client has just left
+            watcher.scope,
+            protocol.receive,
+            protocol.send,
+        )
         self._running.add(exchange)
+        relay = self._relays.get(watcher.scope["client"][0])
         try:
-            await exchange.run()
+            with nullcontext() if relay is None else relay.answering():
+                await exchange.run()
         except Exception:  # noqa: BLE001 - whatever broke it, the answer is not whole
-            self._cut_off(watcher)
+            self._cut_off(watcher, relay)
         else:
             watcher.done()
         finally:
             self._running.discard(exchange)
 
-    def _cut_off(self, watcher: Watcher) -> None:
+    def _cut_off(self, watcher: Watcher, relay: Relay | None) -> None:
         """Granian ends a stream that is let go of in good order, as if nothing were missing."""
         self._unfinished.append(watcher)
-        relay = self._relays.get(watcher.scope["client"][0])
         if relay is not None:
             relay.cut()
 
     def _serve(self, loop: asyncio.AbstractEventLoop) -> None:
-        self._signal.add_cb(partial(loop.call_soon_threadsafe, self._drained.set))
         listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         listener.bind(str(self._path / "http2"))
         listener.listen(BACKLOG)

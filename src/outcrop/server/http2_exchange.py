@@ -28,11 +28,12 @@ _log = logging.getLogger(__name__)
 class Http2Exchange:
     """One request and its answer. Made in the task that answers."""
 
-    def __init__(self, edge: Edge, scope: Scope, receive: Receive, send: Send) -> None:
+    def __init__(self, edge: Edge, peer: str, scope: Scope, receive: Receive, send: Send) -> None:
         answering = asyncio.current_task()
         assert answering
         self.task = answering
         self._edge = edge
+        self._peer = peer
         self._scope = scope
         self._receive = receive
         self._send = send
@@ -80,12 +81,16 @@ class Http2Exchange:
         query: bytes = scope["query_string"]
         headers, header_bytes = _headers(scope["headers"])
         self._edge.admit_head(uri_bytes=len(raw_path) + len(query), header_bytes=header_bytes)
+        if "," in (headers.get("host") or ","):
+            # RFC 9113, 8.3.1, asks for an authority; two of them were joined by a comma.
+            raise MalformedHttpRequestException("The request must have one authority")
         return HttpRequest(
             method=scope["method"],
             raw_path=raw_path.decode("latin-1"),
             query_string=query.decode("latin-1"),
             headers=headers,
             body=await self._body(headers),
+            source_address=self._edge.source_of(self._peer, headers),
         )
 
     async def _body(self, headers: Mapping[str, str]) -> bytes:

@@ -3,6 +3,7 @@
 import asyncio
 import logging
 import socket
+import ssl
 from contextlib import suppress
 from typing import Protocol, cast
 
@@ -10,6 +11,8 @@ from outcrop.server.edge import Edge
 from outcrop.server.http1 import Http1Connection
 from outcrop.server.http2 import Http2Server
 from outcrop.server.relay import Relay
+from outcrop.server.source_address import peer_address
+from outcrop.server.tls import ListenerTls
 
 HTTP2_PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 
@@ -32,12 +35,14 @@ class Connection(Protocol):
 
 
 class HttpServer:
-    def __init__(self, edge: Edge, listener: socket.socket) -> None:
+    def __init__(self, edge: Edge, listener: socket.socket, tls: ListenerTls) -> None:
         self._edge = edge
         self._listener = listener
+        self._tls = tls
         self._connections: set[Connection] = set()
         self._room = asyncio.Semaphore(edge.limits.max_connections)
         self._http2: Http2Server | None = None
+        self._handshakes: set[asyncio.Task[None]] = set()
         self._changed = asyncio.Event()
         self._stopping = False
         listener.setblocking(False)
@@ -49,6 +54,8 @@ class HttpServer:
         self._stopping = True
         self._accepting.cancel()
         self._listener.close()
+        for handshake in self._handshakes:
+            handshake.cancel()
         for connection in tuple(self._connections):
             connection.stop()
         if self._http2 is not None:
@@ -69,16 +76,41 @@ class HttpServer:
                 await asyncio.sleep(ACCEPT_AGAIN_S)
             else:
                 # A task of its own: a stop cancels this one, and half a connection is never told.
-                self._edge.tasks.create_task(self._greet(client))
+                greeting = self._edge.tasks.create_task(self._greet(client))
+                if self._tls.context is not None:
+                    self._handshakes.add(greeting)
+                    greeting.add_done_callback(self._handshakes.discard)
 
     async def _greet(self, client: socket.socket) -> None:
         try:
             client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            loop = asyncio.get_running_loop()
-            await loop.connect_accepted_socket(lambda: FirstBytes(self), client)
-        except OSError as error:
-            _log.warning("a connection was lost at once: %s", error)
+            await self._connect(client)
+        except ssl.SSLError as error:
+            _log.info("a TLS handshake failed: %s", error.reason or error)
             self._room.release()
+        except OSError as error:
+            # Over TLS whoever only tries the port, as a load balancer does, has not greeted.
+            level = logging.WARNING if self._tls.context is None else logging.DEBUG
+            _log.log(level, "a connection was lost at once: %s", error)
+            self._room.release()
+        except asyncio.CancelledError:
+            self._room.release()
+            raise
+
+    async def _connect(self, client: socket.socket) -> None:
+        """Over TLS it returns after the handshake; FirstBytes is told nothing before."""
+        loop, context = asyncio.get_running_loop(), self._tls.context
+        if context is None:
+            await loop.connect_accepted_socket(lambda: FirstBytes(self), client)
+            return
+        limits = self._edge.limits
+        await loop.connect_accepted_socket(
+            lambda: FirstBytes(self),
+            client,
+            ssl=context,
+            ssl_handshake_timeout=limits.receive_header_timeout_s,
+            ssl_shutdown_timeout=limits.send_timeout_s,
+        )
 
     async def _check(self) -> None:
         loop = asyncio.get_running_loop()
@@ -122,7 +154,8 @@ class HttpServer:
 
     def speaks_http1(self, first: "FirstBytes", transport: asyncio.Transport, data: bytes) -> None:
         self._connections.discard(first)
-        connection = Http1Connection(self._edge, closed=self.remove)
+        peer = peer_address(transport.get_extra_info("peername"))
+        connection = Http1Connection(self._edge, peer, closed=self.remove)
         self._connections.add(connection)
         transport.set_protocol(connection)
         connection.connection_made(transport)
@@ -130,7 +163,7 @@ class HttpServer:
 
     def speaks_http2(self, first: "FirstBytes", transport: asyncio.Transport, data: bytes) -> None:
         self._connections.discard(first)
-        relay = Relay(transport, data, closed=self.remove)
+        relay = Relay(transport, data, limits=self._edge.limits, closed=self.remove)
         self._connections.add(relay)
         self._edge.tasks.create_task(self._relay(relay))
 
@@ -170,10 +203,11 @@ class FirstBytes(asyncio.Protocol):
 
     def check(self, now_s: float) -> None:
         if now_s - self._since > self._server.header_timeout_s:
-            self._transport.close()
+            self._transport.abort()
 
     def stop(self) -> None:
-        self._transport.close()
+        """Nothing was asked: neither is anything to be sent."""
+        self._transport.abort()
 
     def cut(self) -> None:
         self._transport.abort()

@@ -1,9 +1,10 @@
 """Asks a running server one signed question, as an AWS SDK would."""
 
 import socket
+import ssl
 from datetime import datetime, timedelta
 from email.utils import parsedate_to_datetime
-from http.client import HTTPConnection, HTTPException
+from http.client import HTTPConnection, HTTPException, HTTPSConnection
 from urllib.parse import urlsplit
 
 import msgspec
@@ -12,6 +13,7 @@ from msgspec import Struct
 from outcrop.iam.access_keys import RootAccessKey
 from outcrop.iam.authorization import ALGORITHM, MAX_SKEW, Authorization, Scope
 from outcrop.iam.sigv4 import SigningKey, canonical_request, string_to_sign
+from outcrop.server.endpoint import Endpoint
 from outcrop.wire.http import HttpRequest
 from outcrop.wire.timestamps import Clock
 
@@ -42,16 +44,21 @@ class Answer(Struct, frozen=True):
 
 
 def ask(
-    url: str, key: RootAccessKey, target: str, *, region: str, clock: Clock, timeout_s: float
+    endpoint: Endpoint, key: RootAccessKey, target: str, *, clock: Clock, timeout_s: float
 ) -> Answer:
     """The answer to a GET of a path and query. Raises ProbeFailedError if there is none."""
-    where = urlsplit(url)
-    connection = HTTPConnection(where.hostname or "", where.port, timeout=timeout_s)
+    connection = _connection(endpoint, timeout_s)
     try:
-        headers = _signed(target, where.netloc, key, region, clock())
+        headers = _signed(target, urlsplit(endpoint.url).netloc, key, endpoint.region, clock())
         connection.request("GET", target, headers=headers)
         answer = connection.getresponse()
         body = answer.read()
+    except ssl.SSLCertVerificationError as error:
+        raise ProbeFailedError(
+            f"its certificate is not believed: {error.verify_message}",
+            mend="give tls.certificate_file its whole chain, and --url a name that it is for; "
+            "one of a private authority: SSL_CERT_FILE=its-ca.pem outcrop doctor",
+        ) from error
     except (OSError, HTTPException) as error:
         raise ProbeFailedError(
             f"no HTTP answer: {str(error) or type(error).__name__}",
@@ -65,17 +72,30 @@ def ask(
 
 
 def ask_inference_profiles(
-    url: str, key: RootAccessKey, *, region: str, clock: Clock, timeout_s: float
+    endpoint: Endpoint, key: RootAccessKey, *, clock: Clock, timeout_s: float
 ) -> int:
     """How many inference profiles the first page has."""
-    target = "/inference-profiles"
-    answer = ask(url, key, target, region=region, clock=clock, timeout_s=timeout_s)
+    answer = ask(endpoint, key, "/inference-profiles", clock=clock, timeout_s=timeout_s)
     if answer.status != 200:
         raise ProbeFailedError(
             f"it refuses the root access key ({answer.status} {answer.reason})",
             mend="it may serve another state folder: see --state and --url",
         )
     return _count(answer.body)
+
+
+def _connection(endpoint: Endpoint, timeout_s: float) -> HTTPConnection:
+    where = urlsplit(endpoint.url)
+    host = where.hostname or ""
+    if where.scheme != "https":
+        return HTTPConnection(host, where.port, timeout=timeout_s)
+    try:
+        context = ssl.create_default_context(cafile=endpoint.ca_file)
+    except OSError as error:
+        raise ProbeFailedError(
+            f"{endpoint.ca_file} cannot be read: {error.strerror}", mend="outcrop tls"
+        ) from error
+    return HTTPSConnection(host, where.port, timeout=timeout_s, context=context)
 
 
 def _signed(

@@ -2,16 +2,31 @@
 
 import asyncio
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
+
+from outcrop.server.config import LimitsConfig
+from outcrop.server.farewell import Farewell
+from outcrop.server.source_address import peer_address
 
 
 class Relay:
     """A client's connection, of which the first bytes are read, to a server that understands it."""
 
     def __init__(
-        self, client: asyncio.Transport, first: bytes, *, closed: Callable[["Relay"], None]
+        self,
+        client: asyncio.Transport,
+        first: bytes,
+        *,
+        limits: LimitsConfig,
+        closed: Callable[["Relay"], None],
     ) -> None:
         self._client = client
+        self._farewell = Farewell(client, limits.send_timeout_s)
+        self.peer = peer_address(client.get_extra_info("peername"))
+        self._idle_timeout_s = limits.http2_idle_timeout_s
+        self._answering = 0
+        self._idle_since = asyncio.get_running_loop().time()
         self._first = first
         self._closed = closed
         self._ended = asyncio.Event()
@@ -33,11 +48,25 @@ class Relay:
             self._client.resume_reading()
         await self._ended.wait()
 
+    @contextmanager
+    def answering(self) -> Generator[None]:
+        """While the server answers a request of this client, it is not idle."""
+        self._answering += 1
+        try:
+            yield
+        finally:
+            self._answering -= 1
+            self._idle_since = asyncio.get_running_loop().time()
+
     def check(self, now_s: float) -> None:
-        """How long a client may be idle is the server's business."""
+        """Called now and then. Answers to the server's pings alone keep no connection open."""
+        if self._client.is_closing():
+            self._farewell.check(now_s)
+        elif not self._answering and now_s - self._idle_since > self._idle_timeout_s:
+            self._client.close()
 
     def stop(self) -> None:
-        """So is telling the client that the server stops."""
+        """It is the server's business to tell the client that it stops."""
 
     def cut(self) -> None:
         self._client.abort()

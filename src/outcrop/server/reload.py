@@ -10,6 +10,7 @@ from msgspec.structs import asdict
 
 from outcrop.fleet.config import InvalidFleetConfigError
 from outcrop.server.config import Config, ConfigurationError
+from outcrop.server.tls import ListenerTls
 from outcrop.store.errors import StoreError
 
 # What follows the file while the process runs; anything else is read when it starts.
@@ -28,6 +29,10 @@ FOLLOWED = frozenset(
         "metering.when_unwritable",
         "metering.keep_records_days",
         "prices",
+        "tls.certificate_file",
+        "tls.key_file",
+        "tls.client_ca_file",
+        "tls.client_auth",
     }
 )
 
@@ -41,12 +46,14 @@ class Reloader:
         reread: Callable[[], Config] | None,
         follow: Callable[[Config], Awaitable[None]],
         *,
+        tls: ListenerTls,
         tasks: asyncio.TaskGroup,
     ) -> None:
         """`follow` makes all of the new configuration true, or raises and changes nothing."""
         self._started_with = config
         self._reread = reread
         self._follow = follow
+        self._tls = tls
         self._tasks = tasks
         self._asked = asyncio.Event()
         self._reloading: asyncio.Task[None] | None = None
@@ -74,7 +81,9 @@ class Reloader:
     async def _reload(self, reread: Callable[[], Config]) -> None:
         try:
             config = reread()
+            use_tls = self._tls.prepared(config)
             await self._follow(config)
+            use_tls()
         except (ConfigurationError, InvalidFleetConfigError) as error:
             _log.error("SIGHUP: the configuration stays as it was: %s", error)
         except StoreError:

@@ -7,6 +7,7 @@ import errno
 import logging
 import multiprocessing
 import os
+import resource
 import signal
 import socket
 import sys
@@ -18,8 +19,9 @@ from multiprocessing.process import BaseProcess
 from typing import Any, NamedTuple, TypeAlias
 
 from outcrop.server.config import Config, ConfigurationError, split_address, url_of
+from outcrop.server.tls import ListenerTls
 
-Assemble: TypeAlias = Callable[[Config], AbstractAsyncContextManager[Any]]
+Assemble: TypeAlias = Callable[[Config, ListenerTls], AbstractAsyncContextManager[Any]]
 """Opens everything that answers, inside a worker's event loop, and closes it."""
 
 BACKLOG = 1_024
@@ -44,8 +46,11 @@ class Bonds(NamedTuple):
 
 def serve(config: Config, *, assemble: Assemble, announce: Callable[[str], None]) -> int:
     """Runs until a signal or a worker ends it; gives the exit code of the process."""
+    # A core would hold every key that was in memory; the workers and their children inherit this.
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     listener = _listen(config.listen)
     host, port = listener.getsockname()[:2]
+    scheme = "https" if config.tls.serves else "http"
     ready, worker_ready = multiprocessing.Pipe(duplex=False)
     all_idle, busy = multiprocessing.Pipe(duplex=False)
     # Until the handlers stand, a signal waits: it must find either none or all of the workers.
@@ -58,7 +63,7 @@ def serve(config: Config, *, assemble: Assemble, announce: Callable[[str], None]
     crew = Crew(workers, _signals(), drain_s=config.limits.drain_timeout_s)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, _STOP)
     if crew.await_ready(ready):
-        announce(url_of(host, port))
+        announce(url_of(host, port, scheme=scheme))
         crew.await_end()
     return crew.stop()
 

@@ -16,10 +16,11 @@ from outcrop.control.tags import Tags
 from outcrop.control.touched import Touched as ControlTouched
 from outcrop.counters.limit import Counters
 from outcrop.counters.local import LocalCounters
-from outcrop.counters.shared import SharedFacts
 from outcrop.fleet.embedded import EmbeddedSettings
 from outcrop.fleet.fleet import Fleet
-from outcrop.fleet.fleet_keeper import FleetKeeper, open_fleet
+from outcrop.fleet.fleet_keeper import FleetKeeper, Others, open_fleet
+from outcrop.fleet.leases import Leases, Split
+from outcrop.fleet.shared_health import SharedHealth
 from outcrop.fleet.units import Units
 from outcrop.iam.access import everything
 from outcrop.iam.config import declare
@@ -35,6 +36,7 @@ from outcrop.reporting.metrics import Metrics
 from outcrop.runtime.admission import Admission
 from outcrop.runtime.converse import Converse
 from outcrop.runtime.count_tokens import CountTokens
+from outcrop.runtime.document_reader import DocumentReader
 from outcrop.runtime.embeddings import Embeddings
 from outcrop.runtime.explanation import EXPLAIN, Explain
 from outcrop.runtime.inference import Inference
@@ -48,6 +50,8 @@ from outcrop.server.configured_units import configured_units
 from outcrop.server.identity_wiring import note_uses, open_identity, wire_sts
 from outcrop.server.logs import request_log
 from outcrop.server.reload import Reloader
+from outcrop.server.throttle import AuthenticationThrottle
+from outcrop.server.tls import ListenerTls
 from outcrop.store import usage_sums
 from outcrop.store.catalogue import Catalogue
 from outcrop.store.errors import StoreError
@@ -63,11 +67,15 @@ _log = logging.getLogger(__name__)
 
 @asynccontextmanager
 async def assembled(
-    config: Config, *, clock: Clock, reread: Callable[[], Config] | None = None
+    config: Config,
+    *,
+    clock: Clock,
+    reread: Callable[[], Config] | None = None,
+    tls: ListenerTls | None = None,
 ) -> AsyncGenerator[App]:
     """The whole product, from configuration to an App that answers.
 
-    With `reread`, the process's SIGHUP has the configuration read and followed again.
+    With `reread`, the process's SIGHUP has the configuration read and followed again, by `tls` too.
     """
     location = config.database_url or config.sqlite_path
     prices = PriceList(config.prices)
@@ -81,6 +89,7 @@ async def assembled(
             embedded,
             custom_models=config.custom_models,
             routing=config.routing,
+            others=counting.others,
             environ=os.environ,
             tasks=tasks,
             clock=clock,
@@ -97,12 +106,23 @@ async def assembled(
         await declare(store.identities, config.accounts, clock=clock)
         identity = await open_identity(store, config.state, clock=clock)
         log = request_log(config.log_level)
+        throttle = AuthenticationThrottle(
+            identity.authenticator.authenticate, limits=config.limits, clock=clock
+        )
         ledger = metering.ledger if config.metering.enabled else None
-        app = App(identity.authenticator, ledger=ledger, request_log=log, clock=clock)
+        app = App(
+            throttle,
+            ledger=ledger,
+            request_log=log,
+            clock=clock,
+            is_secure=config.tls.serves,
+        )
         wire_sts(app, identity, region=config.region, clock=clock)
         product = Product(app, store, keeper, counting, metering, tasks=tasks, clock=clock)
         await product.wire(config)
-        reloader = Reloader(config, reread, product.reload, tasks=tasks)
+        reloader = Reloader(
+            config, reread, product.reload, tls=tls or ListenerTls(config, clock), tasks=tasks
+        )
         reloader.listen()
         noting = tasks.create_task(note_uses(identity.authenticator, store.access_keys))
         try:
@@ -116,7 +136,7 @@ async def assembled(
 
 class Counting(NamedTuple):
     counters: Counters
-    facts: SharedFacts
+    others: Others
 
 
 @asynccontextmanager
@@ -128,7 +148,7 @@ async def open_counters(
     Raises InvalidValkeyConfigError.
     """
     if config.valkey.url is None:
-        yield Counting(LocalCounters(clock), SharedFacts(clock))
+        yield Counting(LocalCounters(clock), Others(sharing=Split(config.workers)))
         return
     # Its client takes 7 MB, which a server that counts by itself need not have.
     from outcrop.counters.valkey import open_valkey  # noqa: PLC0415
@@ -136,7 +156,10 @@ async def open_counters(
     async with open_valkey(
         config.valkey, os.environ, workers=config.workers, clock=clock, tasks=tasks
     ) as counters:
-        yield Counting(counters, counters.facts)
+        share = config.valkey.when_lost == "local_share"
+        leases = Leases(counters, workers=config.workers, share_when_lost=share)
+        health = SharedHealth(counters.facts, counters.worker)
+        yield Counting(counters, Others(sharing=leases, health=health))
 
 
 class Product:
@@ -167,7 +190,8 @@ class Product:
 
     async def wire(self, config: Config) -> None:
         """Raises ConfigurationError or InvalidFleetConfigError."""
-        await self._follow(config, configured_units(config), await self._page_token_key())
+        model_units = configured_units(config)
+        await self._follow(config, model_units, await self._page_token_key())
 
     async def _follow(self, config: Config, model_units: Units, page_token_key: bytes) -> None:
         app, store, fleet, clock = self._app, self._store, self._keeper.fleet, self._clock
@@ -328,7 +352,8 @@ def wire_runtime(
     )
     router = keeper.router
     tags = TagMemory(store.tags.current)
-    inference = Inference(targets, admission, router, clock=clock, tags=tags)
+    documents = DocumentReader()
+    inference = Inference(targets, admission, router, clock=clock, tags=tags, documents=documents)
     converse = Converse(inference)
     touched = RuntimeTouched(inference, targets)
     invoke = InvokeModel(inference, Embeddings(admission, router), clock=clock)
@@ -342,7 +367,7 @@ def wire_runtime(
 
     app.serve(
         bedrock_runtime.COUNT_TOKENS,
-        CountTokens(targets, router).count_tokens,
+        CountTokens(targets, router, documents).count_tokens,
         resources=touched.counted,
     )
 

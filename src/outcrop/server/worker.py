@@ -20,6 +20,7 @@ from outcrop.server.edge import Edge
 from outcrop.server.http_server import HttpServer
 from outcrop.server.logs import configure_logging
 from outcrop.server.supervisor import Assemble, Bonds
+from outcrop.server.tls import ListenerTls
 
 # Of the time after the drain: what is cut in other workers takes a moment to close.
 OTHERS_S = 1.0
@@ -38,10 +39,17 @@ def run_worker(config: Config, listener: socket.socket, bonds: Bonds, assemble: 
 
 
 async def _work(config: Config, listener: socket.socket, bonds: Bonds, assemble: Assemble) -> None:
-    async with assemble(config) as app, asyncio.TaskGroup() as tasks:
-        edge = Edge(app, limits=config.limits, tasks=tasks, clock=utc_now)
+    tls = ListenerTls(config, utc_now)
+    async with assemble(config, tls) as app, asyncio.TaskGroup() as tasks:
+        edge = Edge(
+            app,
+            limits=config.limits,
+            trusted_proxies=config.trusted_proxies,
+            tasks=tasks,
+            clock=utc_now,
+        )
         stop = _stop_event()
-        server = HttpServer(edge, listener)
+        server = HttpServer(edge, listener, tls)
         # What was made so far lives as long as the process: let the collector pass it over.
         gc.collect()
         gc.freeze()

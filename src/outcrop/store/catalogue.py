@@ -198,6 +198,13 @@ class Catalogue:
         row = self._rows.get(model_id)
         return None if row is None else _model(row, region="", served=False)
 
+    @property
+    def regions(self) -> Sequence[str]:
+        """Those that offer a model or a profile, by name."""
+        rows = (row.regions or () for row in self._rows.values())
+        sources = (row.destinations_by_source for row in self._profile_rows)
+        return sorted({region for names in (*rows, *sources) for region in names})
+
     def knows(self, model_id: str) -> bool:
         """Whether it is a foundation model of some Region, or a custom model's name."""
         return model_id in self._rows or model_id in self._custom_models

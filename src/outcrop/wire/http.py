@@ -17,10 +17,8 @@ class HttpRequest(Struct, frozen=True, kw_only=True):
     headers: dict[str, str]
     """Lower-case names; values decoded as latin-1; repeated headers joined by a comma, in order."""
     body: bytes = b""
-    source_ip: str | None = None
-    """Of the connection; None: over HTTP/2, or not over a network at all."""
-    is_secure: bool = False
-    """Whether it came over TLS."""
+    source_address: str = ""
+    """The client's IP address; of a client behind a trusted proxy, as that proxy tells it."""
 
 
 class Body(Protocol):

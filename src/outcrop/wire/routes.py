@@ -39,12 +39,15 @@ class Routes(Generic[KeyT]):
             self._routes.setdefault((method, segments[1], len(segments)), []).append(route)
         for routes in self._routes.values():
             routes.sort(key=lambda route: len(route.labels))
-
-    def match(self, method: str, raw_path: str) -> tuple[KeyT, Mapping[str, str]] | None:
-        """None when nothing is addressed: an unknown path, or a known one by another method.
+        # The same few models are asked for again and again.
+        self.match = lru_cache(maxsize=256)(self._match)
+        """`match(method, raw_path)`: None when nothing is addressed, which is an unknown path, or
+        a known one by another method.
 
         The path is split before it is decoded, once: an ARN's slash arrives as `%2F`.
         """
+
+    def _match(self, method: str, raw_path: str) -> tuple[KeyT, Mapping[str, str]] | None:
         plain = self._plain.get((method, raw_path))
         if plain is not None:
             return plain
@@ -53,7 +56,7 @@ class Routes(Generic[KeyT]):
             return None
         for route in self._routes.get((method, segments[1], len(segments)), ()):
             if _leads(route, segments):
-                return route.key, {name: _unquoted(segments[at]) for at, name in route.labels}
+                return route.key, {name: unquote(segments[at]) for at, name in route.labels}
         return None
 
 
@@ -63,10 +66,6 @@ def _leads(route: Route[KeyT], segments: list[str]) -> bool:
             return False
     # No label is empty.
     return "" not in [segments[at] for at, _ in route.labels]
-
-
-# The same few models are asked for again and again.
-_unquoted = lru_cache(maxsize=256)(unquote)
 
 
 def _route(key: KeyT, segments: list[str]) -> Route[KeyT]:

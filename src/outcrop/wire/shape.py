@@ -1,4 +1,7 @@
-"""What every generated wire type is: a frozen record that spells its members in camelCase."""
+"""What every generated wire type is: a frozen record that spells its members in camelCase.
+
+The garbage collector passes them over (`gc=False`): nothing a record holds knows the record.
+"""
 
 from msgspec import Raw, Struct
 
@@ -6,7 +9,7 @@ ABSENT = Raw()
 """A document that is not there. Always this one: msgspec leaves out what is the very default."""
 
 
-class Shape(Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=True):
+class Shape(Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=True, gc=False):
     """A structure of the service model; a member that is absent is never written."""
 
 

@@ -134,3 +134,9 @@ def test_any_value_is_read_or_refused_with_a_place(name: str, value: Any) -> Non
         SCHEMA.decode(json.dumps({**SOUND, name: value}).encode())
         return
     assert "#" in refusal({**SOUND, name: value})
+
+
+def test_a_refusal_is_short_whatever_it_quotes() -> None:
+    endless = "x" * 1_000_000
+
+    assert len(refusal({**SOUND, "kind": endless, endless: 1})) < 2_000

@@ -2,7 +2,7 @@
 
 from base64 import b64encode
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any
+from typing import Any, TypeVar
 
 from msgspec import Raw
 
@@ -35,6 +35,7 @@ from outcrop.wire.shapes.bedrock_runtime import (
 )
 
 Block = dict[str, Any]
+_T = TypeVar("_T", DocumentBlock, SearchResultBlock)
 
 # Anthropic caches what stands before them together with what stands behind them.
 _NEVER_MARKED = frozenset({"thinking", "redacted_thinking"})
@@ -169,17 +170,21 @@ def _tool_use(use: ToolUseBlock) -> Block:
 
 def _tool_result(result: ToolResultBlock, write: "_Table") -> Block:
     if result.type not in {None, "tool_result"}:
-        # What one of Anthropic's own tools found: it goes back as it came.
-        found = [part.json for part in result.content if part.json]
-        alone = result.status == "error" or result.type not in _FIND_LISTS
-        content = found[0] if alone and len(found) == 1 else found
-        return {"type": result.type, "tool_use_id": result.tool_use_id, "content": content}
+        return own_tool_result(result)
     written: Block = {"type": "tool_result", "tool_use_id": result.tool_use_id}
     if result.content:
         written["content"] = [_result_part(part, write) for part in result.content]
     if result.status == "error":
         written["is_error"] = True
     return written
+
+
+def own_tool_result(result: ToolResultBlock) -> Block:
+    """What one of Anthropic's own tools found, as it came."""
+    found = [part.json for part in result.content if part.json]
+    alone = result.status == "error" or result.type not in _FIND_LISTS
+    content = found[0] if alone and len(found) == 1 else found
+    return {"type": result.type, "tool_use_id": result.tool_use_id, "content": content}
 
 
 def _result_part(part: ToolResultContentBlock, write: "_Table") -> Block:
@@ -230,6 +235,13 @@ def _search_result(result: SearchResultBlock) -> Block:
     }
 
 
+def _uncited(member: str, given: _T, text: Callable[[_T], str]) -> Block:
+    """As text, of which no server says where it has something from."""
+    if given.citations is not None and given.citations.enabled:
+        raise unsupported(f"{member}.citations", "messages")
+    return _text(text(given))
+
+
 def _tool(tool: Tool) -> Block:
     spec = tool.tool_spec
     if spec is None:
@@ -258,8 +270,8 @@ _BLOCKS: _Table = {
 # For servers of this API that know only its older half.
 _WITHOUT_FILES: _Table = {
     **_BLOCKS,
-    "document": lambda document: _text(document_text(document)),
-    "search_result": lambda result: _text(search_result_text(result)),
+    "document": lambda document: _uncited("document", document, document_text),
+    "search_result": lambda result: _uncited("searchResult", result, search_result_text),
     "citations_content": lambda cited: _text(citations_text(cited)),
 }
 

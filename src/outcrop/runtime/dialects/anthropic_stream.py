@@ -9,6 +9,7 @@ from msgspec import Raw, Struct, structs
 from outcrop.runtime.dialects.additional_fields import picked
 from outcrop.runtime.dialects.anthropic_citations import AnthropicCitation, delta as citations_delta
 from outcrop.runtime.dialects.bad_json import BAD_JSON
+from outcrop.runtime.dialects.content_blocks import is_tool_use_id, own_tool_use_id
 from outcrop.runtime.dialects.dialect import Complaint, ComplaintError, ModelEvent, StopDetail
 from outcrop.runtime.dialects.sse import EndlessLineError, EventReader
 from outcrop.wire.shapes.bedrock_runtime import (
@@ -62,6 +63,7 @@ class MessageReader:
         self._paths = response_field_paths
         self._native: dict[str, Any] = {}
         self._open: set[int] = set()
+        self._id = ""
         self._usage = _Usage()
         self._stop = _Delta()
         self._done = False
@@ -104,6 +106,7 @@ class MessageReader:
         if self._paths:
             self._remember(_members(data))
         if event.type == "message_start":
+            self._id = event.message.id or ""
             self._usage = event.message.usage or self._usage
             yield MessageStartEvent(role="assistant")
         elif event.type == "message_delta":
@@ -119,6 +122,8 @@ class MessageReader:
             self._native |= {**document["delta"], "delta": document["delta"]}
 
     def _block(self, index: int, block: "_Block") -> Iterator[ModelEvent]:
+        if block.type == "tool_use" and not is_tool_use_id(block.id or ""):
+            block = structs.replace(block, id=own_tool_use_id(self._id, index))
         starts = _STARTS.get(block.type, _of_a_tool_of_anthropics)
         try:
             start, deltas = starts(block)
@@ -202,6 +207,7 @@ class _Usage(Struct, frozen=True):
 
 
 class _Message(Struct, frozen=True):
+    id: str | None = None
     usage: _Usage | None = None
 
 

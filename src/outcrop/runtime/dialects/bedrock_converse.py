@@ -8,6 +8,7 @@ import msgspec
 from msgspec import Raw
 
 from outcrop.runtime.dialects.bad_json import BAD_JSON
+from outcrop.runtime.dialects.bedrock_documents import with_names
 from outcrop.runtime.dialects.bedrock_events import EventFrames, complaint
 from outcrop.runtime.dialects.bedrock_prompt import ChunkReader, body_of
 from outcrop.runtime.dialects.dialect import (
@@ -113,6 +114,7 @@ def _members(request: ConverseRequest | ConverseStreamRequest) -> dict[str, Any]
     names = zip(request.__struct_fields__, request.__struct_encode_fields__, strict=True)
     members = {wire_name: getattr(request, name) for name, wire_name in names}
     del members["modelId"]
+    members["messages"] = with_names(request.messages or ()) or None
     return {name: value for name, value in members.items() if not _is_absent(value)}
 
 

@@ -47,7 +47,9 @@ class ContentBlocks:
         delta = ContentBlockDelta(text=text)
         if not isinstance(block, _Text):
             block = self._add(_Text())
-        elif block.told and len(self._open) == 1:
+            # As most blocks begin: with something to read.
+            block.told = len(self._open) == 1 and bool(text) and not text.isspace()
+        if block.told and len(self._open) == 1:
             # Most of what a model says: more text, and nothing that waits.
             return (ContentBlockDeltaEvent(delta=delta, content_block_index=self._index),)
         return self._more(block, delta)
@@ -88,7 +90,7 @@ class ContentBlocks:
             yield from self._close()
 
     def own_tool_use_id(self, number: int) -> str:
-        return f"tooluse_{_NOT_IN_AN_ID.sub('_', self.answer_id)[-40:]}_{number}"
+        return own_tool_use_id(self.answer_id, number)
 
     def _add(self, block: "_BlockT") -> "_BlockT":
         self._open.append(block)
@@ -141,6 +143,15 @@ class ContentBlocks:
         self.malformed_tool_use |= not (block.told and is_json_object(text))
 
 
+def own_tool_use_id(answer_id: str, number: int) -> str:
+    return f"tooluse_{_NOT_IN_AN_ID.sub('_', answer_id)[-40:]}_{number}"
+
+
+def is_tool_use_id(given: str) -> bool:
+    """Whether Converse takes it back: some servers give none, some use other characters."""
+    return _TOOL_USE_ID.fullmatch(given) is not None
+
+
 def is_json_object(text: str) -> bool:
     return text.lstrip().startswith("{") and _is_json(text)
 
@@ -172,8 +183,7 @@ class _Reasoning:
 class _ToolUse:
     def __init__(self, given_id: str, own_id: str) -> None:
         self.given_id = given_id
-        # The server's where Converse allows it: some give none, some use other characters.
-        self.tool_use_id = given_id if _TOOL_USE_ID.fullmatch(given_id) else own_id
+        self.tool_use_id = given_id if is_tool_use_id(given_id) else own_id
         self.name = ""
         self.fragments: list[str] = []
         self.waiting: list[ContentBlockDelta] = []

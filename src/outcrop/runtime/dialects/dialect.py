@@ -1,7 +1,7 @@
 """What every dialect is: Converse on one side, one model server's API on the other, pure."""
 
 from collections.abc import Iterator
-from typing import Protocol
+from typing import Protocol, final
 
 from msgspec import Raw, Struct
 
@@ -33,6 +33,7 @@ Asked = ConverseRequest | ConverseStreamRequest | Prompt
 """What a model is asked, whatever the operation was called."""
 
 
+@final
 class StopDetail(Struct, frozen=True):
     """Which stop sequence the model met: right before the end of the message, where it is known."""
 

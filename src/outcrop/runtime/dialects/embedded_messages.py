@@ -5,6 +5,7 @@ from typing import Any
 
 import msgspec
 
+from outcrop.runtime.attachments import images
 from outcrop.runtime.dialects.openai_messages import system_message
 from outcrop.runtime.dialects.plain_text import (
     citations_text,
@@ -13,6 +14,7 @@ from outcrop.runtime.dialects.plain_text import (
     tool_result_text,
     tool_use_text,
 )
+from outcrop.runtime.dialects.refusals import unsupported
 from outcrop.wire.shapes.bedrock_runtime import (
     ContentBlock,
     ConverseRequest,
@@ -34,6 +36,8 @@ def embedded_messages(
     With the tools still in the prompt a small model repeats its call instead of using the result.
     """
     messages = request.messages or ()
+    for message in messages:
+        _refuse_images(message)
     names = dict(_tool_names(messages))
     system = "\n".join(message["content"] for message in system_message(request.system or ()))
     texts = [system or default_system]
@@ -43,6 +47,15 @@ def embedded_messages(
         {"role": "system", "content": "\n".join(texts)},
         *({"role": message.role, "content": _content(message, names)} for message in messages),
     ]
+
+
+def _refuse_images(message: Message) -> None:
+    """Whatever the server is said to be able to do: none of them are text."""
+    if any(images(message)):
+        raise unsupported("image", f"{message.role} messages")
+    guarded = (block.guard_content for block in message.content)
+    if any(content is not None and content.image is not None for content in guarded):
+        raise unsupported("guardContent.image")
 
 
 def _instructions(tools: Sequence[ToolSpecification]) -> str:

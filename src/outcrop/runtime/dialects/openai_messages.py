@@ -10,6 +10,7 @@ from outcrop.runtime.dialects.plain_text import (
     document_text,
     search_result_text,
     tool_result_text,
+    tool_use_text,
 )
 from outcrop.wire.shapes.bedrock_runtime import (
     ContentBlock,
@@ -63,8 +64,9 @@ def _system_texts(block: SystemContentBlock) -> Iterator[str]:
 
 
 def _assistant_message(message: Message, capabilities: Capabilities) -> dict[str, Any]:
-    content = _content([part for block in message.content for part in _parts(block)])
-    calls = [_tool_call(block.tool_use) for block in message.content if block.tool_use]
+    content = _content([part for block in message.content for part in _said(block)])
+    uses = [block.tool_use for block in message.content if block.tool_use is not None]
+    calls = [_tool_call(use) for use in uses if not _is_servers_own(use)]
     made: dict[str, Any] = {"role": "assistant", "content": content}
     if calls:
         made["tool_calls"] = calls
@@ -72,6 +74,21 @@ def _assistant_message(message: Message, capabilities: Capabilities) -> dict[str
     if reasoning and capabilities.reasoning:
         made["reasoning_content"] = reasoning
     return made
+
+
+def _said(block: ContentBlock) -> Iterator[Part]:
+    """What a vendor's own tools were asked and found in one turn: no call for anyone to answer."""
+    if block.tool_use is not None and _is_servers_own(block.tool_use):
+        yield _text(tool_use_text(block.tool_use))
+    elif block.tool_result is not None:
+        failed = block.tool_result.status == "error"
+        yield _text(tool_result_text(block.tool_result.content, failed=failed))
+    else:
+        yield from _parts(block)
+
+
+def _is_servers_own(use: ToolUseBlock) -> bool:
+    return use.type == "server_tool_use"
 
 
 def _user_messages(message: Message) -> Iterator[dict[str, Any]]:

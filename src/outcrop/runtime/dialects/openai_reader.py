@@ -33,35 +33,36 @@ STOP_REASONS: Mapping[str, StopReason] = {
 _GAVE_UP: Final = {"abort", "error"}
 
 
-class Function(Struct, frozen=True):
+# As the wire's records, the garbage collector passes these over.
+class Function(Struct, frozen=True, gc=False):
     name: str | None = None
     arguments: str | None = None
 
 
-class ToolCall(Struct, frozen=True):
+class ToolCall(Struct, frozen=True, gc=False):
     index: int | None = None
     id: str | None = None
     function: Function | None = None
 
 
-class ThinkingBlock(Struct, frozen=True):
+class ThinkingBlock(Struct, frozen=True, gc=False):
     """LiteLLM's: Anthropic's thinking, of which the text comes as reasoning_content too."""
 
     signature: str | None = None
 
 
-class TextPart(Struct, frozen=True):
+class TextPart(Struct, frozen=True, gc=False):
     text: str | None = None
 
 
-class Part(Struct, frozen=True):
+class Part(Struct, frozen=True, gc=False):
     """Of content in parts, as Mistral's models with reasoning write it."""
 
     text: str | None = None
     thinking: tuple[TextPart, ...] | None = None
 
 
-class Delta(Struct, frozen=True):
+class Delta(Struct, frozen=True, gc=False):
     content: str | tuple[Part, ...] | None = None
     refusal: str | None = None
     reasoning_content: str | None = None
@@ -72,7 +73,7 @@ class Delta(Struct, frozen=True):
     tool_calls: tuple[ToolCall, ...] | None = None
 
 
-class Choice(Struct, frozen=True):
+class Choice(Struct, frozen=True, gc=False):
     delta: Delta | None = None
     text: str | None = None
     """Of a completion, which has no delta."""
@@ -83,22 +84,22 @@ class Choice(Struct, frozen=True):
     """SGLang: likewise."""
 
 
-class PromptTokensDetails(Struct, frozen=True):
+class PromptTokensDetails(Struct, frozen=True, gc=False):
     cached_tokens: int | None = None
 
 
-class Usage(Struct, frozen=True):
+class Usage(Struct, frozen=True, gc=False):
     prompt_tokens: int | None = None
     completion_tokens: int | None = None
     prompt_tokens_details: PromptTokensDetails | None = None
 
 
-class Verbose(Struct, frozen=True):
+class Verbose(Struct, frozen=True, gc=False):
     stop_type: str | None = None
     stopping_word: str | None = None
 
 
-class Chunk(Struct, frozen=True):
+class Chunk(Struct, frozen=True, gc=False):
     id: str | None = None
     choices: tuple[Choice, ...] | None = None
     usage: Usage | None = None

@@ -82,6 +82,8 @@ def inference(config: InferenceConfiguration | None) -> Iterator[tuple[str, Any]
 
 def fields_of_the_caller(document: Raw) -> dict[str, Raw]:
     """Whatever else the model takes; raises ValidationException for what has a member already."""
+    if not document:
+        return {}
     fields = additional_fields(document)
     for name in fields:
         if name in _OURS:

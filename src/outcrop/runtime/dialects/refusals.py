@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 
-from outcrop.runtime.attachments import documents, images
+from outcrop.runtime.attachments import documents, images, search_results
 from outcrop.runtime.dialects.anthropic_terms import asks_for_schema
 from outcrop.runtime.dialects.dialect import Asked, Capabilities, Prompt
 from outcrop.wire.errors import ValidationException
@@ -43,6 +43,9 @@ def refuse_what_chat_lacks(request: ConverseRequest | ConverseStreamRequest) -> 
     config = request.tool_config
     if config is not None and any(tool.system_tool is not None for tool in config.tools):
         raise unsupported("systemTool")
+    for block in request.system or ():
+        if block.guard_content is not None and block.guard_content.image is not None:
+            raise unsupported("guardContent.image", "system")
     for message in request.messages or ():
         _refuse_in(message)
 
@@ -115,5 +118,8 @@ def _sources_not_in_chat(message: Message) -> Iterator[str]:
             yield "document.source.s3Location"
         if document.citations is not None and document.citations.enabled:
             yield "document.citations"
+    cited = (result.citations for result in search_results(message))
+    if any(config is not None and config.enabled for config in cited):
+        yield "searchResult.citations"
     if any(image.source.s3_location is not None for image in images(message)):
         yield "image.source.s3Location"

@@ -8,8 +8,10 @@ from typing import Any
 import msgspec
 
 from outcrop.runtime.dialects.anthropic_citations import as_anthropic
+from outcrop.runtime.dialects.anthropic_content import own_tool_result
 from outcrop.runtime.dialects.dialect import ModelEvent, StopDetail
 from outcrop.runtime.families.family import METRICS, Answer, Invocation, Metrics
+from outcrop.runtime.message import tool_result
 from outcrop.wire.shapes.bedrock_runtime import (
     Citation,
     CitationsContentBlock,
@@ -25,6 +27,9 @@ from outcrop.wire.shapes.bedrock_runtime import (
     ReasoningContentBlock,
     ReasoningContentBlockDelta,
     TokenUsage,
+    ToolResultBlockDelta,
+    ToolResultBlockStart,
+    ToolUseType,
 )
 
 STOP_REASONS: Mapping[str, str] = {
@@ -59,6 +64,8 @@ class EventWriter:
     def __init__(self, invocation: Invocation) -> None:
         self._invocation = invocation
         self._open: int | None = None
+        self._result: ToolResultBlockStart | None = None
+        self._found: list[ToolResultBlockDelta] = []
         self._stop_reason = "end_turn"
         self._stop_sequence: str | None = None
 
@@ -94,11 +101,16 @@ class EventWriter:
 
     def _start(self, event: ContentBlockStartEvent) -> Iterator[bytes]:
         use = event.start.tool_use
+        self._result, self._found = event.start.tool_result, []
         if use is not None:
-            block = _tool_use(use.tool_use_id, use.name, {})
+            block = _tool_use(use.tool_use_id, use.name, {}, use.type)
             yield from self._open_block(event.content_block_index, block)
 
     def _delta(self, delta: ContentBlockDelta, index: int) -> Iterator[bytes]:
+        if delta.tool_result is not None:
+            # Anthropic tells what its tools found whole, with the start of the block.
+            self._found += delta.tool_result
+            return
         if self._open != index:
             yield from self._open_block(index, _opening(delta))
         for native in _deltas(delta):
@@ -113,7 +125,11 @@ class EventWriter:
         )
 
     def _stop(self, index: int) -> Iterator[bytes]:
-        if self._open != index:
+        if self._result is not None:
+            found = own_tool_result(tool_result(self._result, self._found))
+            yield from self._open_block(index, found)
+            self._result = None
+        elif self._open != index:
             # A block that says nothing is there all the same: clients count blocks by their starts.
             yield from self._open_block(index, {"type": "text", "text": ""})
         self._open = None
@@ -173,7 +189,9 @@ def _usage(usage: TokenUsage) -> _Json:
 def _block(block: ContentBlock) -> _Json:
     if block.tool_use is not None:
         use = block.tool_use
-        return _tool_use(use.tool_use_id, use.name, use.input)
+        return _tool_use(use.tool_use_id, use.name, use.input, use.type)
+    if block.tool_result is not None:
+        return own_tool_result(block.tool_result)
     if block.reasoning_content is not None:
         return _reasoning(block.reasoning_content)
     if block.citations_content is not None:
@@ -181,8 +199,8 @@ def _block(block: ContentBlock) -> _Json:
     return {"type": "text", "text": block.text or ""}
 
 
-def _tool_use(tool_use_id: str, name: str, given: Any) -> _Json:
-    return {"type": "tool_use", "id": tool_use_id, "name": name, "input": given}
+def _tool_use(tool_use_id: str, name: str, given: Any, kind: ToolUseType | None) -> _Json:
+    return {"type": kind or "tool_use", "id": tool_use_id, "name": name, "input": given}
 
 
 def _reasoning(reasoning: ReasoningContentBlock) -> _Json:

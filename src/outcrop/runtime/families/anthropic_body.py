@@ -77,6 +77,26 @@ class ToolUse(Struct, frozen=True, tag="tool_use", forbid_unknown_fields=True):
     caller: Raw = Raw()
 
 
+class ServerToolUse(Struct, frozen=True, tag="server_tool_use", forbid_unknown_fields=True):
+    """A call of one of Anthropic's own tools, which Anthropic answers itself, in the same turn."""
+
+    id: str
+    name: str
+    input: Raw
+    cache_control: CacheControl | None = None
+    caller: Raw = Raw()
+
+
+class ToolSearchResult(
+    Struct, frozen=True, tag="tool_search_tool_result", forbid_unknown_fields=True
+):
+    """The only one of those tools that Bedrock offers."""
+
+    tool_use_id: str
+    content: Raw
+    cache_control: CacheControl | None = None
+
+
 ResultPart = TextBlock | Image | Document | SearchResult
 
 
@@ -97,7 +117,16 @@ class RedactedThinking(Struct, frozen=True, tag="redacted_thinking", forbid_unkn
 
 
 Block = (
-    TextBlock | Image | Document | SearchResult | ToolUse | ToolResult | Thinking | RedactedThinking
+    TextBlock
+    | Image
+    | Document
+    | SearchResult
+    | ToolUse
+    | ToolResult
+    | ServerToolUse
+    | ToolSearchResult
+    | Thinking
+    | RedactedThinking
 )
 
 

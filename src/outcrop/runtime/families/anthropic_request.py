@@ -71,9 +71,9 @@ def _system(system: list[native.TextBlock] | str | None) -> list[SystemContentBl
 
 def _output_config(asked: native.Body) -> OutputConfig | None:
     format_ = _format(asked)
-    if format_ is None:
+    if format_ is None or _effort(asked) is not None:
         return None
-    return OutputConfig(text_format=_text_format(format_), effort=_effort(asked))
+    return OutputConfig(text_format=_text_format(format_))
 
 
 def _format(asked: native.Body) -> native.OutputFormat | None:
@@ -103,11 +103,18 @@ def _fields(asked: native.Body) -> Iterator[tuple[str, Any]]:
         document: Raw = getattr(asked, name)
         if document:
             yield name, json_object(document, name)
-    if _effort(asked) is not None and _format(asked) is None:
+    if _effort(asked) is not None:
         # Not Converse's member, which is refused where a model does not reason: clients send it
-        # to whatever goes by Claude's name.
-        yield "output_config", {"effort": _effort(asked)}
+        # to whatever goes by Claude's name. A format stands beside it, as in the caller's body.
+        yield "output_config", {"effort": _effort(asked), **dict(_native_format(asked))}
     yield from _tool_fields(asked)
+
+
+def _native_format(asked: native.Body) -> Iterator[tuple[str, Any]]:
+    format_ = _format(asked)
+    if format_ is not None:
+        schema = json_object(format_.schema, "output_config", "format", "schema")
+        yield "format", {"type": "json_schema", "schema": schema}
 
 
 def _tool_fields(asked: native.Body) -> Iterator[tuple[str, Any]]:

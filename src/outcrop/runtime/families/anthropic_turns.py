@@ -24,6 +24,7 @@ from outcrop.wire.shapes.bedrock_runtime import (
     ToolResultBlock,
     ToolResultContentBlock,
     ToolUseBlock,
+    ToolUseType,
 )
 
 _UNNAMED_DOCUMENT = "document"
@@ -76,8 +77,10 @@ def _block(block: native.Block, path: tuple[str | int, ...]) -> ContentBlock:
             written = ContentBlock(document=_document(block))
         case native.SearchResult():
             written = ContentBlock(search_result=_search_result(block))
-        case native.ToolUse():
+        case native.ToolUse() | native.ServerToolUse():
             written = ContentBlock(tool_use=_tool_use(block, path))
+        case native.ToolSearchResult():
+            written = ContentBlock(tool_result=_tool_search_result(block, path))
         case native.ToolResult():
             written = ContentBlock(tool_result=_tool_result(block))
         case _:
@@ -133,9 +136,21 @@ def _search_result(block: native.SearchResult) -> SearchResultBlock:
     )
 
 
-def _tool_use(block: native.ToolUse, path: tuple[str | int, ...]) -> ToolUseBlock:
+def _tool_use(
+    block: native.ToolUse | native.ServerToolUse, path: tuple[str | int, ...]
+) -> ToolUseBlock:
     given = json_object(block.input, *path, "input")
-    return ToolUseBlock(tool_use_id=block.id, name=block.name, input=given)
+    kind: ToolUseType | None = None if isinstance(block, native.ToolUse) else "server_tool_use"
+    return ToolUseBlock(tool_use_id=block.id, name=block.name, input=given, type=kind)
+
+
+def _tool_search_result(
+    block: native.ToolSearchResult, path: tuple[str | int, ...]
+) -> ToolResultBlock:
+    found = ToolResultContentBlock(json=json_object(block.content, *path, "content"))
+    return ToolResultBlock(
+        tool_use_id=block.tool_use_id, content=[found], type="tool_search_tool_result"
+    )
 
 
 def _tool_result(block: native.ToolResult) -> ToolResultBlock:

@@ -19,6 +19,7 @@ StopSequence = Annotated[str, Meta(min_length=1)]
 
 # Enough for any honest mistake.
 _MOST_LISTED = 100
+_LONGEST = 500
 
 _Path = tuple[str | int, ...]
 
@@ -50,10 +51,15 @@ _SCALARS: Mapping[type[inspect.Type], tuple[str, tuple[type, ...]]] = {
 
 def malformed(*violations: str) -> ValidationException:
     """`#/max_tokens: expected type: Integer, found: String` and the like."""
-    listed = f": {', '.join(violations)}" if violations else ""
+    listed = f": {', '.join(map(_shortened, violations))}" if violations else ""
     return ValidationException(
         f"Malformed input request{listed}, please reformat your input and try again."
     )
+
+
+def _shortened(violation: str) -> str:
+    """It may quote a value or a key of the caller's, of any length."""
+    return violation if len(violation) <= _LONGEST else f"{violation[:_LONGEST]}…"
 
 
 class Schema(Generic[BodyT]):

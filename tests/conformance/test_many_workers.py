@@ -1,0 +1,240 @@
+"""Workers and machines that share a Valkey ask a model server no more at once than it takes."""
+
+import asyncio
+import os
+import signal
+from collections.abc import Generator
+from pathlib import Path
+
+import pytest
+
+from benchmarks.processes import family
+from tests.conformance.traffic import MODEL, Callers, CountingServer, converse_request
+from tests.counters.workers import until
+from tests.outcrop_process import OutcropProcess, outcrop_process
+from tests.valkey import ValkeyProcess, valkey_server
+
+pytestmark = pytest.mark.slow
+
+SLOTS = 6
+
+
+@pytest.fixture
+def valkey() -> Generator[ValkeyProcess]:
+    with valkey_server() as server:
+        yield server
+
+
+def config(url: str, valkey: ValkeyProcess | None, *, workers: int = 1, more: str = "") -> str:
+    shared = "" if valkey is None else f'[valkey]\nurl = "{valkey.url}"\n'
+    return f"""
+workers = {workers}
+{shared}
+{more}
+[embedded]
+enabled = false
+[routing]
+ejection_s = 0.2
+longest_ejection_s = 0.5
+[[model_servers]]
+name = "gpu"
+url = "{url}"
+models = {{ "{MODEL}" = "m" }}
+max_concurrency = {SLOTS}
+"""
+
+
+def test_two_workers_keep_a_server_full_and_never_ask_it_more(
+    tmp_path: Path, valkey: ValkeyProcess
+) -> None:
+    async def main() -> None:
+        async with CountingServer(0.02) as gpu, asyncio.TaskGroup() as tasks:
+            with outcrop_process(tmp_path, config=config(gpu.url, valkey, workers=2)) as server:
+                callers = Callers(tasks)
+                callers.start(30, server.url, converse_request(server))
+                await until(lambda: gpu.at_once == SLOTS)
+                await until(lambda: gpu.answered > 300)
+                await callers.stop()
+                assert gpu.most_at_once == SLOTS
+                assert set(callers.statuses) == {200}
+
+    asyncio.run(main())
+
+
+def test_without_valkey_workers_split_a_server_s_slots(tmp_path: Path) -> None:
+    async def main() -> None:
+        async with CountingServer(0.02) as gpu, asyncio.TaskGroup() as tasks:
+            with outcrop_process(tmp_path, config=config(gpu.url, None, workers=2)) as server:
+                callers = Callers(tasks)
+                callers.start(40, server.url, converse_request(server))
+                await until(lambda: gpu.answered > 200)
+                await callers.stop()
+                assert gpu.most_at_once <= SLOTS
+                assert set(callers.statuses) == {200}
+
+    asyncio.run(main())
+
+
+def kill_workers(server: OutcropProcess) -> None:
+    server.process.send_signal(signal.SIGKILL)
+    server.process.wait()
+
+
+def test_a_machine_that_is_killed_leaves_its_slots_to_the_other(
+    tmp_path: Path, valkey: ValkeyProcess
+) -> None:
+    async def main() -> None:
+        async with CountingServer(0.05) as gpu, asyncio.TaskGroup() as tasks:
+            settings = config(gpu.url, valkey)
+            with (
+                outcrop_process(tmp_path / "one", config=settings) as one,
+                outcrop_process(tmp_path / "two", config=settings) as two,
+            ):
+                callers = Callers(tasks)
+                callers.start(20, one.url, converse_request(one))
+                await until(lambda: gpu.at_once == SLOTS)
+                # The other has traffic, too, and nobody is asked more for it.
+                callers.start(20, two.url, converse_request(two))
+                answered = gpu.answered
+                await until(lambda: gpu.answered > answered + 100)
+                assert gpu.most_at_once == SLOTS
+                await asyncio.to_thread(kill_workers, one)
+                await until(lambda: gpu.at_once == SLOTS, within_s=6)
+                answered = gpu.answered
+                await until(lambda: gpu.answered > answered + 50)
+                assert gpu.at_once <= SLOTS
+                await callers.stop()
+
+    asyncio.run(main())
+
+
+def test_a_machine_that_hung_does_not_use_what_the_other_has_leased_meanwhile(
+    tmp_path: Path, valkey: ValkeyProcess
+) -> None:
+    async def main() -> None:
+        async with CountingServer(0.05) as gpu, asyncio.TaskGroup() as tasks:
+            settings = config(gpu.url, valkey)
+            with (
+                outcrop_process(tmp_path / "one", config=settings) as one,
+                outcrop_process(tmp_path / "two", config=settings) as two,
+            ):
+                callers = Callers(tasks)
+                for machine in (one, two):
+                    callers.start(15, machine.url, converse_request(machine))
+                await until(lambda: gpu.answered > 100)
+                hung = family(one.process.pid)
+                for pid in hung:
+                    os.kill(pid, signal.SIGSTOP)
+                known = "{outcrop}:workers"
+                with valkey.client() as client:
+                    await until(lambda: client.zcard(known) == 1)
+                    await until(lambda: gpu.at_once == SLOTS)
+                    for pid in hung:
+                        os.kill(pid, signal.SIGCONT)
+                    await until(lambda: client.zcard(known) == 2)
+                answered = gpu.answered
+                await until(lambda: gpu.answered > answered + 200)
+                await callers.stop()
+                # What it was asked in the moment before it knew is not counted against it.
+                assert gpu.most_at_once <= SLOTS + 1
+                assert set(callers.statuses) == {200}
+
+    asyncio.run(main())
+
+
+def test_an_idle_worker_s_slots_are_the_busy_one_s_within_moments(
+    tmp_path: Path, valkey: ValkeyProcess
+) -> None:
+    async def main() -> None:
+        async with CountingServer(30) as gpu, asyncio.TaskGroup() as tasks:
+            settings = config(gpu.url, valkey)
+            with (
+                outcrop_process(tmp_path / "one", config=settings) as one,
+                outcrop_process(tmp_path / "two", config=settings),
+            ):
+                callers = Callers(tasks)
+                callers.start(SLOTS + 2, one.url, converse_request(one))
+                took_s = await until(lambda: gpu.at_once == SLOTS)
+                assert took_s < 3
+                await asyncio.to_thread(kill_workers, one)
+                await callers.stop()
+                assert gpu.most_at_once == SLOTS
+
+    asyncio.run(main())
+
+
+QUOTAS = """
+[[quotas]]
+requests_per_minute = 1_000_000
+concurrent_requests = 1_000
+"""
+
+
+def test_slots_and_quotas_survive_a_valkey_that_is_killed_under_load(
+    tmp_path: Path, valkey: ValkeyProcess
+) -> None:
+    """It comes back empty; what it does not know, nobody is given twice."""
+
+    async def main() -> None:
+        async with CountingServer(0.05) as gpu, asyncio.TaskGroup() as tasks:
+            settings = config(gpu.url, valkey, workers=2, more=QUOTAS)
+            with outcrop_process(tmp_path, config=settings) as server:
+                callers = Callers(tasks)
+                callers.start(30, server.url, converse_request(server))
+                for _ in range(2):
+                    await until(lambda: gpu.at_once == SLOTS)
+                    await asyncio.to_thread(valkey.stop)
+                    refused = callers.statuses[503]
+                    await until(lambda seen=refused: callers.statuses[503] > seen)  # type: ignore[misc]
+                    await asyncio.to_thread(valkey.start)
+                    answered = gpu.answered
+                    await until(lambda seen=answered: gpu.answered > seen + 100)  # type: ignore[misc]
+                await callers.stop()
+                assert gpu.most_at_once == SLOTS
+                assert set(callers.statuses) == {200, 503}
+                with valkey.client() as client:
+                    await until(lambda: not client.keys("{outcrop}:held:*/concurrent"))
+
+    asyncio.run(main())
+
+
+def test_a_model_server_that_dies_under_load_is_asked_again_when_it_is_back(
+    tmp_path: Path, valkey: ValkeyProcess
+) -> None:
+    async def main() -> None:
+        async with CountingServer(0.02) as gpu, asyncio.TaskGroup() as tasks:
+            with outcrop_process(tmp_path, config=config(gpu.url, valkey, workers=2)) as server:
+                callers = Callers(tasks)
+                callers.start(20, server.url, converse_request(server))
+                await until(lambda: gpu.answered > 100)
+                await gpu.die()
+                await until(lambda: callers.statuses.total() > callers.statuses[200] + 20)
+                await gpu.start()
+                answered = gpu.answered
+                await until(lambda: gpu.answered > answered + 200)
+                await callers.stop()
+                assert gpu.most_at_once == SLOTS
+
+    asyncio.run(main())
+
+
+def test_who_waits_for_a_server_that_is_taken_out_goes_on_to_the_one_put_in(
+    tmp_path: Path,
+) -> None:
+    async def main() -> None:
+        async with CountingServer(60) as old, CountingServer(0.01) as new:
+            with outcrop_process(tmp_path, config=config(old.url, None)) as server:
+                async with asyncio.TaskGroup() as tasks:
+                    callers = Callers(tasks)
+                    callers.start(SLOTS + 10, server.url, converse_request(server))
+                    await until(lambda: old.at_once == SLOTS)
+                    (tmp_path / "config.toml").write_text(
+                        config(new.url, None).replace('"gpu"', '"gpu-2"')
+                    )
+                    server.process.send_signal(signal.SIGHUP)
+                    await until(lambda: callers.statuses[200] >= 10)
+                    assert set(callers.statuses) == {200}
+                    await old.die()
+                    await callers.stop()
+
+    asyncio.run(main())
