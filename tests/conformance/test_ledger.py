@@ -26,7 +26,7 @@ from msgspec import Struct, json as msgspec_json
 from outcrop.store.usage_records import UsageRecord, records_in
 from tests.clients.scripted_server import USAGE, ScriptedServer, scripted_server
 from tests.conformance.signing import Signer
-from tests.outcrop_process import OutcropProcess, outcrop_process
+from tests.outcrop_process import SEALING, OutcropProcess, outcrop_process
 from tests.postgres import new_database, postgres_server
 
 KILLS = int(os.environ.get("OUTCROP_KILLS", "8"))
@@ -271,8 +271,8 @@ def test_two_machines_keep_one_ledger(tmp_path: Path) -> None:
         url = new_database(postgres, "ledger")
         config = configuration(model_server, url)
         with (
-            outcrop_process(states[0], config=config) as one,
-            outcrop_process(states[1], config=config) as other,
+            outcrop_process(states[0], config=config, environment=SEALING) as one,
+            outcrop_process(states[1], config=config, environment=SEALING) as other,
         ):
             callers = [
                 threading.Thread(
@@ -288,7 +288,7 @@ def test_two_machines_keep_one_ledger(tmp_path: Path) -> None:
             for caller in callers:
                 caller.join()
         for state in states:
-            with outcrop_process(state, config=config):
+            with outcrop_process(state, config=config, environment=SEALING):
                 pass
         found = Counter(record.request_id for record in postgres_records(url))
 

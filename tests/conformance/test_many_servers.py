@@ -13,7 +13,7 @@ import pytest
 from outcrop.store.capacity import Capacity
 from outcrop.store.store import open_database
 from tests.conformance.signing import Signer
-from tests.outcrop_process import outcrop_process
+from tests.outcrop_process import SEALING, outcrop_process
 from tests.postgres import drop_database, new_database, postgres_server
 
 SOURCE = "arn:aws:bedrock:us-east-1::foundation-model/amazon.nova-lite-v1:0"
@@ -60,8 +60,8 @@ def test_two_servers_on_one_postgresql_see_each_others_changes(
     config = f'database_url = "{database_url}"\n{QUICK}'
 
     with (
-        outcrop_process(tmp_path / "one", config=config) as first,
-        outcrop_process(tmp_path / "two", config=config) as second,
+        outcrop_process(tmp_path / "one", config=config, environment=SEALING) as first,
+        outcrop_process(tmp_path / "two", config=config, environment=SEALING) as second,
     ):
         one, two = Signer(first), Signer(second)
         assert first.credentials == second.credentials
@@ -122,8 +122,8 @@ def test_two_servers_sell_what_there_is_once_though_one_is_killed(
     names = count()
 
     with (
-        outcrop_process(tmp_path / "one", config=config) as first,
-        outcrop_process(tmp_path / "two", config=config) as second,
+        outcrop_process(tmp_path / "one", config=config, environment=SEALING) as first,
+        outcrop_process(tmp_path / "two", config=config, environment=SEALING) as second,
     ):
         survivor = Signer(second)
         buyers = [

@@ -242,7 +242,7 @@ def test_sts_says_who_calls(client: Client, server: OutcropProcess) -> None:
             {"TimePeriod": {"Start": "2026-01-02", "End": "2026-01-01"}},
             "ValidationException",
         ),
-        ("sts", "get_session_token", {}, "InvalidAction"),
+        ("sts", "get_access_key_info", {"AccessKeyId": "AKIAIOSFODNN7EXAMPLE"}, "InvalidAction"),
     ],
 )
 def test_refusals_have_the_services_own_names(

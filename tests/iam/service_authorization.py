@@ -67,5 +67,15 @@ ACTIONS: dict[str, tuple[frozenset[str], frozenset[str]]] = {
     "GetCostAndUsage": (frozenset({"billingview"}), frozenset()),
     "GetDimensionValues": (frozenset({"billingview"}), frozenset()),
     "GetTags": (frozenset({"billingview"}), frozenset()),
+    "AssumeRole": (
+        frozenset({"role"}),
+        TAGS
+        | {"sts:ExternalId", "sts:RoleSessionName", "sts:SourceIdentity", "sts:TransitiveTagKeys"},
+    ),
+    "AssumeRoleWithWebIdentity": (
+        frozenset({"role"}),
+        TAGS | {"sts:RoleSessionName", "sts:SourceIdentity", "sts:TransitiveTagKeys"},
+    ),
+    "GetSessionToken": (frozenset(), frozenset()),
     "GetCallerIdentity": (frozenset(), frozenset()),
 }

@@ -9,8 +9,15 @@ from botocore.awsrequest import AWSRequest
 from botocore.credentials import Credentials
 from msgspec import Struct
 
+from outcrop.iam.authenticator import Authenticator
+from outcrop.iam.directory import root
+from outcrop.iam.policy.evaluation import Authorizer
+from outcrop.iam.policy.principal import Principal
+from outcrop.iam.policy.rules import PolicySet
+from outcrop.iam.temporary_credentials import KEY_BYTES, Session, TemporaryCredentials
 from outcrop.store.records import AccessKeyRecord
 from outcrop.wire.http import HttpRequest
+from outcrop.wire.timestamps import Clock
 
 ACCESS_KEY_ID = "AKIAIOSFODNN7EXAMPLE"
 SECRET_ACCESS_KEY = "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY"
@@ -32,15 +39,29 @@ def known_key(
 
 
 class KeysInMemory:
-    """Access keys by id; counts how often it is asked."""
+    """Root access keys by id; counts how often it is asked for one."""
 
     def __init__(self, keys: Sequence[AccessKeyRecord] = (known_key(),)) -> None:
         self.keys = {key.access_key_id: key for key in keys}
         self.asked = 0
+        self.changes = 0
 
-    async def find(self, access_key_id: str) -> AccessKeyRecord | None:
+    async def version(self) -> int:
+        return self.changes
+
+    async def key(self, access_key_id: str) -> AccessKeyRecord | None:
         self.asked += 1
         return self.keys.get(access_key_id)
+
+    async def holder(self, key: AccessKeyRecord, region: str) -> Authorizer | None:
+        return Authorizer(Principal(caller=root(key.account_id, region)), PolicySet())
+
+    async def session(self, session: Session, region: str) -> Authorizer | None:
+        raise AssertionError("nobody made a session")
+
+
+def authenticator_of(keys: KeysInMemory, clock: Clock) -> Authenticator:
+    return Authenticator(keys, clock, temporary=TemporaryCredentials(bytes(KEY_BYTES)))
 
 
 class MovableClock:

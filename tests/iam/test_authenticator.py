@@ -5,8 +5,9 @@ from typing import Any
 import msgspec
 import pytest
 
-from outcrop.iam.authenticator import MAX_KNOWN, Authenticator
+from outcrop.iam.authenticator import FRESH_FOR, MAX_KNOWN, Identified
 from outcrop.iam.caller import Caller
+from outcrop.store.records import AccessKeyRecord
 from outcrop.wire.errors import (
     AwsError,
     InvalidSignatureException,
@@ -18,6 +19,7 @@ from tests.iam.signing import (
     KeysInMemory,
     MovableClock,
     Signer,
+    authenticator_of,
     known_key,
     signing_time,
 )
@@ -25,13 +27,13 @@ from tests.iam.signing import (
 INVALID_TOKEN = "The security token included in the request is invalid."
 
 
-def at_once(authentication: Coroutine[Any, Any, Caller]) -> Caller:
-    return asyncio.run(authentication)
+def at_once(authentication: Coroutine[Any, Any, Identified]) -> Caller:
+    return asyncio.run(authentication).caller
 
 
 def test_a_signed_request_has_the_root_user_for_caller() -> None:
     request = Signer(region="eu-west-3").sign()
-    authenticator = Authenticator(KeysInMemory(), lambda: signing_time(request))
+    authenticator = authenticator_of(KeysInMemory(), lambda: signing_time(request))
 
     caller = at_once(authenticator.authenticate(request, "bedrock"))
 
@@ -46,7 +48,7 @@ def test_a_signed_request_has_the_root_user_for_caller() -> None:
 
 def test_the_region_of_the_scope_decides_the_partition() -> None:
     request = Signer(region="us-gov-west-1").presign()
-    authenticator = Authenticator(KeysInMemory(), lambda: signing_time(request))
+    authenticator = authenticator_of(KeysInMemory(), lambda: signing_time(request))
 
     caller = at_once(authenticator.authenticate(request, "bedrock"))
 
@@ -56,7 +58,7 @@ def test_the_region_of_the_scope_decides_the_partition() -> None:
 
 def test_an_unknown_key_is_refused() -> None:
     request = Signer(access_key_id="AKIAUNKNOWN").sign()
-    authenticator = Authenticator(KeysInMemory(), lambda: signing_time(request))
+    authenticator = authenticator_of(KeysInMemory(), lambda: signing_time(request))
 
     with pytest.raises(UnrecognizedClientException) as refusal:
         at_once(authenticator.authenticate(request, "bedrock"))
@@ -68,7 +70,7 @@ def test_an_unknown_key_is_refused() -> None:
 def test_a_session_token_with_a_long_term_key_is_refused(*, presign: bool) -> None:
     signer = Signer(session_token="token")
     request = signer.presign() if presign else signer.sign()
-    authenticator = Authenticator(KeysInMemory(), lambda: signing_time(request))
+    authenticator = authenticator_of(KeysInMemory(), lambda: signing_time(request))
 
     with pytest.raises(UnrecognizedClientException) as refusal:
         at_once(authenticator.authenticate(request, "bedrock"))
@@ -78,63 +80,98 @@ def test_a_session_token_with_a_long_term_key_is_refused(*, presign: bool) -> No
 
 def test_a_session_token_is_looked_at_only_once_the_signature_is_right() -> None:
     request = Signer(session_token="token", secret_access_key="another").sign()
-    authenticator = Authenticator(KeysInMemory(), lambda: signing_time(request))
+    authenticator = authenticator_of(KeysInMemory(), lambda: signing_time(request))
 
     with pytest.raises(InvalidSignatureException):
         at_once(authenticator.authenticate(request, "bedrock"))
 
 
-def test_the_store_is_asked_once_a_minute() -> None:
+def test_a_key_is_looked_up_once_until_something_changes() -> None:
     request = Signer().sign()
     keys = KeysInMemory()
     clock = MovableClock(signing_time(request))
-    authenticator = Authenticator(keys, clock)
+    authenticator = authenticator_of(keys, clock)
 
     for _ in range(3):
         at_once(authenticator.authenticate(request, "bedrock"))
-    asked_at_once = keys.asked
-    clock.advance(seconds=60)
+        clock.advance(seconds=60)
+    asked_unchanged = keys.asked
+    keys.changes += 1
     at_once(authenticator.authenticate(request, "bedrock"))
 
-    assert (asked_at_once, keys.asked) == (1, 2)
+    assert (asked_unchanged, keys.asked) == (1, 2)
 
 
-def test_a_key_that_another_server_took_away_works_for_a_minute_at_most() -> None:
+def test_a_key_that_another_process_took_away_works_for_half_a_second_at_most() -> None:
     request = Signer().sign()
     keys = KeysInMemory()
     clock = MovableClock(signing_time(request))
-    authenticator = Authenticator(keys, clock)
+    authenticator = authenticator_of(keys, clock)
     at_once(authenticator.authenticate(request, "bedrock"))
 
     del keys.keys[ACCESS_KEY_ID]
-    clock.advance(seconds=59)
+    keys.changes += 1
+    clock.advance(seconds=FRESH_FOR.total_seconds() - 0.01)
     at_once(authenticator.authenticate(request, "bedrock"))
-    clock.advance(seconds=1)
+    clock.advance(seconds=0.01)
 
     with pytest.raises(UnrecognizedClientException):
         at_once(authenticator.authenticate(request, "bedrock"))
 
 
-def test_a_key_that_is_forgotten_is_looked_up_again() -> None:
+def test_a_change_made_here_is_seen_at_once() -> None:
     other = known_key(access_key_id="AKIAOTHEROTHEROTHER1")
     keys = KeysInMemory([known_key(), other])
     mine, others = Signer().sign(), Signer(access_key_id=other.access_key_id).sign()
-    authenticator = Authenticator(keys, lambda: signing_time(mine))
+    authenticator = authenticator_of(keys, lambda: signing_time(mine))
     at_once(authenticator.authenticate(mine, "bedrock"))
     at_once(authenticator.authenticate(others, "bedrock"))
 
     del keys.keys[ACCESS_KEY_ID]
-    authenticator.forget(ACCESS_KEY_ID)
+    keys.changes += 1
+    authenticator.forget()
 
     with pytest.raises(UnrecognizedClientException):
         at_once(authenticator.authenticate(mine, "bedrock"))
     assert at_once(authenticator.authenticate(others, "bedrock")).account_id == ACCOUNT_ID
 
 
+def test_what_was_read_before_a_revocation_is_not_kept_after_it() -> None:
+    """A slow look-up that a revocation and another request's look at the version overtake."""
+    request = Signer().sign()
+    clock = MovableClock(signing_time(request))
+
+    class Slow(KeysInMemory):
+        async def key(self, access_key_id: str) -> AccessKeyRecord | None:
+            found = await super().key(access_key_id)
+            if self.asked == 1:
+                del self.keys[ACCESS_KEY_ID]
+                self.changes += 1
+                clock.advance(seconds=1)
+                with pytest.raises(UnrecognizedClientException):
+                    await authenticator.authenticate(request, "bedrock")
+            return found
+
+    authenticator = authenticator_of(Slow(), clock)
+    at_once(authenticator.authenticate(request, "bedrock"))
+
+    with pytest.raises(UnrecognizedClientException):
+        at_once(authenticator.authenticate(request, "bedrock"))
+
+
+def test_an_inactive_key_is_refused() -> None:
+    request = Signer().sign()
+    inactive = msgspec.structs.replace(known_key(), status="Inactive")
+    authenticator = authenticator_of(KeysInMemory([inactive]), lambda: signing_time(request))
+
+    with pytest.raises(UnrecognizedClientException):
+        at_once(authenticator.authenticate(request, "bedrock"))
+
+
 def test_what_does_not_verify_is_not_kept() -> None:
     request = Signer(secret_access_key="another").sign()
     keys = KeysInMemory()
-    authenticator = Authenticator(keys, lambda: signing_time(request))
+    authenticator = authenticator_of(keys, lambda: signing_time(request))
 
     for _ in range(2):
         with pytest.raises(InvalidSignatureException):
@@ -150,7 +187,7 @@ def test_many_regions_push_out_the_oldest_and_nothing_grows() -> None:
         for name in _names(MAX_KNOWN // 64 + 1)
         for number in range(64)
     ]
-    authenticator = Authenticator(keys, lambda: signing_time(requests[0]))
+    authenticator = authenticator_of(keys, lambda: signing_time(requests[0]))
 
     async def main() -> None:
         for request in requests:
@@ -182,7 +219,7 @@ def test_garbage_is_refused_and_never_an_accident(part: str, text: str) -> None:
         old: str = getattr(good, part)
         request = msgspec.structs.replace(good, **{part: f"{old}{text}"})
 
-    authenticator = Authenticator(KeysInMemory(), lambda: signing_time(good))
+    authenticator = authenticator_of(KeysInMemory(), lambda: signing_time(good))
     with pytest.raises(AwsError) as refusal:
         at_once(authenticator.authenticate(request, "bedrock"))
 

@@ -9,7 +9,7 @@ from outcrop.iam import authorization, sigv4
 from outcrop.iam.authenticator import Authenticator
 from outcrop.wire.errors import AwsError, InvalidSignatureException
 from outcrop.wire.http import HttpRequest
-from tests.iam.signing import KeysInMemory, Signer, signing_time
+from tests.iam.signing import KeysInMemory, Signer, authenticator_of, signing_time
 
 ARN = "arn:aws:bedrock:us-east-1:123456789012:application-inference-profile/ab12"
 SEGMENT = st.text(st.sampled_from("aZ09-._~:/ %é+=,@$&'()*;!ሴ"), min_size=1, max_size=12)
@@ -25,7 +25,7 @@ QUERY = st.lists(
 
 
 def verified(request: HttpRequest) -> None:
-    authenticator = Authenticator(KeysInMemory(), lambda: signing_time(request))
+    authenticator = authenticator_of(KeysInMemory(), lambda: signing_time(request))
     asyncio.run(authenticator.authenticate(request, "bedrock"))
 
 
@@ -156,7 +156,7 @@ def means_the_same(one: HttpRequest, other: HttpRequest) -> bool:
 
 
 def _at(signed: HttpRequest) -> Authenticator:
-    return Authenticator(KeysInMemory(), lambda: signing_time(signed))
+    return authenticator_of(KeysInMemory(), lambda: signing_time(signed))
 
 
 @pytest.mark.parametrize(

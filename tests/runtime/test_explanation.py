@@ -1,16 +1,12 @@
 import asyncio
 
-import pytest
-from msgspec.structs import replace
-
 from outcrop.fleet.fleet import Fleet, Served
 from outcrop.iam.caller import Caller
 from outcrop.runtime.explanation import Explain, ExplainRequest, Explanation
 from outcrop.runtime.target import Targets
 from outcrop.store.catalogue import Catalogue
-from outcrop.wire.errors import AccessDeniedException
 from tests.fakes.records import FakeInferenceProfiles, FakeProvisionedModelThroughputs
-from tests.runtime.requests import ACCOUNT, caller
+from tests.runtime.requests import caller
 from tests.runtime.test_target import STAND_IN, candidate
 
 MODEL = "amazon.nova-lite-v1:0"
@@ -22,13 +18,6 @@ def explained(fleet: Fleet, by: Caller | None = None, model_id: str = MODEL) -> 
     )
     request = ExplainRequest(model_id=model_id)
     return asyncio.run(Explain(targets).explain(by or caller(), request))
-
-
-def test_only_the_root_user_is_told() -> None:
-    user = replace(caller(), arn=f"arn:aws:iam::{ACCOUNT}:user/ada")
-
-    with pytest.raises(AccessDeniedException):
-        explained(Fleet([], stand_in=STAND_IN), user)
 
 
 def test_it_is_said_who_stands_in_and_when_nobody_serves_a_model() -> None:

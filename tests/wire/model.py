@@ -27,6 +27,9 @@ MOST_ARMS = 14
 """Of any union: ContentBlock's."""
 
 _STRINGS = (
+    "123456",
+    "AKIAIOSFODNN7EXAMPLE",
+    "arn:aws:iam::111122223333:role/sample",
     "a",
     "1",
     "amazon.nova-lite-v1:0",

@@ -35,6 +35,23 @@ class Resource(Struct, frozen=True, kw_only=True):
     is_created: bool = False
 
 
+class Needs(Struct, frozen=True, kw_only=True):
+    """What an operation has to be allowed, as far as its input says."""
+
+    resources: Sequence[Resource] = ()
+    """None: `*`."""
+    request_tags: Mapping[str, str] = {}
+    tag_keys: Sequence[str] = ()
+    service_tier: str | None = None
+    guardrail_identifier: str | None = None
+    keys: Context = {}
+    """Further condition keys, in lower case: of STS's operations."""
+    besides: Sequence[str] = ()
+    """Further actions on the same resources: `sts:TagSession`."""
+    is_free: bool = False
+    """Whether no policy is asked."""
+
+
 class AuthorizationRequest(Struct, frozen=True, kw_only=True):
     operation: str
     environment: Environment
@@ -48,6 +65,22 @@ class AuthorizationRequest(Struct, frozen=True, kw_only=True):
     guardrail_identifier: str | None = None
     """The guardrail's ARN, with its version unless that is DRAFT: `arn:…:guardrail/id:1`."""
     bearer_token_type: BearerTokenType | None = None
+    keys: Context = {}
+    besides: Sequence[str] = ()
+
+
+async def everything(_caller: object, _input: object) -> Needs:
+    """Of an operation without resources: `*`."""
+    return _EVERYTHING
+
+
+async def nothing(_caller: object, _input: object) -> Needs:
+    """Of an operation that anyone with credentials may call, whatever policies say."""
+    return _NOTHING
+
+
+_EVERYTHING = Needs()
+_NOTHING = Needs(is_free=True)
 
 
 def authorized(request: AuthorizationRequest, authorizer: Authorizer) -> Decision:
@@ -99,14 +132,22 @@ def accesses(request: AuthorizationRequest, principal: Principal) -> Iterator[Ac
             context={**environment, "bedrock:bearertokentype": request.bearer_token_type},
         )
     action = actions.ACTIONS[request.operation]
-    context = {**environment, **_own_keys(request, action)}
+    context = {**environment, **_own_keys(request, action), **request.keys}
+    region = principal.caller.region
     if not request.resources:
         yield Access(action=action.name, resource="*", constant=here, context=context)
     for resource in request.resources:
-        yield _access(action.name, resource, context)
+        if not resource.is_created or _type(resource) in action.resource_types:
+            yield _access(action.name, resource, context, region)
+        for other in request.besides:
+            yield _access(other, resource, context, region)
     for resource in request.resources:
         if resource.is_created and request.request_tags:
-            yield _access(actions.TAG_RESOURCE, resource, context)
+            yield _access(actions.TAG_RESOURCE, resource, context, region)
+
+
+def _type(resource: Resource) -> str:
+    return Arn.parse(resource.arn).resource_type
 
 
 def _own_keys(request: AuthorizationRequest, action: actions.Action) -> Context:
@@ -123,8 +164,8 @@ def _own_keys(request: AuthorizationRequest, action: actions.Action) -> Context:
     return keys
 
 
-def _access(action: str, resource: Resource, context: Context) -> Access:
-    account_id, constant = _constant_keys(resource.arn, resource.inference_profile_arn)
+def _access(action: str, resource: Resource, context: Context, region: str) -> Access:
+    account_id, constant = _constant_keys(resource.arn, resource.inference_profile_arn, region)
     if resource.tags:
         context = {**context, **tagged("aws:resourcetag", resource.tags)}
     return Access(
@@ -139,12 +180,13 @@ def _access(action: str, resource: Resource, context: Context) -> Access:
 
 @lru_cache(maxsize=_REMEMBERED)
 def _constant_keys(
-    resource: str, inference_profile_arn: str | None
+    resource: str, inference_profile_arn: str | None, region: str
 ) -> tuple[str | None, tuple[tuple[str, str], ...]]:
     """Whose the resource is, if anyone's, and its keys that are always the same."""
     arn = Arn.parse(resource)
     keys = {
-        "aws:requestedregion": arn.region or UNSPECIFIED,
+        # Other services' resources are of no Region, their requests are.
+        "aws:requestedregion": arn.region or (UNSPECIFIED if arn.service == "bedrock" else region),
         "aws:resourceaccount": arn.account_id,
         "bedrock:inferenceprofilearn": inference_profile_arn,
     }

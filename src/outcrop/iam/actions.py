@@ -18,6 +18,14 @@ SYSTEM_PROFILE = "inference-profile"
 APPLICATION_PROFILE = "application-inference-profile"
 PROVISIONED = "provisioned-model"
 
+ROLE = "role"
+
+_ASSUMPTION = (
+    "sts:ExternalId",
+    "sts:RoleSessionName",
+    "sts:SourceIdentity",
+    "sts:TransitiveTagKeys",
+)
 _TAGS = ("aws:RequestTag", "aws:TagKeys")
 _INVOCATION = ("bedrock:InferenceProfileArn", "bedrock:GuardrailIdentifier", "bedrock:ServiceTier")
 
@@ -82,6 +90,17 @@ ACTIONS: Mapping[str, Action] = {
     "GetCostAndUsage": Action(name="ce:GetCostAndUsage"),
     "GetDimensionValues": Action(name="ce:GetDimensionValues"),
     "GetTags": Action(name="ce:GetTags"),
+    "AssumeRole": Action(
+        name="sts:AssumeRole",
+        resource_types=(ROLE,),
+        condition_keys=(*_TAGS, *_ASSUMPTION),
+    ),
+    "AssumeRoleWithWebIdentity": Action(
+        name="sts:AssumeRoleWithWebIdentity",
+        resource_types=(ROLE,),
+        condition_keys=(*_TAGS, *_ASSUMPTION[1:]),
+    ),
+    "GetSessionToken": Action(name="sts:GetSessionToken"),
     "GetCallerIdentity": Action(name="sts:GetCallerIdentity"),
 }
 """By the operation's name."""

@@ -1,5 +1,7 @@
 """Who calls: what authentication finds out, as STS GetCallerIdentity would say it."""
 
+from collections.abc import Mapping
+
 from msgspec import Struct
 
 
@@ -11,3 +13,7 @@ class Caller(Struct, frozen=True, kw_only=True):
     region: str
     """The Region of the request: the one in its credential scope."""
     partition: str
+    is_temporary: bool = False
+    """Whether its credentials came from STS."""
+    transitive_tags: Mapping[str, str] = {}
+    """Those of the session that go on to a role assumed from it."""

@@ -35,6 +35,8 @@ class ModelInvocation(Struct, kw_only=True):
     """Length of the request's body."""
     model_id: str | None = None
     """As the caller wrote it."""
+    target: object = None
+    """What the model id stands for, once that is known (runtime/target.py)."""
     foundation_model_id: str | None = None
     inference_profile_arn: str | None = None
     provisioned_model_arn: str | None = None

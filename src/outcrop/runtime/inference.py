@@ -67,7 +67,10 @@ class Inference:
 
     async def target(self, invocation: ModelInvocation, model_id: str) -> Target:
         """What the identifier stands for, or the exception that says why it stands for nothing."""
+        if isinstance(invocation.target, Target):
+            return invocation.target
         target = await self._targets.resolve(invocation.caller, model_id)
+        invocation.target = target
         invocation.model_id = target.model_id
         invocation.foundation_model_id = target.foundation_model.model_id
         invocation.inference_profile_arn = target.inference_profile_arn

@@ -2,14 +2,17 @@
 
 import asyncio
 import logging
-import secrets
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from datetime import datetime, timedelta
-from typing import Any, Generic, Protocol, TypeAlias, TypeVar
+from typing import Protocol, TypeAlias, TypeVar
 
 from msgspec import Struct
 
+from outcrop.iam.access import Needs
+from outcrop.iam.authenticator import Identified
 from outcrop.iam.caller import Caller
+from outcrop.iam.policy.context import Environment
+from outcrop.iam.policy.denial import access_denied, statement_of
 from outcrop.metering.audit import Audited, AuditTrail
 from outcrop.metering.invocation import ModelInvocation
 from outcrop.metering.measures import Measures
@@ -17,11 +20,14 @@ from outcrop.metering.recording import Recording
 from outcrop.metering.snapshot import Meter
 from outcrop.runtime.admission import SPILLOVER
 from outcrop.runtime.explanation import EXPLAIN
+from outcrop.server.frames import TRY_AGAIN, AnsweredStream, Frames
+from outcrop.server.gate import decide, environment_of
 from outcrop.server.logs import RequestLine, RequestLog
 from outcrop.server.refusals import new_request_id
 from outcrop.store.errors import StoreError
 from outcrop.wire.addresses import REST_JSON, Address, Addresses
 from outcrop.wire.errors import (
+    AccessDeniedException,
     AwsError,
     InternalServerException,
     ServiceUnavailableException,
@@ -38,11 +44,14 @@ from outcrop.wire.timestamps import Clock
 InputT = TypeVar("InputT", bound=Shape)
 OutputT = TypeVar("OutputT", bound=Shape)
 EventT = TypeVar("EventT", bound=Shape)
-EventT_co = TypeVar("EventT_co", bound=Shape, covariant=True)
 
 Answer: TypeAlias = Callable[
-    [HttpRequest, Mapping[str, str], Caller, "_Life"], Awaitable[HttpResponse]
+    [HttpRequest, Mapping[str, str], Identified, "_Life"], Awaitable[HttpResponse]
 ]
+UnsignedAnswer: TypeAlias = Callable[[HttpRequest, "_Life"], Awaitable[HttpResponse]]
+Resources: TypeAlias = Callable[[Caller, InputT], Awaitable[Needs]]
+"""What an input asks to be allowed."""
+InvocationResources: TypeAlias = Callable[[ModelInvocation, InputT], Awaitable[Needs]]
 
 SERVED_BY = "x-outcrop-served-by"
 INFERENCE_REGION = "x-outcrop-inference-region"
@@ -50,32 +59,18 @@ SKIPPED = "x-outcrop-skipped"
 BUDGET = "x-outcrop-budget"
 # Of that one: whoever wants to know all of a bad day looks into the log.
 LONGEST_SKIPPED = 512
-# The lengths of `p` seen in Amazon's streams (envoyproxy/ai-gateway, testupstream_test.go).
-SHORTEST_PADDING, PADDINGS = 2, 56
 
 _MILLISECOND = timedelta(milliseconds=1)
 
 _log = logging.getLogger(__name__)
 
 
-class AnsweredStream(Protocol[EventT_co]):
-    """Events that have begun to arrive. To be closed, read or not."""
-
-    @property
-    def head(self) -> Shape | None:
-        """What the answer says in its headers, where the operation has such members."""
-        ...
-
-    def __aiter__(self) -> AsyncIterator[EventT_co]: ...
-    async def aclose(self) -> None: ...
-
-
 class Authenticates(Protocol):
-    async def authenticate(self, request: HttpRequest, service: str) -> Caller: ...
+    async def authenticate(self, request: HttpRequest, service: str) -> Identified: ...
 
 
 class App:
-    def __init__(
+    def __init__(  # noqa: PLR0913 - each by its name
         self,
         authenticator: Authenticates,
         *,
@@ -84,8 +79,10 @@ class App:
         clock: Clock,
         audit: AuditTrail | None = None,
         meter: Meter | None = None,
+        is_secure: bool = False,
     ) -> None:
-        """Without a meter, answers are not counted."""
+        """Without a meter, answers are not counted. `is_secure`: whether all comes over TLS."""
+        self._is_secure = is_secure
         rest = {
             "bedrock": bedrock.OPERATIONS,
             "bedrock-runtime": bedrock_runtime.OPERATIONS,
@@ -99,11 +96,12 @@ class App:
         self._clock = clock
         self.meter = meter
         self._answers: dict[tuple[str, str], Answer] = {}
+        self._unsigned: dict[tuple[str, str], UnsignedAnswer] = {}
 
     @property
     def served(self) -> frozenset[tuple[str, str]]:
         """The operations that have a handler: service and name."""
-        return frozenset(self._answers)
+        return frozenset(self._answers) | frozenset(self._unsigned)
 
     async def handle(self, request: HttpRequest) -> HttpResponse:
         """Every answer leaves here; whatever goes wrong becomes one of Amazon's errors."""
@@ -114,10 +112,10 @@ class App:
             response = await self._refused(error, life)
         except StoreError:
             _log.exception("the store failed", extra={"request_id": life.request_id})
-            response = await self._refused(ServiceUnavailableException(_TRY_AGAIN), life)
+            response = await self._refused(ServiceUnavailableException(TRY_AGAIN), life)
         except Exception:  # noqa: BLE001 - the one place where the unforeseen becomes an answer
             _log.exception("a request failed", extra={"request_id": life.request_id})
-            response = await self._refused(InternalServerException(_TRY_AGAIN), life)
+            response = await self._refused(InternalServerException(TRY_AGAIN), life)
         except asyncio.CancelledError:
             if life.invocation:
                 self._recording.cut_off(life.invocation)
@@ -135,12 +133,18 @@ class App:
         self,
         operation: Operation[InputT, OutputT],
         handler: Callable[[Caller, InputT], Awaitable[OutputT]],
+        *,
+        resources: Resources[InputT],
     ) -> None:
         async def answer(
-            request: HttpRequest, labels: Mapping[str, str], caller: Caller, life: "_Life"
+            request: HttpRequest, labels: Mapping[str, str], identified: Identified, life: "_Life"
         ) -> HttpResponse:
-            life.input = asked = operation.decode(request, labels)
-            life.output = output = await handler(caller, asked)
+            life.input = value = operation.decode(request, labels)
+            caller = identified.caller
+            if not identified.authorizer.is_unrestricted:
+                needs = await resources(caller, value)
+                self._require(operation.name, needs, request, identified, life)
+            life.output = output = await handler(caller, value)
             return operation.encode(output)
 
         self._answers[operation.service, operation.name] = answer
@@ -149,16 +153,22 @@ class App:
         self,
         operation: RpcOperation[InputT, OutputT],
         handler: Callable[[Caller, InputT], Awaitable[OutputT]],
+        *,
+        resources: Resources[InputT],
     ) -> None:
         """As `serve`, in the protocol that the request speaks."""
 
         async def answer(
-            request: HttpRequest, _: Mapping[str, str], caller: Caller, life: "_Life"
+            request: HttpRequest, _: Mapping[str, str], identified: Identified, life: "_Life"
         ) -> HttpResponse:
             protocol = life.address and life.address.rpc
             assert protocol
-            life.input = asked = operation.decode(request, protocol)
-            output = await handler(caller, asked)
+            life.input = value = operation.decode(request, protocol)
+            caller = identified.caller
+            if not identified.authorizer.is_unrestricted:
+                needs = await resources(caller, value)
+                self._require(operation.name, needs, request, identified, life)
+            output = await handler(caller, value)
             return operation.encode(output, protocol, life.request_id)
 
         self._answers[operation.service.name, operation.name] = answer
@@ -167,14 +177,20 @@ class App:
         self,
         operation: Operation[InputT, OutputT],
         handler: Callable[[ModelInvocation, InputT], Awaitable[OutputT]],
+        *,
+        resources: InvocationResources[InputT],
     ) -> None:
         """As `serve`, and recorded; the answer says which model server it comes from."""
 
         async def answer(
-            request: HttpRequest, labels: Mapping[str, str], caller: Caller, life: "_Life"
+            request: HttpRequest, labels: Mapping[str, str], identified: Identified, life: "_Life"
         ) -> HttpResponse:
-            invocation = self._begin(operation.name, caller, request, life)
-            output = await handler(invocation, operation.decode(request, labels))
+            invocation = self._begin(operation.name, identified.caller, request, life)
+            value = operation.decode(request, labels)
+            if not identified.authorizer.is_unrestricted:
+                needs = await resources(invocation, value)
+                self._require(operation.name, needs, request, identified, life)
+            output = await handler(invocation, value)
             response = operation.encode(output)
             if invocation.logged is not None and isinstance(response.body, bytes):
                 invocation.logged.output_body = response.body
@@ -187,20 +203,78 @@ class App:
         self,
         operation: StreamOperation[InputT, EventT],
         handler: Callable[[ModelInvocation, InputT], Awaitable[AnsweredStream[EventT]]],
+        *,
+        resources: InvocationResources[InputT],
     ) -> None:
         """The handler returns when its first event exists: until then a failure is an answer."""
 
         async def answer(
-            request: HttpRequest, labels: Mapping[str, str], caller: Caller, life: "_Life"
+            request: HttpRequest, labels: Mapping[str, str], identified: Identified, life: "_Life"
         ) -> HttpResponse:
-            invocation = self._begin(operation.name, caller, request, life)
+            invocation = self._begin(operation.name, identified.caller, request, life)
             invocation.streamed = True
-            answered = await handler(invocation, operation.decode(request, labels))
-            frames = _Frames(operation, answered, invocation, self._recording)
+            value = operation.decode(request, labels)
+            if not identified.authorizer.is_unrestricted:
+                needs = await resources(invocation, value)
+                self._require(operation.name, needs, request, identified, life)
+            answered = await handler(invocation, value)
+            frames = Frames(operation, answered, invocation, self._recording)
             response = operation.encode(frames, answered.head)
             return _told(response, invocation)
 
         self._answers[operation.service, operation.name] = answer
+
+    def serve_unsigned(
+        self,
+        operation: RpcOperation[InputT, OutputT],
+        handler: Callable[[Environment, InputT], Awaitable[OutputT]],
+    ) -> None:
+        """Of a request that says by itself who sends it, and that nobody signs."""
+
+        async def answer(request: HttpRequest, life: "_Life") -> HttpResponse:
+            protocol = life.address and life.address.rpc
+            assert protocol
+            value = operation.decode(request, protocol)
+            environment = environment_of(request, life.began_at, is_secure=self._is_secure)
+            output = await handler(environment, value)
+            return operation.encode(output, protocol, life.request_id)
+
+        self._unsigned[operation.service.name, operation.name] = answer
+
+    def serve_root(
+        self,
+        operation: Operation[InputT, OutputT],
+        handler: Callable[[Caller, InputT], Awaitable[OutputT]],
+    ) -> None:
+        """Of our own: policies do not know it, so that nobody but a root user may ask."""
+
+        async def answer(
+            request: HttpRequest, labels: Mapping[str, str], identified: Identified, _: "_Life"
+        ) -> HttpResponse:
+            if identified.authorizer.principal.type != "Account":
+                raise AccessDeniedException(f"Only the root user may ask for {operation.name}.")
+            value = operation.decode(request, labels)
+            return operation.encode(await handler(identified.caller, value))
+
+        self._answers[operation.service, operation.name] = answer
+
+    def _require(
+        self,
+        operation: str,
+        needs: Needs,
+        request: HttpRequest,
+        identified: Identified,
+        life: "_Life",
+    ) -> None:
+        """Raises AccessDeniedException."""
+        if needs.is_free:
+            return
+        environment = environment_of(request, life.began_at, is_secure=self._is_secure)
+        decision = decide(identified, operation, needs, environment)
+        if self._request_log.enabled:
+            life.decided_by = statement_of(decision)
+        if not decision.allowed:
+            raise access_denied(identified.authorizer.principal, decision)
 
     async def _answer(self, request: HttpRequest, life: "_Life") -> HttpResponse:
         found = self._addresses.find(request)
@@ -208,14 +282,18 @@ class App:
             return unknown_operation()
         address, labels = found
         life.address = address
-        life.caller = await self._authenticator.authenticate(request, address.signing_name)
+        unsigned = self._unsigned.get((address.service, address.operation))
+        if unsigned is not None:
+            return await unsigned(request, life)
+        identified = await self._authenticator.authenticate(request, address.signing_name)
+        life.caller = identified.caller
         answer = self._answers.get((address.service, address.operation))
         if answer is None:
             raise UnknownOperationException(
                 f"{address.operation} is not served by Outcrop. "
                 "docs/compatibility.md lists the operations that are."
             )
-        return await answer(request, labels, life.caller, life)
+        return await answer(request, labels, identified, life)
 
     def _begin(
         self, operation: str, caller: Caller, request: HttpRequest, life: "_Life"
@@ -273,16 +351,14 @@ class App:
                 error=life.error.name if life.error else None,
                 account_id=caller.account_id if caller else None,
                 region=caller.region if caller else None,
+                principal=caller.arn if caller else None,
+                decided_by=life.decided_by,
                 model_id=invocation.model_id if invocation else None,
                 served_by=invocation.served_by if invocation else None,
                 inference_region=invocation.inference_region if invocation else None,
                 skipped=invocation.skipped or None if invocation else None,
             )
         )
-
-
-# Amazon's text for both (GH:boto/boto3#4389); what really happened is in the log.
-_TRY_AGAIN = "The system encountered an unexpected error during processing. Try your request again."
 
 
 class _Life(Struct, kw_only=True):
@@ -297,6 +373,8 @@ class _Life(Struct, kw_only=True):
     input: Shape | None = None
     """Of the control plane; what a model is asked is no part of any trail."""
     output: Shape | None = None
+    decided_by: str | None = None
+    """Which statement of which policy allowed or denied it."""
 
     @property
     def model(self) -> Mapping[str, str] | None:
@@ -343,56 +421,3 @@ def _with_skipped(response: HttpResponse, invocation: ModelInvocation) -> HttpRe
         text = ", ".join(invocation.skipped).encode("ascii", "replace").decode()
         response.headers[SKIPPED] = text[:LONGEST_SKIPPED]
     return response
-
-
-class _Frames(Generic[EventT]):
-    """A stream's body: events as frames, as they arrive; a failure is its last frame.
-
-    What comes after the usage, and a failure, waits until the invocation is recorded.
-    """
-
-    def __init__(
-        self,
-        operation: StreamOperation[Any, EventT],
-        answered: AnsweredStream[EventT],
-        invocation: ModelInvocation,
-        recording: Recording,
-    ) -> None:
-        self._operation = operation
-        self._answered = answered
-        self._invocation = invocation
-        self._recording = recording
-        self._frames = self._encoded()
-
-    def __aiter__(self) -> AsyncIterator[bytes]:
-        return self._frames
-
-    async def aclose(self) -> None:
-        self._recording.cut_off(self._invocation)  # unless it has ended already
-        await self._frames.aclose()
-        await self._answered.aclose()
-
-    async def _encoded(self) -> AsyncGenerator[bytes]:
-        invocation = self._invocation
-        try:
-            async for event in self._answered:
-                padding = SHORTEST_PADDING + secrets.randbelow(PADDINGS)
-                frame = self._operation.encode_event(event, padding=padding)
-                if invocation.logged is not None:
-                    invocation.logged.events.append(self._operation.encode_logged(event))
-                if invocation.usage is not None:
-                    await self._recording.ended(invocation)
-                yield frame
-            await self._recording.ended(invocation)
-        except AwsError as error:
-            yield await self._exception(error)
-        except Exception:  # noqa: BLE001 - as in `handle`, for an answer that has begun
-            _log.exception("a stream failed")
-            yield await self._exception(InternalServerException(_TRY_AGAIN))
-
-    async def _exception(self, error: AwsError) -> bytes:
-        try:
-            await self._recording.ended(self._invocation, error)
-        except AwsError as unrecorded:
-            error = unrecorded
-        return self._operation.encode_exception(error)

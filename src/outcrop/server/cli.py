@@ -1,4 +1,4 @@
-"""The command `outcrop`: serve, env, doctor, explain, check-config, models, calibrate, usage, tls.
+"""The command `outcrop`: serve, env, doctor, explain, models, calibrate, usage, tls, users, keys.
 
 Each command imports what it needs when it runs: `--help` and `env` answer at once, and the parent
 process of a server stays small.
@@ -27,6 +27,7 @@ from outcrop.server.tls import ListenerTls
 
 Assemble: TypeAlias = Callable[[Config, ListenerTls], AbstractAsyncContextManager[Any]]
 
+IDENTITY_NOUNS = ("accounts", "users", "roles", "policies", "issuers", "keys", "policy")
 OVERRIDES = ("listen", "state", "workers", "allow_remote", "log_level", "tls")
 
 
@@ -56,6 +57,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_models(commands)
     _add_calibrate(commands)
     _add_usage(commands)
+    _add_identity(commands)
     _add_tls(commands)
     return parser
 
@@ -192,6 +194,32 @@ def _add_usage(commands: Any) -> None:
     }.items():
         forms.add_argument(f"--{form}", dest="form", action="store_const", const=form, help=text)
     usage.set_defaults(run=_usage)
+
+
+def _add_identity(commands: Any) -> None:
+    """Each of these imports the store: none does unless it is asked for."""
+    for noun in IDENTITY_NOUNS:
+        one = commands.add_parser(noun, add_help=False, help=f"{noun}: see `outcrop {noun} --help`")
+        one.add_argument("rest", nargs=argparse.REMAINDER)
+        one.set_defaults(run=partial(_identity, noun))
+
+
+def _identity(noun: str, options: argparse.Namespace) -> int:
+    from outcrop.server.identity_cli import add_commands, run
+
+    parser = argparse.ArgumentParser(prog="outcrop")
+    commands = parser.add_subparsers(required=True)
+
+    def common(one: Any) -> None:
+        _add_state(one)
+        _add_config(one)
+
+    add_commands(commands, common)
+    chosen = parser.parse_args([noun, *options.rest])
+    lines, code = run(_config(chosen), chosen)
+    for line in lines:
+        print(line)
+    return code
 
 
 def _add_tls(commands: Any) -> None:

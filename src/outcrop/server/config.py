@@ -21,6 +21,7 @@ from outcrop.fleet.config import (
     ModelUnitsConfig,
     RoutingConfig,
 )
+from outcrop.iam.config import AccountConfig
 from outcrop.metering.config import (
     AdmissionConfig,
     AuditConfig,
@@ -159,6 +160,7 @@ class Config(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     audit: AuditConfig = field(default_factory=AuditConfig)
     prices: tuple[Price, ...] = ()
     budgets: tuple[BudgetConfig, ...] = ()
+    accounts: tuple[AccountConfig, ...] = ()
 
     def __post_init__(self) -> None:
         for key, listen in (("listen", self.listen), ("metrics.listen", self.metrics.listen)):

@@ -31,6 +31,8 @@ class RequestLine(
     error: str | None = None
     account_id: str | None = None
     region: str | None = None
+    principal: str | None = None
+    decided_by: str | None = None
     model_id: str | None = None
     served_by: str | None = None
     inference_region: str | None = None

@@ -16,6 +16,7 @@ from outcrop.store.errors import StoreError
 # What follows the file while the process runs; anything else is read when it starts.
 FOLLOWED = frozenset(
     {
+        "accounts",
         "model_servers",
         "model_units",
         "admission",

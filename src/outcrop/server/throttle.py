@@ -5,8 +5,8 @@ from collections import OrderedDict
 from collections.abc import Awaitable, Callable
 from hashlib import sha256
 from ipaddress import IPv6Address, ip_address
+from typing import Generic, TypeVar
 
-from outcrop.iam.caller import Caller
 from outcrop.server.config import LimitsConfig
 from outcrop.wire.errors import AwsError, ThrottlingException
 from outcrop.wire.http import HttpRequest
@@ -18,10 +18,12 @@ MAX_SOURCES = 10_000
 # Credentials of one source that have been right while others there were wrong.
 MAX_PROVEN = 64
 
+T = TypeVar("T")
+
 _CREDENTIAL = re.compile(r"Credential=([^,\s&]+)")
 
 
-class AuthenticationThrottle:
+class AuthenticationThrottle(Generic[T]):
     """In front of an authenticator. Costs a look-up of the address while nothing has failed there.
 
     Each source has a bucket of failures that fills up again. When it is empty, a request is refused
@@ -31,7 +33,7 @@ class AuthenticationThrottle:
 
     def __init__(
         self,
-        authenticate: Callable[[HttpRequest, str], Awaitable[Caller]],
+        authenticate: Callable[[HttpRequest, str], Awaitable[T]],
         *,
         limits: LimitsConfig,
         clock: Clock,
@@ -42,20 +44,20 @@ class AuthenticationThrottle:
         self._clock = clock
         self._buckets: OrderedDict[str, _Bucket] = OrderedDict()
 
-    async def authenticate(self, request: HttpRequest, service: str) -> Caller:
+    async def authenticate(self, request: HttpRequest, service: str) -> T:
         """Raises what the authenticator raises, or ThrottlingException."""
         bucket = self._bucket_of(request.source_address) if self._buckets else None
         if bucket is not None:
             self._admit(bucket, request)
         try:
-            caller = await self._authenticate(request, service)
+            identified = await self._authenticate(request, service)
         except AwsError as error:
             if error.status < 500:
                 self._failed(request)
             raise
         if bucket is not None:
             bucket.prove(_credential(request))
-        return caller
+        return identified
 
     def _bucket_of(self, address: str) -> "_Bucket | None":
         source = _source(address)

@@ -14,6 +14,7 @@ from outcrop.control.provisionable import ProvisionableModels
 from outcrop.control.provisioned_throughput import ProvisionedThroughput
 from outcrop.control.room import FleetRoom
 from outcrop.control.tags import Tags
+from outcrop.control.touched import Touched as ControlTouched
 from outcrop.counters.limit import Counters
 from outcrop.counters.local import LocalCounters
 from outcrop.fleet.embedded import EmbeddedSettings
@@ -22,8 +23,8 @@ from outcrop.fleet.fleet_keeper import FleetKeeper, Others, open_fleet
 from outcrop.fleet.leases import Leases, Split
 from outcrop.fleet.shared_health import SharedHealth
 from outcrop.fleet.units import Units
-from outcrop.iam.access_keys import ensure_root_access_key
-from outcrop.iam.authenticator import Authenticator
+from outcrop.iam.access import everything
+from outcrop.iam.config import declare
 from outcrop.metering.audit import AuditTrail
 from outcrop.metering.costs import Costs
 from outcrop.metering.delivery.deliverer import InvocationLogging, open_invocation_log
@@ -36,7 +37,6 @@ from outcrop.reporting.cost_explorer import CostExplorer
 from outcrop.reporting.measurements import Measurements
 from outcrop.reporting.metric_data import MetricData
 from outcrop.reporting.metrics import Metrics
-from outcrop.reporting.sts import get_caller_identity
 from outcrop.runtime.admission import Admission
 from outcrop.runtime.converse import Converse
 from outcrop.runtime.count_tokens import CountTokens
@@ -46,10 +46,12 @@ from outcrop.runtime.explanation import EXPLAIN, Explain
 from outcrop.runtime.inference import Inference
 from outcrop.runtime.invoke_model import InvokeModel
 from outcrop.runtime.target import Targets
+from outcrop.runtime.touched import Touched as RuntimeTouched
 from outcrop.server.app import App
 from outcrop.server.clock import steady_clock
 from outcrop.server.config import Config
 from outcrop.server.configured_units import configured_units
+from outcrop.server.identity_wiring import note_uses, open_identity, wire_sts
 from outcrop.server.logs import request_log
 from outcrop.server.observing import open_observing
 from outcrop.server.reload import Reloader
@@ -59,7 +61,7 @@ from outcrop.store import usage_sums
 from outcrop.store.catalogue import Catalogue
 from outcrop.store.errors import StoreError
 from outcrop.store.store import Store, open_store
-from outcrop.wire.shapes import bedrock, bedrock_runtime, ce, cloudwatch, sts
+from outcrop.wire.shapes import bedrock, bedrock_runtime, ce, cloudwatch
 from outcrop.wire.timestamps import Clock
 
 # How soon a server sees what another one on the same store made due.
@@ -116,13 +118,14 @@ async def assembled(
             clock=clock,
         ) as logging_to,
     ):
-        await ensure_root_access_key(store.access_keys, config.state, clock)
+        await declare(store.identities, config.accounts, clock=clock)
+        identity = await open_identity(store, config.state, clock=clock)
         log = request_log(config.log_level)
         trail = (
             AuditTrail(config.audit.file, config.audit, clock=clock) if config.audit.file else None
         )
         throttle = AuthenticationThrottle(
-            Authenticator(store.access_keys, clock).authenticate, limits=config.limits, clock=clock
+            identity.authenticator.authenticate, limits=config.limits, clock=clock
         )
         ledger = metering.ledger if config.metering.enabled else None
         app = App(
@@ -132,7 +135,9 @@ async def assembled(
             clock=clock,
             meter=observing.meter,
             audit=trail,
+            is_secure=config.tls.serves,
         )
+        wire_sts(app, identity, region=config.region, clock=clock)
         wire_logging(app, store, logging_to)
         product = Product(app, store, keeper, counting, metering, tasks=tasks, clock=clock)
         await product.wire(config)
@@ -140,9 +145,11 @@ async def assembled(
             config, reread, product.reload, tls=tls or ListenerTls(config, clock), tasks=tasks
         )
         reloader.listen()
+        noting = tasks.create_task(note_uses(identity.authenticator, store.access_keys))
         try:
             yield app
         finally:
+            noting.cancel()
             reloader.close()
             product.close()
             log.flush()
@@ -250,6 +257,7 @@ class Product:
             stand_in=config.embedded.stand_in,
             routing=config.routing,
         )
+        await declare(self._store.identities, config.accounts, clock=self._clock)
         self._metering.follow(config.metering, PriceList(config.prices), config.budgets)
         await self._follow(config, model_units, page_token_key)
 
@@ -296,31 +304,64 @@ def wire_control(  # noqa: PLR0913 - each by its name
     )
     models = FoundationModels(catalogue, serves=fleet.serves)
     tags = Tags(store.tags)
+    touched = ControlTouched(catalogue, store.provisioned_model_throughputs, store.tags.current)
 
-    app.serve(bedrock.LIST_INFERENCE_PROFILES, profiles.list_inference_profiles)
-    app.serve(bedrock.GET_INFERENCE_PROFILE, profiles.get_inference_profile)
-    app.serve(bedrock.CREATE_INFERENCE_PROFILE, profiles.create_inference_profile)
-    app.serve(bedrock.DELETE_INFERENCE_PROFILE, profiles.delete_inference_profile)
-
-    app.serve(bedrock.LIST_PROVISIONED_MODEL_THROUGHPUTS, units.list_provisioned_model_throughputs)
-    app.serve(bedrock.GET_PROVISIONED_MODEL_THROUGHPUT, units.get_provisioned_model_throughput)
     app.serve(
-        bedrock.CREATE_PROVISIONED_MODEL_THROUGHPUT, units.create_provisioned_model_throughput
+        bedrock.LIST_INFERENCE_PROFILES, profiles.list_inference_profiles, resources=everything
     )
     app.serve(
-        bedrock.UPDATE_PROVISIONED_MODEL_THROUGHPUT, units.update_provisioned_model_throughput
+        bedrock.GET_INFERENCE_PROFILE, profiles.get_inference_profile, resources=touched.profile
     )
     app.serve(
-        bedrock.DELETE_PROVISIONED_MODEL_THROUGHPUT, units.delete_provisioned_model_throughput
+        bedrock.CREATE_INFERENCE_PROFILE,
+        profiles.create_inference_profile,
+        resources=touched.new_profile,
+    )
+    app.serve(
+        bedrock.DELETE_INFERENCE_PROFILE,
+        profiles.delete_inference_profile,
+        resources=touched.profile,
     )
 
-    app.serve(bedrock.LIST_FOUNDATION_MODELS, models.list_foundation_models)
-    app.serve(bedrock.GET_FOUNDATION_MODEL, models.get_foundation_model)
-    app.serve(bedrock.GET_FOUNDATION_MODEL_AVAILABILITY, models.get_foundation_model_availability)
+    app.serve(
+        bedrock.LIST_PROVISIONED_MODEL_THROUGHPUTS,
+        units.list_provisioned_model_throughputs,
+        resources=everything,
+    )
+    app.serve(
+        bedrock.GET_PROVISIONED_MODEL_THROUGHPUT,
+        units.get_provisioned_model_throughput,
+        resources=touched.provisioned_model,
+    )
+    app.serve(
+        bedrock.CREATE_PROVISIONED_MODEL_THROUGHPUT,
+        units.create_provisioned_model_throughput,
+        resources=touched.new_provisioned_model,
+    )
+    app.serve(
+        bedrock.UPDATE_PROVISIONED_MODEL_THROUGHPUT,
+        units.update_provisioned_model_throughput,
+        resources=touched.updated_provisioned_model,
+    )
+    app.serve(
+        bedrock.DELETE_PROVISIONED_MODEL_THROUGHPUT,
+        units.delete_provisioned_model_throughput,
+        resources=touched.provisioned_model,
+    )
 
-    app.serve(bedrock.TAG_RESOURCE, tags.tag_resource)
-    app.serve(bedrock.UNTAG_RESOURCE, tags.untag_resource)
-    app.serve(bedrock.LIST_TAGS_FOR_RESOURCE, tags.list_tags_for_resource)
+    app.serve(bedrock.LIST_FOUNDATION_MODELS, models.list_foundation_models, resources=everything)
+    app.serve(bedrock.GET_FOUNDATION_MODEL, models.get_foundation_model, resources=touched.model)
+    app.serve(
+        bedrock.GET_FOUNDATION_MODEL_AVAILABILITY,
+        models.get_foundation_model_availability,
+        resources=everything,
+    )
+
+    app.serve(bedrock.TAG_RESOURCE, tags.tag_resource, resources=touched.tagged)
+    app.serve(bedrock.UNTAG_RESOURCE, tags.untag_resource, resources=touched.untagged)
+    app.serve(
+        bedrock.LIST_TAGS_FOR_RESOURCE, tags.list_tags_for_resource, resources=touched.with_tags
+    )
     return units
 
 
@@ -330,14 +371,17 @@ def wire_logging(app: App, store: Store, to: InvocationLogging) -> None:
     app.serve(
         bedrock.PUT_MODEL_INVOCATION_LOGGING_CONFIGURATION,
         configuration.put_model_invocation_logging_configuration,
+        resources=everything,
     )
     app.serve(
         bedrock.GET_MODEL_INVOCATION_LOGGING_CONFIGURATION,
         configuration.get_model_invocation_logging_configuration,
+        resources=everything,
     )
     app.serve(
         bedrock.DELETE_MODEL_INVOCATION_LOGGING_CONFIGURATION,
         configuration.delete_model_invocation_logging_configuration,
+        resources=everything,
     )
 
 
@@ -358,19 +402,27 @@ def wire_runtime(
     documents = DocumentReader()
     inference = Inference(targets, admission, router, clock=clock, tags=tags, documents=documents)
     converse = Converse(inference)
+    touched = RuntimeTouched(inference, targets)
     invoke = InvokeModel(inference, Embeddings(admission, router), clock=clock)
 
-    app.serve_model(bedrock_runtime.CONVERSE, converse.converse)
-    app.serve_stream(bedrock_runtime.CONVERSE_STREAM, converse.converse_stream)
-
-    app.serve(EXPLAIN, Explain(targets).explain)
-
-    count = CountTokens(targets, router, documents)
-    app.serve(bedrock_runtime.COUNT_TOKENS, count.count_tokens)
-
-    app.serve_model(bedrock_runtime.INVOKE_MODEL, invoke.invoke_model)
+    app.serve_model(bedrock_runtime.CONVERSE, converse.converse, resources=touched.conversation)
     app.serve_stream(
-        bedrock_runtime.INVOKE_MODEL_WITH_RESPONSE_STREAM, invoke.invoke_model_with_response_stream
+        bedrock_runtime.CONVERSE_STREAM, converse.converse_stream, resources=touched.conversation
+    )
+
+    app.serve_root(EXPLAIN, Explain(targets).explain)
+
+    app.serve(
+        bedrock_runtime.COUNT_TOKENS,
+        CountTokens(targets, router, documents).count_tokens,
+        resources=touched.counted,
+    )
+
+    app.serve_model(bedrock_runtime.INVOKE_MODEL, invoke.invoke_model, resources=touched.invocation)
+    app.serve_stream(
+        bedrock_runtime.INVOKE_MODEL_WITH_RESPONSE_STREAM,
+        invoke.invoke_model_with_response_stream,
+        resources=touched.invocation,
     )
 
 
@@ -383,15 +435,15 @@ def wire_reporting(
     costs = Costs(store.usage, store.provisioned_hours, prices, clock=clock)
     explorer = CostExplorer(costs, page_token_key=page_token_key, clock=clock)
 
-    app.serve_rpc(cloudwatch.LIST_METRICS, metrics.list_metrics)
-    app.serve_rpc(cloudwatch.GET_METRIC_STATISTICS, metrics.get_metric_statistics)
-    app.serve_rpc(cloudwatch.GET_METRIC_DATA, data.get_metric_data)
+    app.serve_rpc(cloudwatch.LIST_METRICS, metrics.list_metrics, resources=everything)
+    app.serve_rpc(
+        cloudwatch.GET_METRIC_STATISTICS, metrics.get_metric_statistics, resources=everything
+    )
+    app.serve_rpc(cloudwatch.GET_METRIC_DATA, data.get_metric_data, resources=everything)
 
-    app.serve_rpc(ce.GET_COST_AND_USAGE, explorer.get_cost_and_usage)
-    app.serve_rpc(ce.GET_DIMENSION_VALUES, explorer.get_dimension_values)
-    app.serve_rpc(ce.GET_TAGS, explorer.get_tags)
-
-    app.serve_rpc(sts.GET_CALLER_IDENTITY, get_caller_identity)
+    app.serve_rpc(ce.GET_COST_AND_USAGE, explorer.get_cost_and_usage, resources=everything)
+    app.serve_rpc(ce.GET_DIMENSION_VALUES, explorer.get_dimension_values, resources=everything)
+    app.serve_rpc(ce.GET_TAGS, explorer.get_tags, resources=everything)
 
 
 async def tell_of_oversold(store: Store, room: FleetRoom) -> None:

@@ -1,21 +1,36 @@
 """Accounts and the keys that sign for them."""
 
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 
 from outcrop.store.database import Database, Row, Transaction
-from outcrop.store.records import AccessKeyRecord
+from outcrop.store.errors import QuotaReachedError
+from outcrop.store.identities import changed
+from outcrop.store.records import AccessKeyRecord, KeyStatus
 from outcrop.wire.timestamps import from_micros, to_micros
 
-_COLUMNS = "account_id, access_key_id, secret_access_key, created_at"
+_COLUMNS = (
+    "account_id, access_key_id, secret_access_key, created_at, user_name, status, region,"
+    " expires_at, last_used_at"
+)
 _FIND = f"SELECT {_COLUMNS} FROM access_keys WHERE access_key_id = $1"  # noqa: S608 -- ours
 _FIRST = f"""
-    SELECT {_COLUMNS} FROM access_keys
-    WHERE created_at = (SELECT min(created_at) FROM access_keys) LIMIT 1
+    SELECT {_COLUMNS} FROM access_keys WHERE user_name IS NULL AND region IS NULL
+    ORDER BY created_at, access_key_id LIMIT 1
 """  # noqa: S608 -- ours
+_ALL = f"SELECT {_COLUMNS} FROM access_keys ORDER BY account_id, created_at"  # noqa: S608 -- ours
+_OF_ROOT = "SELECT count(*) FROM access_keys WHERE account_id = $1 AND user_name IS NULL"
+_OF_USER = "SELECT count(*) FROM access_keys WHERE account_id = $1 AND user_name = $2"
 _ADD_ACCOUNT = """
     INSERT INTO accounts (account_id, created_at) VALUES ($1, $2) ON CONFLICT DO NOTHING
 """
-_ADD_KEY = f"INSERT INTO access_keys ({_COLUMNS}) VALUES ($1, $2, $3, $4)"  # noqa: S608 -- ours
+_ADD_KEY = f"""
+    INSERT INTO access_keys ({_COLUMNS}) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)
+"""  # noqa: S608 -- ours
+_SET_STATUS = "UPDATE access_keys SET status = $2 WHERE access_key_id = $1"
+_SET_SECRET = "UPDATE access_keys SET secret_access_key = $2 WHERE access_key_id = $1"  # noqa: S105 -- SQL
+_SET_USED = "UPDATE access_keys SET last_used_at = $2 WHERE access_key_id = $1"
+_DELETE = "DELETE FROM access_keys WHERE access_key_id = $1"
 
 
 class AccessKeys:
@@ -26,6 +41,9 @@ class AccessKeys:
         rows = await self._database.fetch(_FIND, access_key_id)
         return _record(rows[0]) if rows else None
 
+    async def all(self) -> list[AccessKeyRecord]:
+        return [_record(row) for row in await self._database.fetch(_ALL)]
+
     async def ensure_root(
         self, *, account_id: str, access_key_id: str, secret_access_key: str, created_at: datetime
     ) -> AccessKeyRecord:
@@ -33,18 +51,71 @@ class AccessKeys:
 
         Of servers that start at once on one database one stores its own; all are given that one.
         """
+        key = AccessKeyRecord(
+            account_id=account_id,
+            access_key_id=access_key_id,
+            secret_access_key=secret_access_key,
+            created_at=created_at,
+        )
 
         async def work(transaction: Transaction) -> AccessKeyRecord:
             await transaction.alone()
             rows = await transaction.fetch(_FIRST)
             if rows:
                 return _record(rows[0])
-            row = (account_id, access_key_id, secret_access_key, to_micros(created_at))
-            await transaction.execute(_ADD_ACCOUNT, account_id, row[-1])
-            await transaction.execute(_ADD_KEY, *row)
-            return _record(row)
+            await transaction.execute(_ADD_ACCOUNT, account_id, to_micros(created_at))
+            await transaction.execute(_ADD_KEY, *_row(key))
+            await changed(transaction)
+            return key
 
         return await self._database.write(work)
+
+    async def add(self, key: AccessKeyRecord, *, most: int) -> None:
+        """Raises QuotaReachedError when its owner has as many already."""
+
+        async def work(transaction: Transaction) -> None:
+            await transaction.alone()
+            if key.user_name is None:
+                ((there,),) = await transaction.fetch(_OF_ROOT, key.account_id)
+            else:
+                ((there,),) = await transaction.fetch(_OF_USER, key.account_id, key.user_name)
+            if there >= most:
+                raise QuotaReachedError
+            await transaction.execute(_ADD_KEY, *_row(key))
+            await changed(transaction)
+
+        await self._database.write(work)
+
+    async def set_status(self, access_key_id: str, status: KeyStatus) -> bool:
+        """Whether there is such a key."""
+        return await self._change(_SET_STATUS, access_key_id, status)
+
+    async def delete(self, access_key_id: str) -> bool:
+        """Whether there was one."""
+        return await self._change(_DELETE, access_key_id)
+
+    async def _change(self, sql: str, *values: str) -> bool:
+        async def work(transaction: Transaction) -> bool:
+            found = await transaction.execute(sql, *values) > 0
+            await changed(transaction)
+            return found
+
+        return await self._database.write(work)
+
+    async def replace_secrets(self, secrets: Mapping[str, str]) -> None:
+        """By the key's id. Who calls and what they may do stays as it is."""
+        await self._set(_SET_SECRET, list(secrets.items()))
+
+    async def note_used(self, used: Mapping[str, datetime]) -> None:
+        """When keys were last used, by id."""
+        await self._set(_SET_USED, [(key, to_micros(at)) for key, at in used.items()])
+
+    async def _set(self, sql: str, rows: Sequence[tuple[str, str | int]]) -> None:
+        async def work(transaction: Transaction) -> None:
+            for access_key_id, value in sorted(rows):
+                await transaction.execute(sql, access_key_id, value)
+
+        await self._database.write(work)
 
 
 def _record(row: Row) -> AccessKeyRecord:
@@ -53,4 +124,27 @@ def _record(row: Row) -> AccessKeyRecord:
         access_key_id=row[1],
         secret_access_key=row[2],
         created_at=from_micros(row[3]),
+        user_name=row[4],
+        status=row[5],
+        region=row[6],
+        expires_at=_moment(row[7]),
+        last_used_at=_moment(row[8]),
     )
+
+
+def _row(key: AccessKeyRecord) -> tuple[str | int | None, ...]:
+    return (
+        key.account_id,
+        key.access_key_id,
+        key.secret_access_key,
+        to_micros(key.created_at),
+        key.user_name,
+        key.status,
+        key.region,
+        None if key.expires_at is None else to_micros(key.expires_at),
+        None if key.last_used_at is None else to_micros(key.last_used_at),
+    )
+
+
+def _moment(micros: int | None) -> datetime | None:
+    return None if micros is None else from_micros(micros)

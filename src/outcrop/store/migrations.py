@@ -177,7 +177,27 @@ LOGGING = (
     ) /* WITHOUT ROWID */""",
 )
 
-MIGRATIONS: Sequence[Sequence[str]] = (FIRST, SECOND, USAGE, SEEN, LOGGING)
+# Who calls (store/identities.py), and whose the keys are. A secret of before is sealed at the next
+# start (iam/sealed_keys.py): sealing needs a key that the database does not have.
+IDENTITY = (
+    "ALTER TABLE access_keys ADD COLUMN user_name TEXT",
+    "ALTER TABLE access_keys ADD COLUMN status TEXT NOT NULL DEFAULT 'Active'",
+    "ALTER TABLE access_keys ADD COLUMN region TEXT",
+    "ALTER TABLE access_keys ADD COLUMN expires_at BIGINT",
+    "ALTER TABLE access_keys ADD COLUMN last_used_at BIGINT",
+    "CREATE INDEX access_keys_by_owner ON access_keys (account_id, user_name)",
+    """CREATE TABLE identities (
+        account_id TEXT NOT NULL,
+        kind TEXT NOT NULL,
+        name TEXT NOT NULL,
+        record TEXT NOT NULL,
+        PRIMARY KEY (account_id, kind, name)
+    ) /* WITHOUT ROWID */""",
+    "CREATE TABLE identity_version (version BIGINT NOT NULL)",
+    "INSERT INTO identity_version VALUES (0)",
+)
+
+MIGRATIONS: Sequence[Sequence[str]] = (FIRST, SECOND, USAGE, SEEN, LOGGING, IDENTITY)
 
 
 async def migrate(database: Database, migrations: Sequence[Sequence[str]] = MIGRATIONS) -> None:

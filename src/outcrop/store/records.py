@@ -64,11 +64,25 @@ class ClientToken(Struct, frozen=True, kw_only=True):
     fingerprint: str
 
 
+KeyStatus = Literal["Active", "Inactive"]
+
+
 class AccessKeyRecord(Struct, frozen=True, kw_only=True):
+    """An access key, or a long-term API key, which has a Region."""
+
     account_id: str
     access_key_id: str
     secret_access_key: str
+    """As the store has it: sealed (iam/sealed_keys.py)."""
     created_at: datetime
+    user_name: str | None = None
+    """None: the account's root user."""
+    status: KeyStatus = "Active"
+    region: str | None = None
+    """Of an API key: where it may be used."""
+    expires_at: datetime | None = None
+    last_used_at: datetime | None = None
+    """To the minute or so."""
 
     def __repr__(self) -> str:
         return f"AccessKeyRecord({self.access_key_id!r} of {self.account_id!r})"

@@ -7,6 +7,7 @@ from pathlib import Path
 from outcrop.store.access_keys import AccessKeys
 from outcrop.store.capacity import Capacity
 from outcrop.store.database import Database
+from outcrop.store.identities import Identities
 from outcrop.store.inference_profiles import InferenceProfiles
 from outcrop.store.logging_configurations import LoggingConfigurations
 from outcrop.store.migrations import migrate
@@ -29,6 +30,7 @@ class Store:
         self.capacity = Capacity(database)
         self.tags = Tags(database)
         self.access_keys = AccessKeys(database)
+        self.identities = Identities(database, clock)
         self.secrets = Secrets(database)
         self.usage = Usage(database)
         self.logging_configurations = LoggingConfigurations(database)

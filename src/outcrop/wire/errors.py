@@ -145,8 +145,34 @@ class RequestChangedException(AwsError):
 
 
 class ExpiredTokenException(AwsError):
+    """Of an identity token that STS is given; `ExpiredCredentials` is what signed with one."""
+
+    query_code = "ExpiredTokenException"
+    status = 400
+
+
+class ExpiredCredentials(AwsError):
+    """What every service but STS's AssumeRoleWithWebIdentity means by ExpiredTokenException."""
+
     query_code = "ExpiredToken"
     status = 403
+
+    @property
+    def name(self) -> str:
+        return "ExpiredTokenException"
+
+
+class IDPCommunicationErrorException(AwsError):
+    query_code = "IDPCommunicationError"
+
+
+class IDPRejectedClaimException(AwsError):
+    query_code = "IDPRejectedClaim"
+    status = 403
+
+
+class InvalidIdentityTokenException(AwsError):
+    query_code = "InvalidIdentityToken"
 
 
 class IncompleteSignatureException(AwsError):
@@ -167,6 +193,20 @@ class MalformedPolicyDocument(AwsError):
     """IAM's name for it, which has no `Exception` at its end."""
 
     status = 400
+
+
+class MalformedPolicyDocumentException(MalformedPolicyDocument):
+    """STS's name for it."""
+
+    query_code = "MalformedPolicyDocument"
+
+
+class PackedPolicyTooLargeException(AwsError):
+    query_code = "PackedPolicyTooLarge"
+
+
+class RegionDisabledException(AwsError):
+    status = 403
 
 
 class MissingAuthenticationTokenException(AwsError):

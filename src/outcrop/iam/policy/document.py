@@ -226,7 +226,9 @@ def _principals(kind: PolicyKind, place: str, given: grammar.Statement) -> Princ
     if excluded and given.effect == "Allow":
         # Most services do not take it; Decision: nor do we, for it would allow strangers.
         raise malformed("Allow with NotPrincipal is not allowed.", where)
-    return Principals(named=_named(element, where), excluded=excluded)
+    return Principals(
+        named=_named(element, where), federated=_federated(element, where), excluded=excluded
+    )
 
 
 def _named(element: grammar.PrincipalElement, place: str) -> frozenset[str]:
@@ -237,4 +239,15 @@ def _named(element: grammar.PrincipalElement, place: str) -> frozenset[str]:
     for name in named:
         if not _PRINCIPAL.fullmatch(name):
             raise malformed(f'Invalid principal in policy: "AWS":"{name}"', f"{place}.AWS")
+    return frozenset(named)
+
+
+def _federated(element: grammar.PrincipalElement, place: str) -> frozenset[str]:
+    texts = [] if isinstance(element, str) else element.get("Federated", [])
+    named = [texts] if isinstance(texts, str) else texts
+    for name in named:
+        if not name or "*" in name:
+            raise malformed(
+                f'Invalid principal in policy: "Federated":"{name}"', f"{place}.Federated"
+            )
     return frozenset(named)

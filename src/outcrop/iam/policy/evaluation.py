@@ -43,6 +43,8 @@ class Authorizer:
     def __init__(self, principal: Principal, policies: PolicySet) -> None:
         self.principal = principal
         self._is_root = principal.type == "Account"
+        self.is_unrestricted = self._is_root and not policies.service_control
+        """Nothing limits it within its own account."""
         self._context = principal_context(principal)
         if principal.type == "FederatedUser" and policies.session is None:
             # A federated user can do nothing but what session policies allow.

@@ -17,6 +17,7 @@ _TYPES: Mapping[str, PrincipalType] = {
     "user": "User",
     "assumed-role": "AssumedRole",
     "federated-user": "FederatedUser",
+    "oidc-provider": "FederatedUser",
 }
 
 
@@ -36,6 +37,11 @@ class Principal(Struct, frozen=True, kw_only=True):
     def type(self) -> PrincipalType:
         """Raises KeyError when the caller's ARN is none of a principal."""
         return _TYPES[self.caller.arn.split(":", 5)[5].partition("/")[0]]
+
+    @property
+    def is_federated(self) -> bool:
+        """Whether it stands for whoever an identity provider vouches for."""
+        return ":oidc-provider/" in self.caller.arn
 
     @property
     def user_name(self) -> str | None:
@@ -67,10 +73,15 @@ class Principals(Struct, frozen=True, kw_only=True):
     """A `Principal` element, or a `NotPrincipal`."""
 
     named: frozenset[str]
-    """What stands under `AWS`: ARNs, account ids and `*`. Others never call here."""
+    """What stands under `AWS`: ARNs, account ids and `*`. Services never call here."""
+    federated: frozenset[str] = frozenset()
+    """What stands under `Federated`: ARNs of identity providers."""
     excluded: bool = False
 
     def grants(self, principal: Principal) -> Granted:
+        if principal.is_federated:
+            named = principal.caller.arn in self.federated
+            return Granted.DIRECTLY if named is not self.excluded else Granted.NOT_AT_ALL
         if self.excluded:
             return Granted.NOT_AT_ALL if self._all_named(principal) else Granted.DIRECTLY
         if "*" in self.named or principal.caller.arn in self.named:

@@ -1,0 +1,70 @@
+"""Who calls, assembled: keys, directory, authenticator, and STS."""
+
+import asyncio
+import logging
+import os
+from pathlib import Path
+from typing import NamedTuple
+
+from outcrop.iam.access import nothing
+from outcrop.iam.access_keys import ensure_root_access_key
+from outcrop.iam.authenticator import Authenticator
+from outcrop.iam.directory import Directory
+from outcrop.iam.sealed_keys import SealedKeys, shared_key
+from outcrop.iam.sealing_keys import ensure_sealer
+from outcrop.iam.temporary_credentials import TemporaryCredentials
+from outcrop.iam.web_identity import WebIdentities
+from outcrop.reporting.sts import Sts, get_caller_identity
+from outcrop.server.app import App
+from outcrop.store.access_keys import AccessKeys
+from outcrop.store.errors import StoreError
+from outcrop.store.store import Store
+from outcrop.wire.shapes import sts
+from outcrop.wire.timestamps import Clock
+
+NOTE_USES_EVERY_S = 60
+
+_log = logging.getLogger(__name__)
+
+
+class Identity(NamedTuple):
+    directory: Directory
+    temporary: TemporaryCredentials
+    authenticator: Authenticator
+
+
+async def open_identity(store: Store, state: Path, *, clock: Clock) -> Identity:
+    """Raises SealError or RootAccessKeyError."""
+    sealer = ensure_sealer(state, os.environ)
+    keys = SealedKeys(store.access_keys, sealer)
+    await keys.reseal()
+    await ensure_root_access_key(keys, state, clock)
+    directory = Directory(store.identities, keys)
+    temporary = TemporaryCredentials(await shared_key(store.secrets, sealer, "session tokens"))
+    return Identity(directory, temporary, Authenticator(directory, clock, temporary=temporary))
+
+
+def wire_sts(app: App, identity: Identity, *, region: str, clock: Clock) -> None:
+    service = Sts(
+        identity.directory,
+        identity.temporary,
+        WebIdentities(identity.directory, clock),
+        region=region,
+        clock=clock,
+    )
+    app.serve_rpc(sts.ASSUME_ROLE, service.assume_role, resources=service.assumed)
+    app.serve_unsigned(sts.ASSUME_ROLE_WITH_WEB_IDENTITY, service.assume_role_with_web_identity)
+    app.serve_rpc(sts.GET_SESSION_TOKEN, service.get_session_token, resources=nothing)
+    app.serve_rpc(sts.GET_CALLER_IDENTITY, get_caller_identity, resources=nothing)
+
+
+async def note_uses(authenticator: Authenticator, keys: AccessKeys) -> None:
+    """When keys were last used: one transaction a minute, however many requests there are."""
+    while True:
+        await asyncio.sleep(NOTE_USES_EVERY_S)
+        used = authenticator.take_used()
+        try:
+            if used:
+                await keys.note_used(used)
+        except StoreError as error:
+            _log.warning("when keys were last used could not be stored: %s", error)

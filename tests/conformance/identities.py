@@ -1,0 +1,139 @@
+"""A server with identities, made as an operator makes them; and boto3 with their credentials."""
+
+import asyncio
+import json
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Generator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import boto3
+import pytest
+from botocore.config import Config
+from botocore.exceptions import ClientError
+
+from tests.fakes.model_server import Answers, FakeModelServer, delta, sse, usage
+from tests.outcrop_process import OutcropProcess, outcrop_process
+
+MODEL = "amazon.nova-lite-v1:0"
+PROFILE = f"us.{MODEL}"
+SAYS = [sse(delta("Hello"), delta(finish_reason="stop"), usage(3, 1))]
+SEEN_S = 1.0
+"""How long a change may take until the server follows it."""
+
+
+class Operator:
+    """Gives orders on the command line."""
+
+    def __init__(self, server: OutcropProcess, folder: Path) -> None:
+        self.server = server
+        self.folder = folder
+        self.account_id = server.credentials.account_id
+
+    def order(self, *words: str) -> str:
+        """What the command prints. Raises CalledProcessError."""
+        state = ["--state", str(self.server.state), "--config"]
+        command = [*words, *state, str(self.server.state / "config.toml")]
+        done = subprocess.run(
+            [sys.executable, "-m", "outcrop", *command], check=True, capture_output=True, text=True
+        )
+        return done.stdout
+
+    def document(self, name: str, *statements: Mapping[str, Any]) -> str:
+        """The path of a policy document."""
+        path = self.folder / f"{name}.json"
+        path.write_text(json.dumps({"Version": "2012-10-17", "Statement": list(statements)}))
+        return str(path)
+
+    def user(self, name: str, *statements: Mapping[str, Any]) -> None:
+        self.order("users", "put", name, "--inline", self.document(name, *statements))
+
+    def key(self, *options: str) -> dict[str, str]:
+        """boto3's arguments."""
+        printed = self.order("keys", "create", *options)
+        return dict(line.split(" = ", 1) for line in printed.splitlines())
+
+    def client(self, service: str, key: Mapping[str, str], region: str = "us-east-1") -> Any:
+        return boto3.client(
+            service,
+            region_name=region,
+            endpoint_url=self.server.url,
+            config=Config(retries={"total_max_attempts": 1}),
+            **key,
+        )
+
+    def root(self, service: str) -> Any:
+        found = self.server.credentials
+        key = {
+            "aws_access_key_id": found.access_key_id,
+            "aws_secret_access_key": found.secret_access_key,
+        }
+        return self.client(service, key)
+
+    def log(self) -> list[Any]:
+        time.sleep(0.4)  # the server gathers its lines for a moment
+        lines = self.server.log.read_text().splitlines()
+        return [json.loads(line) for line in lines if line.startswith("{")]
+
+
+@contextmanager
+def operator(folder: Path) -> Generator[Operator]:
+    with _scripted() as fake:
+        config = f"""
+            [embedded]
+            enabled = false
+            [[model_servers]]
+            name = "gpu"
+            url = "{fake.url}"
+            models = {{ "{MODEL}" = "nova" }}
+            """
+        (folder / "documents").mkdir()
+        with outcrop_process(folder / "state", config=config) as server:
+            yield Operator(server, folder / "documents")
+
+
+@contextmanager
+def _scripted() -> Generator[FakeModelServer]:
+    ready, over = threading.Event(), threading.Event()
+    fake = FakeModelServer(Answers(SAYS))
+
+    async def serve() -> None:
+        async with fake:
+            ready.set()
+            await asyncio.to_thread(over.wait)
+
+    thread = threading.Thread(target=asyncio.run, args=(serve(),))
+    thread.start()
+    ready.wait()
+    try:
+        yield fake
+    finally:
+        over.set()
+        thread.join()
+
+
+def converse(client: Any, model_id: str = MODEL) -> str:
+    message = {"role": "user", "content": [{"text": "hi"}]}
+    answer = client.converse(modelId=model_id, messages=[message])
+    text: str = answer["output"]["message"]["content"][0]["text"]
+    return text
+
+
+def refusal(call: Callable[[], object]) -> tuple[str, str]:
+    """Code and message."""
+    with pytest.raises(ClientError) as refused:
+        call()
+    error = refused.value.response["Error"]
+    return error["Code"], error["Message"]
+
+
+def allow(*actions: str, resource: Any = "*", **rest: Any) -> dict[str, Any]:
+    return {"Effect": "Allow", "Action": list(actions), "Resource": resource, **rest}
+
+
+def deny(*actions: str, resource: Any = "*", **rest: Any) -> dict[str, Any]:
+    return {**allow(*actions, resource=resource, **rest), "Effect": "Deny"}

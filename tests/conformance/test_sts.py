@@ -1,0 +1,203 @@
+"""Roles assumed through boto3, and what their sessions may do."""
+
+import json
+import time
+from collections.abc import Iterator, Mapping
+from functools import partial
+from typing import Any
+
+import boto3
+import pytest
+
+from tests.conformance.identities import (
+    MODEL,
+    SEEN_S,
+    Operator,
+    allow,
+    converse,
+    operator,
+    refusal,
+)
+
+pytestmark = pytest.mark.slow
+
+ASSUME = {"Effect": "Allow", "Action": ["sts:AssumeRole", "sts:TagSession"]}
+
+
+@pytest.fixture(scope="module")
+def desk(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Operator]:
+    with operator(tmp_path_factory.mktemp("sts")) as opened:
+        opened.user("assumer", allow("sts:*"))
+        yield opened
+
+
+@pytest.fixture(scope="module")
+def sts(desk: Operator) -> Any:
+    return desk.client("sts", desk.key("--user", "assumer"))
+
+
+def role(desk: Operator, name: str, *statements: Mapping[str, Any], trust: Any = None) -> str:
+    """Its ARN. Whom the account's policies let assume it may do so."""
+    principal = {"AWS": f"arn:aws:iam::{desk.account_id}:root"}
+    trusting = desk.document(f"{name}-trust", trust or {**ASSUME, "Principal": principal})
+    document = desk.document(name, *statements)
+    made = desk.order("roles", "put", name, "--trust", trusting, "--inline", document)
+    return made.strip()
+
+
+def assumed(sts: Any, arn: str, **options: Any) -> dict[str, str]:
+    """boto3's arguments."""
+    found = sts.assume_role(RoleArn=arn, RoleSessionName="worker", **options)["Credentials"]
+    return {
+        "aws_access_key_id": found["AccessKeyId"],
+        "aws_secret_access_key": found["SecretAccessKey"],
+        "aws_session_token": found["SessionToken"],
+    }
+
+
+def test_a_session_may_do_what_its_role_may(desk: Operator, sts: Any) -> None:
+    key = assumed(sts, role(desk, "Caller", allow("bedrock:InvokeModel")))
+
+    identity = desk.client("sts", key).get_caller_identity()
+
+    assert identity["Arn"] == f"arn:aws:sts::{desk.account_id}:assumed-role/Caller/worker"
+    assert identity["UserId"].startswith("AROA")
+    assert identity["UserId"].endswith(":worker")
+    assert converse(desk.client("bedrock-runtime", key)) == "Hello"
+    code, message = refusal(desk.client("bedrock", key).list_foundation_models)
+    assert code == "AccessDeniedException"
+    assert message.startswith(f"User: {identity['Arn']} is not authorized to perform: bedrock:List")
+
+
+def test_boto3_assumes_a_role_by_itself(desk: Operator, tmp_path: Any, monkeypatch: Any) -> None:
+    arn = role(desk, "Profiled", allow("bedrock:InvokeModel"))
+    key = desk.key("--user", "assumer")
+    (tmp_path / "config").write_text(
+        f"[profile app]\nrole_arn = {arn}\nsource_profile = base\n"
+        f"[profile base]\naws_access_key_id = {key['aws_access_key_id']}\n"
+        f"aws_secret_access_key = {key['aws_secret_access_key']}\n"
+    )
+    monkeypatch.setenv("AWS_CONFIG_FILE", str(tmp_path / "config"))
+    monkeypatch.setenv("AWS_ENDPOINT_URL", desk.server.url)
+    session = boto3.Session(profile_name="app", region_name="us-east-1")
+
+    assert converse(session.client("bedrock-runtime")) == "Hello"
+
+
+def test_a_session_policy_limits_and_never_adds(desk: Operator, sts: Any) -> None:
+    arn = role(desk, "Limited", allow("bedrock:InvokeModel", "bedrock:ListFoundationModels"))
+    policy = {"Version": "2012-10-17", "Statement": [allow("bedrock:List*")]}
+    key = assumed(sts, arn, Policy=json.dumps(policy))
+
+    assert desk.client("bedrock", key).list_foundation_models()
+    _, message = refusal(lambda: converse(desk.client("bedrock-runtime", key)))
+    assert message.endswith("because no session policy allows the bedrock:InvokeModel action")
+    _, message = refusal(desk.client("bedrock", key).list_inference_profiles)
+    assert "because no identity-based policy allows" in message
+
+
+def test_a_managed_policy_can_be_a_session_policy(desk: Operator, sts: Any) -> None:
+    made = desk.order("policies", "put", "Listing", desk.document("l", allow("bedrock:List*")))
+    arn = role(desk, "Managed", allow("bedrock:*"))
+    key = assumed(sts, arn, PolicyArns=[{"arn": made.strip()}])
+
+    assert desk.client("bedrock", key).list_foundation_models()
+    assert refusal(lambda: converse(desk.client("bedrock-runtime", key)))
+
+
+def test_session_tags_are_the_principals(desk: Operator, sts: Any) -> None:
+    own = {"StringEquals": {"aws:PrincipalTag/team": "search"}}
+    arn = role(desk, "Tagged", allow("bedrock:InvokeModel", Condition=own))
+
+    searching = assumed(sts, arn, Tags=[{"Key": "team", "Value": "search"}])
+    advertising = assumed(sts, arn, Tags=[{"Key": "team", "Value": "ads"}])
+
+    assert converse(desk.client("bedrock-runtime", searching)) == "Hello"
+    assert refusal(lambda: converse(desk.client("bedrock-runtime", advertising)))
+
+
+def test_a_role_is_assumed_only_by_whom_it_trusts(desk: Operator, sts: Any) -> None:
+    other = {"AWS": f"arn:aws:iam::{desk.account_id}:user/somebody-else"}
+    external = {
+        **ASSUME,
+        "Principal": {"AWS": desk.account_id},
+        "Condition": {"StringEquals": {"sts:ExternalId": "sesame"}},
+    }
+    closed = role(desk, "Closed", allow("*"), trust={**ASSUME, "Principal": other})
+    guarded = role(desk, "Guarded", allow("*"), trust=external)
+    nowhere = f"arn:aws:iam::{desk.account_id}:role/Nowhere"
+
+    for arn in (closed, guarded, nowhere):
+        code, message = refusal(partial(assumed, sts, arn))
+        assert code == "AccessDenied"
+        assert message.startswith(
+            f"User: arn:aws:iam::{desk.account_id}:user/assumer is not authorized to perform:"
+            f" sts:AssumeRole on resource: {arn}"
+        )
+    assert assumed(sts, guarded, ExternalId="sesame")
+    assert refusal(lambda: assumed(desk.root("sts"), guarded, ExternalId="sesame")) == (
+        "AccessDenied",
+        "Roles may not be assumed by root accounts.",
+    )
+
+
+def test_a_changed_token_or_key_is_refused(desk: Operator, sts: Any) -> None:
+    arn = role(desk, "Tampered", allow("bedrock:*"))
+    key, other = assumed(sts, arn), assumed(sts, arn)
+    token = key["aws_session_token"]
+    changed = token[:40] + ("A" if token[40] != "A" else "B") + token[41:]
+
+    for wrong in (
+        {**key, "aws_session_token": changed},
+        {**key, "aws_session_token": other["aws_session_token"]},
+        {**key, "aws_session_token": ""},
+    ):
+        code, _ = refusal(partial(converse, desk.client("bedrock-runtime", wrong)))
+        assert code == "UnrecognizedClientException"
+    stolen = {**key, "aws_secret_access_key": other["aws_secret_access_key"]}
+    code, _ = refusal(lambda: converse(desk.client("bedrock-runtime", stolen)))
+    assert code == "InvalidSignatureException"
+    assert converse(desk.client("bedrock-runtime", key)) == "Hello"
+
+
+def test_sessions_end_with_their_role(desk: Operator, sts: Any) -> None:
+    arn = role(desk, "Gone", allow("bedrock:*"))
+    runtime = desk.client("bedrock-runtime", assumed(sts, arn))
+    assert converse(runtime) == "Hello"
+
+    desk.order("roles", "delete", "Gone")
+    role(desk, "Gone", allow("bedrock:*"))
+    time.sleep(SEEN_S)
+
+    assert refusal(lambda: converse(runtime))[0] == "UnrecognizedClientException"
+
+
+def test_a_role_says_how_long_its_sessions_last(desk: Operator, sts: Any) -> None:
+    arn = role(desk, "Short", allow("sts:AssumeRole"))
+    chained = desk.client("sts", assumed(sts, arn, DurationSeconds=900))
+
+    code, message = refusal(lambda: assumed(sts, arn, DurationSeconds=7_200))
+    assert (code, message) == (
+        "ValidationError",
+        "The requested DurationSeconds exceeds the MaxSessionDuration set for this role.",
+    )
+    code, message = refusal(lambda: assumed(chained, arn, DurationSeconds=7_200))
+    assert "1 hour session limit" in message
+    code, _ = refusal(lambda: assumed(sts, arn, Policy='{"Version": "2012-10-17"}'))
+    assert code == "MalformedPolicyDocument"
+
+
+def test_a_user_gets_a_session_token_of_its_own(desk: Operator) -> None:
+    desk.user("holder", allow("bedrock:InvokeModel"))
+    sts = desk.client("sts", desk.key("--user", "holder"))
+    found = sts.get_session_token(DurationSeconds=900)["Credentials"]
+    key = {
+        "aws_access_key_id": found["AccessKeyId"],
+        "aws_secret_access_key": found["SecretAccessKey"],
+        "aws_session_token": found["SessionToken"],
+    }
+
+    assert converse(desk.client("bedrock-runtime", key), MODEL) == "Hello"
+    arn = desk.client("sts", key).get_caller_identity()["Arn"]
+    assert arn == f"arn:aws:iam::{desk.account_id}:user/holder"
+    assert refusal(desk.client("sts", key).get_session_token)[0] == "AccessDenied"

@@ -1,0 +1,224 @@
+"""AssumeRoleWithWebIdentity through boto3, with an issuer in a process of its own."""
+
+import json
+import re
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import boto3
+import jwt
+import pytest
+from botocore import UNSIGNED
+from botocore.config import Config
+from botocore.exceptions import ClientError
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
+from jwt.algorithms import ECAlgorithm, RSAAlgorithm
+
+from tests.conformance.identities import Operator, allow, converse, operator, refusal
+
+pytestmark = pytest.mark.slow
+
+AUDIENCE = "sts.amazonaws.com"
+POD = "system:serviceaccount:search:indexer"
+
+
+class Issuer:
+    """Signs as a cluster does; its public keys are served by another process."""
+
+    def __init__(self, folder: Path, url: str) -> None:
+        self.url = url
+        self._folder = folder
+        self.rsa = rsa.generate_private_key(public_exponent=65_537, key_size=2_048)
+        self.ec = ec.generate_private_key(ec.SECP256R1())
+        (folder / ".well-known").mkdir()
+        configuration = {"issuer": url, "jwks_uri": f"{url}/keys.json"}
+        (folder / ".well-known/openid-configuration").write_text(json.dumps(configuration))
+        self.publish({"first": self.rsa})
+
+    @property
+    def name(self) -> str:
+        return self.url.partition("://")[2]
+
+    def publish(self, keys: Mapping[str, Any]) -> None:
+        rows = [{**_public(key), "kid": kid, "use": "sig"} for kid, key in keys.items()]
+        (self._folder / "keys.json").write_text(json.dumps({"keys": rows}))
+
+    def token(
+        self,
+        *,
+        key: Any = None,
+        algorithm: str = "RS256",
+        kid: str = "first",
+        **claims: Any,
+    ) -> str:
+        now = int(time.time())
+        said = {"iss": self.url, "aud": [AUDIENCE], "sub": POD, "iat": now, "exp": now + 600}
+        return jwt.encode(
+            {**said, **claims}, key or self.rsa, algorithm=algorithm, headers={"kid": kid}
+        )
+
+
+def _public(key: Any) -> dict[str, Any]:
+    algorithm = RSAAlgorithm if isinstance(key, rsa.RSAPrivateKey) else ECAlgorithm
+    row: dict[str, Any] = json.loads(algorithm.to_jwk(key.public_key()))
+    return row
+
+
+@pytest.fixture(scope="module")
+def desk(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Operator]:
+    with operator(tmp_path_factory.mktemp("web")) as opened:
+        yield opened
+
+
+@pytest.fixture(scope="module")
+def issuer(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Issuer]:
+    folder = tmp_path_factory.mktemp("issuer")
+    command = [sys.executable, "-u", "-m", "http.server", "0", "--bind", "127.0.0.1"]
+    with subprocess.Popen(
+        command, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+    ) as process:
+        assert process.stdout
+        port = re.search(r"port (\d+)", process.stdout.readline())
+        assert port
+        yield Issuer(folder, f"http://127.0.0.1:{port[1]}")
+        process.terminate()
+
+
+@pytest.fixture(scope="module")
+def role_arn(desk: Operator, issuer: Issuer) -> str:
+    """Of a role for one service account alone."""
+    desk.order("issuers", "put", issuer.url, "--client-id", AUDIENCE)
+    provider = f"arn:aws:iam::{desk.account_id}:oidc-provider/{issuer.name}"
+    trust = {
+        "Effect": "Allow",
+        "Action": "sts:AssumeRoleWithWebIdentity",
+        "Principal": {"Federated": provider},
+        "Condition": {"StringEquals": {f"{issuer.name}:sub": POD, f"{issuer.name}:aud": AUDIENCE}},
+    }
+    return desk.order(
+        *["roles", "put", "Indexer", "--trust", desk.document("trust", trust)],
+        *["--inline", desk.document("calls", allow("bedrock:InvokeModel"))],
+    ).strip()
+
+
+@pytest.fixture
+def assume(desk: Operator, role_arn: str) -> Callable[[str], Any]:
+    """Signed by nobody, as the SDKs do it."""
+    sts = boto3.client(
+        "sts",
+        region_name="us-east-1",
+        endpoint_url=desk.server.url,
+        config=Config(signature_version=UNSIGNED, retries={"total_max_attempts": 1}),
+    )
+
+    def assume(token: str) -> Any:
+        return sts.assume_role_with_web_identity(
+            RoleArn=role_arn, RoleSessionName="pod", WebIdentityToken=token
+        )
+
+    return assume
+
+
+def test_a_pod_assumes_its_role_as_every_sdk_does(
+    desk: Operator, issuer: Issuer, role_arn: str, tmp_path: Path, monkeypatch: Any
+) -> None:
+    (tmp_path / "token").write_text(issuer.token())
+    monkeypatch.setenv("AWS_WEB_IDENTITY_TOKEN_FILE", str(tmp_path / "token"))
+    monkeypatch.setenv("AWS_ROLE_ARN", role_arn)
+    monkeypatch.setenv("AWS_ROLE_SESSION_NAME", "pod")
+    monkeypatch.setenv("AWS_ENDPOINT_URL", desk.server.url)
+    monkeypatch.delenv("AWS_ACCESS_KEY_ID", raising=False)
+    session = boto3.Session(region_name="us-east-1")
+
+    assert converse(session.client("bedrock-runtime")) == "Hello"
+    arn = session.client("sts").get_caller_identity()["Arn"]
+    assert arn == f"arn:aws:sts::{desk.account_id}:assumed-role/Indexer/pod"
+
+
+def test_the_answer_says_whom_the_token_spoke_of(
+    assume: Callable[[str], Any], desk: Operator, issuer: Issuer
+) -> None:
+    answer = assume(issuer.token())
+
+    assert answer["SubjectFromWebIdentityToken"] == POD
+    assert answer["Audience"] == AUDIENCE
+    assert answer["Provider"].endswith(f"oidc-provider/{issuer.name}")
+
+
+def test_another_subject_is_not_trusted(assume: Callable[[str], Any], issuer: Issuer) -> None:
+    assert refusal(lambda: assume(issuer.token(sub="system:serviceaccount:ads:indexer"))) == (
+        "AccessDenied",
+        "Not authorized to perform sts:AssumeRoleWithWebIdentity",
+    )
+
+
+def test_tokens_that_are_no_good_are_refused_in_amazons_words(
+    assume: Callable[[str], Any], issuer: Issuer
+) -> None:
+    now = int(time.time())
+    stranger = rsa.generate_private_key(public_exponent=65_537, key_size=2_048)
+    tampered = issuer.token()[:-8] + "AAAAAAAA"
+    none = jwt.encode({"iss": issuer.url, "sub": POD, "aud": AUDIENCE}, "", algorithm="none")
+    shared = jwt.encode(
+        {"iss": issuer.url, "sub": POD, "aud": AUDIENCE, "exp": now + 60},
+        "x" * 64,
+        algorithm="HS256",
+        headers={"kid": "first"},
+    )
+
+    assert refusal(lambda: assume(issuer.token(exp=now - 10)))[0] == "ExpiredTokenException"
+    for bad in (
+        issuer.token(aud="somebody-else"),
+        issuer.token(iss="https://elsewhere.example.net"),
+        issuer.token(key=stranger),
+        issuer.token(kid="unknown"),
+        issuer.token(nbf=now + 3_600),
+        tampered,
+        none,
+        shared,
+        "not.a.token",
+    ):
+        code, message = refusal(lambda bad=bad: assume(bad))  # type: ignore[misc]
+        assert code == "InvalidIdentityToken", message
+
+
+def test_a_new_key_of_the_issuer_is_learnt(assume: Callable[[str], Any], issuer: Issuer) -> None:
+    issuer.publish({"first": issuer.rsa, "second": issuer.ec})
+    token = issuer.token(key=issuer.ec, algorithm="ES256", kid="second")
+    until = time.monotonic() + 15
+    while True:
+        try:
+            assert assume(token)["SubjectFromWebIdentityToken"] == POD
+        except ClientError:
+            # It is asked again ten seconds after it was asked last.
+            assert time.monotonic() < until
+            time.sleep(0.5)
+        else:
+            break
+
+
+def test_a_role_that_trusts_users_trusts_no_token(
+    desk: Operator, assume: Callable[[str], Any], issuer: Issuer
+) -> None:
+    open_to_all = {"Effect": "Allow", "Action": "sts:*", "Principal": {"AWS": "*"}}
+    desk.order("roles", "put", "Users", "--trust", desk.document("users", open_to_all))
+    sts = boto3.client(
+        "sts",
+        region_name="us-east-1",
+        endpoint_url=desk.server.url,
+        config=Config(signature_version=UNSIGNED),
+    )
+
+    code, _ = refusal(
+        lambda: sts.assume_role_with_web_identity(
+            RoleArn=f"arn:aws:iam::{desk.account_id}:role/Users",
+            RoleSessionName="pod",
+            WebIdentityToken=issuer.token(),
+        )
+    )
+
+    assert code == "AccessDenied"
