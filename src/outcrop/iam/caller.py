@@ -1,7 +1,5 @@
 """Who calls: what authentication finds out, as STS GetCallerIdentity would say it."""
 
-from collections.abc import Mapping
-
 from msgspec import Struct
 
 
@@ -15,5 +13,5 @@ class Caller(Struct, frozen=True, kw_only=True):
     partition: str
     is_temporary: bool = False
     """Whether its credentials came from STS."""
-    transitive_tags: Mapping[str, str] = {}
+    transitive_tags: tuple[tuple[str, str], ...] = ()
     """Those of the session that go on to a role assumed from it."""

@@ -133,7 +133,7 @@ class Directory:
                 region=region,
                 partition=partition,
                 is_temporary=True,
-                transitive_tags={key: session.tags[key] for key in session.transitive},
+                transitive_tags=tuple((key, session.tags[key]) for key in session.transitive),
             ),
             issuer_arn=role_arn(partition, session.account_id, session.name),
             tags={**role.tags, **session.tags},

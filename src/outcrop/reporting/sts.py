@@ -113,14 +113,14 @@ class Sts:
                 "The requested DurationSeconds exceeds the 1 hour session limit for roles assumed"
                 " by role chaining."
             )
-        tags = {**_by_key(request.tags), **caller.transitive_tags}
+        tags = {**_by_key(request.tags), **dict(caller.transitive_tags)}
         session = self._session(
             request,
             role,
             duration_s,
             given=_Given(
                 tags=tags,
-                transitive=(*caller.transitive_tags, *(request.transitive_tag_keys or ())),
+                transitive=(*dict(caller.transitive_tags), *(request.transitive_tag_keys or ())),
                 source_identity=request.source_identity,
             ),
         )
