@@ -185,6 +185,8 @@ class _Question(Struct, frozen=True, kw_only=True):
         if not pools:
             raise self.target.served_by_nobody
         pools = suited(self.asked, pools)
+        if not self.readable:
+            return pools
         kept = (pool.only(lambda kind: formats_read(kind) in self.readable) for pool in pools)
         return [pool for pool in kept if pool is not None]
 
