@@ -21,10 +21,15 @@ def tls_front(port: int, folder: Path) -> Generator[tuple[str, str]]:
 
     async def relay(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         there, back = await asyncio.open_connection("127.0.0.1", port)
-        with suppress(OSError):
-            async with asyncio.TaskGroup() as both:
-                both.create_task(_copied(reader, back))
-                both.create_task(_copied(there, writer))
+        try:
+            with suppress(OSError):
+                async with asyncio.TaskGroup() as both:
+                    both.create_task(_copied(reader, back))
+                    both.create_task(_copied(there, writer))
+        finally:
+            # A client may keep its connection for longer than this loop lives.
+            back.transport.abort()
+            writer.transport.abort()
 
     async def serve() -> None:
         server = await asyncio.start_server(relay, "127.0.0.1", 0, ssl=context)
@@ -32,6 +37,11 @@ def tls_front(port: int, folder: Path) -> Generator[tuple[str, str]]:
         ready.set()
         await asyncio.to_thread(over.wait)
         server.close()
+        for relaying in asyncio.all_tasks() - {asyncio.current_task()}:
+            relaying.cancel()
+        # Transports that are aborted close in the next turns of the loop.
+        for _ in range(3):
+            await asyncio.sleep(0)
 
     thread = threading.Thread(target=asyncio.run, args=(serve(),))
     thread.start()
