@@ -92,8 +92,12 @@ def answers(url: str) -> bool:
 
 
 def wait_for(holds: Any) -> None:
+    """A server that has just come back may refuse for a while what it has."""
     deadline = time.monotonic() + WITHIN_S
-    while not holds():
+    while True:
+        with suppress(BotoCoreError, ClientError):
+            if holds():
+                return
         assert time.monotonic() < deadline
         time.sleep(0.1)
 
