@@ -1,10 +1,8 @@
 """A server with identities, made as an operator makes them; and boto3 with their credentials."""
 
-import asyncio
 import json
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager
@@ -16,7 +14,7 @@ import pytest
 from botocore.config import Config
 from botocore.exceptions import ClientError
 
-from tests.fakes.model_server import Answers, FakeModelServer, delta, sse, usage
+from tests.fakes.model_server import Answers, delta, in_thread, sse, usage
 from tests.outcrop_process import OutcropProcess, outcrop_process
 
 MODEL = "amazon.nova-lite-v1:0"
@@ -82,7 +80,7 @@ class Operator:
 
 @contextmanager
 def operator(folder: Path) -> Generator[Operator]:
-    with _scripted() as fake:
+    with in_thread(Answers(SAYS)) as fake:
         config = f"""
             [embedded]
             enabled = false
@@ -94,26 +92,6 @@ def operator(folder: Path) -> Generator[Operator]:
         (folder / "documents").mkdir()
         with outcrop_process(folder / "state", config=config) as server:
             yield Operator(server, folder / "documents")
-
-
-@contextmanager
-def _scripted() -> Generator[FakeModelServer]:
-    ready, over = threading.Event(), threading.Event()
-    fake = FakeModelServer(Answers(SAYS))
-
-    async def serve() -> None:
-        async with fake:
-            ready.set()
-            await asyncio.to_thread(over.wait)
-
-    thread = threading.Thread(target=asyncio.run, args=(serve(),))
-    thread.start()
-    ready.wait()
-    try:
-        yield fake
-    finally:
-        over.set()
-        thread.join()
 
 
 def converse(client: Any, model_id: str = MODEL) -> str:

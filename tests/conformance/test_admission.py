@@ -11,8 +11,15 @@ import pytest
 from botocore.config import Config
 from botocore.exceptions import ClientError
 
-from tests.conformance.test_cross_region import scripted
-from tests.fakes.model_server import Answers, FakeModelServer, StallsAfter, delta, sse, usage
+from tests.fakes.model_server import (
+    Answers,
+    FakeModelServer,
+    StallsAfter,
+    delta,
+    in_thread,
+    sse,
+    usage,
+)
 from tests.outcrop_process import OutcropProcess, outcrop_process
 
 pytestmark = pytest.mark.slow
@@ -61,8 +68,7 @@ def client_of(server: OutcropProcess, service: str) -> Any:
 
 @pytest.fixture
 def fake() -> Generator[FakeModelServer]:
-    with scripted() as found:
-        found.script = ANSWER
+    with in_thread(ANSWER) as found:
         yield found
 
 

@@ -1,10 +1,8 @@
 """Outcrop in front of "Amazon": another Outcrop, so that both can be asked the same."""
 
-import asyncio
 import json
-import threading
-from collections.abc import Callable, Generator, Iterator, Mapping
-from contextlib import ExitStack, closing, contextmanager
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, closing
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -18,9 +16,9 @@ from tests.fakes.model_server import (
     Answers,
     AnswersStatus,
     BreaksOffAfter,
-    FakeModelServer,
     Script,
     delta,
+    in_thread,
     sse,
     usage,
 )
@@ -62,27 +60,6 @@ TOOL_CONFIG = {
 
 Clients = tuple[Any, ...]
 """boto3 on Outcrop, and on the one behind it."""
-
-
-@contextmanager
-def scripted(script: Script) -> Generator[str]:
-    """A scripted server in a thread of its own; gives its URL."""
-    ready, over, urls = threading.Event(), threading.Event(), list[str]()
-
-    async def serve() -> None:
-        async with FakeModelServer(script) as fake:
-            urls.append(fake.url)
-            ready.set()
-            await asyncio.to_thread(over.wait)
-
-    thread = threading.Thread(target=asyncio.run, args=(serve(),))
-    thread.start()
-    ready.wait()
-    try:
-        yield urls[0]
-    finally:
-        over.set()
-        thread.join()
 
 
 def behind_config(urls: Mapping[str, str]) -> str:
@@ -131,7 +108,9 @@ def boto3_on(server: OutcropProcess) -> Any:
 def clients(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Clients]:
     folder: Path = tmp_path_factory.mktemp("two")
     with ExitStack() as held:
-        urls = {model: held.enter_context(scripted(script)) for model, script in SCRIPTS.items()}
+        urls = {
+            model: held.enter_context(in_thread(script)).url for model, script in SCRIPTS.items()
+        }
         behind = held.enter_context(outcrop_process(folder / "behind", config=behind_config(urls)))
         key = behind.credentials
         front = held.enter_context(

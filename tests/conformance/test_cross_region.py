@@ -1,13 +1,10 @@
 """A profile's traffic through boto3: it leaves a Region whose server dies, and comes back to it."""
 
-import asyncio
 import json
 import subprocess
 import sys
-import threading
 import time
-from collections.abc import Generator, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +13,7 @@ import pytest
 from botocore.config import Config
 from botocore.exceptions import ClientError
 
-from tests.fakes.model_server import Answers, FakeModelServer, Says, delta, sse, usage
+from tests.fakes.model_server import Answers, FakeModelServer, Says, delta, in_thread, sse, usage
 from tests.outcrop_process import OutcropProcess, outcrop_process
 
 pytestmark = pytest.mark.slow
@@ -25,27 +22,6 @@ MODEL = "amazon.nova-lite-v1:0"
 PROFILE = f"us.{MODEL}"
 SOUND = Answers([sse(delta("Hello"), delta(finish_reason="stop"), usage(3, 1))])
 DEAD = Says(b"")
-
-
-@contextmanager
-def scripted() -> Generator[FakeModelServer]:
-    """A sound server in a thread of its own; the test may give it another script."""
-    ready, over = threading.Event(), threading.Event()
-    fake = FakeModelServer(SOUND)
-
-    async def serve() -> None:
-        async with fake:
-            ready.set()
-            await asyncio.to_thread(over.wait)
-
-    thread = threading.Thread(target=asyncio.run, args=(serve(),))
-    thread.start()
-    ready.wait()
-    try:
-        yield fake
-    finally:
-        over.set()
-        thread.join()
 
 
 def server_table(name: str, fake: FakeModelServer, region: str) -> str:
@@ -98,7 +74,7 @@ class Fleet:
 
 @pytest.fixture
 def fleet(tmp_path: Path) -> Iterator[Fleet]:
-    with scripted() as east, scripted() as west:
+    with in_thread(SOUND) as east, in_thread(SOUND) as west:
         tables = server_table("east", east, "us-east-1") + server_table("west", west, "us-west-2")
         config = f"[routing]\nejection_s = 0.1\nlongest_ejection_s = 0.2\n{tables}"
         with outcrop_process(tmp_path / "state", config=config) as server:

@@ -4,7 +4,9 @@ import asyncio
 import json
 import socket
 import ssl
-from collections.abc import Mapping, Sequence
+import threading
+from collections.abc import Generator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any, Self
 
 from msgspec import Struct
@@ -244,3 +246,24 @@ def usage(input_tokens: int, output_tokens: int, *, cached: int = 0) -> Any:
             "prompt_tokens_details": {"cached_tokens": cached},
         },
     }
+
+
+@contextmanager
+def in_thread(script: Script) -> Generator[FakeModelServer]:
+    """A scripted server in a thread of its own; the test may give it another script."""
+    ready, over = threading.Event(), threading.Event()
+    fake = FakeModelServer(script)
+
+    async def serve() -> None:
+        async with fake:
+            ready.set()
+            await asyncio.to_thread(over.wait)
+
+    thread = threading.Thread(target=asyncio.run, args=(serve(),))
+    thread.start()
+    ready.wait()
+    try:
+        yield fake
+    finally:
+        over.set()
+        thread.join()

@@ -306,6 +306,14 @@ def wire_control(  # noqa: PLR0913 - each by its name
     tags = Tags(store.tags)
     touched = ControlTouched(catalogue, store.provisioned_model_throughputs, store.tags.current)
 
+    serve_profiles(app, profiles, touched)
+    serve_units(app, units, touched)
+    serve_models(app, models, touched)
+    serve_tags(app, tags, touched)
+    return units
+
+
+def serve_profiles(app: App, profiles: InferenceProfiles, touched: ControlTouched) -> None:
     app.serve(
         bedrock.LIST_INFERENCE_PROFILES, profiles.list_inference_profiles, resources=everything
     )
@@ -323,6 +331,8 @@ def wire_control(  # noqa: PLR0913 - each by its name
         resources=touched.profile,
     )
 
+
+def serve_units(app: App, units: ProvisionedThroughput, touched: ControlTouched) -> None:
     app.serve(
         bedrock.LIST_PROVISIONED_MODEL_THROUGHPUTS,
         units.list_provisioned_model_throughputs,
@@ -349,6 +359,8 @@ def wire_control(  # noqa: PLR0913 - each by its name
         resources=touched.provisioned_model,
     )
 
+
+def serve_models(app: App, models: FoundationModels, touched: ControlTouched) -> None:
     app.serve(bedrock.LIST_FOUNDATION_MODELS, models.list_foundation_models, resources=everything)
     app.serve(bedrock.GET_FOUNDATION_MODEL, models.get_foundation_model, resources=touched.model)
     app.serve(
@@ -357,12 +369,13 @@ def wire_control(  # noqa: PLR0913 - each by its name
         resources=everything,
     )
 
+
+def serve_tags(app: App, tags: Tags, touched: ControlTouched) -> None:
     app.serve(bedrock.TAG_RESOURCE, tags.tag_resource, resources=touched.tagged)
     app.serve(bedrock.UNTAG_RESOURCE, tags.untag_resource, resources=touched.untagged)
     app.serve(
         bedrock.LIST_TAGS_FOR_RESOURCE, tags.list_tags_for_resource, resources=touched.with_tags
     )
-    return units
 
 
 def wire_logging(app: App, store: Store, to: InvocationLogging) -> None:
