@@ -8,7 +8,7 @@ import asyncio
 import sys
 import tempfile
 import tomllib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -21,6 +21,7 @@ Served: TypeAlias = frozenset[tuple[str, str]]
 
 ROOT = Path(__file__).parent.parent
 PAGE = ROOT / "docs" / "compatibility.md"
+SOURCES = ROOT / "src" / "outcrop"
 NOTES = Path(__file__).parent / "compatibility.toml"
 OPERATIONS = {
     "bedrock": [name for name, _, _ in bedrock.OPERATIONS],
@@ -49,13 +50,25 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--check", action="store_true")
     check = parser.parse_args().check
-    text = page(tomllib.loads(NOTES.read_text()), asyncio.run(served()))
+    notes = tomllib.loads(NOTES.read_text())
+    for lost in lost_places(notes["decisions"]):
+        print(f"tools/compatibility.toml names {lost}, which is not there", file=sys.stderr)
+        return 1
+    text = page(notes, asyncio.run(served()))
     if check and (not PAGE.exists() or PAGE.read_text() != text):
         print("docs/compatibility.md is stale: run `make generate`", file=sys.stderr)
         return 1
     if not check:
         PAGE.write_text(text)
     return 0
+
+
+def lost_places(decisions: Iterable[dict[str, str]]) -> Iterator[str]:
+    """Files that a decision is said to be in, and that have gone elsewhere."""
+    for decision in decisions:
+        for place in decision["where"].split(", "):
+            if not (SOURCES / place).exists():
+                yield place
 
 
 async def served() -> Served:

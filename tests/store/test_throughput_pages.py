@@ -6,7 +6,7 @@ from itertools import product
 import pytest
 from msgspec.structs import replace
 
-from outcrop.store.listed import Listed
+from outcrop.store.listed import Listed, Page
 from outcrop.store.provisioned_throughputs import ProvisionedModelThroughputs
 from outcrop.store.records import (
     ProvisionedModelStatus,
@@ -33,11 +33,11 @@ async def page(
     descending: bool = False,
     after: int | None = None,
     limit: int = 1000,
-) -> list[Listed]:
-    rows = await throughputs.page(
+) -> Page:
+    found = await throughputs.page(
         ACCOUNT, REGION, filters=filters, descending=descending, after=after, limit=limit
     )
-    return [(position, summary) for position, summary in rows]
+    return Page([(position, summary) for position, summary in found.rows], found.goes_on_after)
 
 
 async def walk(
@@ -46,11 +46,14 @@ async def walk(
     """All pages, one after the other."""
     found: list[Listed] = []
     after = None
-    while some := await page(throughputs, filters, descending=descending, after=after, limit=limit):
+    while True:
+        some, after = await page(
+            throughputs, filters, descending=descending, after=after, limit=limit
+        )
         assert len(some) <= limit
         found += some
-        after = some[-1][0]
-    return found
+        if after is None:
+            return found
 
 
 def expected(records: Sequence[Record], filters: Filters, *, descending: bool) -> list[Listed]:
@@ -122,14 +125,19 @@ def _random_filters(choice: random.Random, records: Sequence[Record]) -> Iterato
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("block_bits", "seed"), [(3, 1), (5, 2), (6, 3), (12, 4)])
+@pytest.mark.parametrize(
+    ("block_bits", "looked_at_most", "seed"),
+    [(3, 8_192, 1), (5, 8_192, 2), (6, 8_192, 3), (12, 8_192, 4), (3, 1, 5), (4, 5, 6), (6, 3, 7)],
+)
 def test_pages_hold_what_a_plain_search_finds(
-    location: str, clock: FakeClock, block_bits: int, seed: int
+    location: str, clock: FakeClock, block_bits: int, looked_at_most: int, seed: int
 ) -> None:
     choice = random.Random(seed)
 
     async def main() -> None:
-        async with open_throughputs(location, clock, block_bits=block_bits) as throughputs:
+        async with open_throughputs(
+            location, clock, block_bits=block_bits, looked_at_most=looked_at_most
+        ) as throughputs:
             records = await fill(throughputs, clock, choice, 150)
             for filters in _random_filters(choice, records):
                 for descending in (False, True):
@@ -153,11 +161,11 @@ def test_pages_neither_repeat_nor_lose_what_was_there_throughout(
             goers, stayers = records[::3], records[1::3] + records[2::3]
             seen: list[int] = []
             after = None
-            while some := await page(
-                throughputs, filters, descending=order == "descending", after=after, limit=4
-            ):
+            while not seen or after is not None:
+                some, after = await page(
+                    throughputs, filters, descending=order == "descending", after=after, limit=4
+                )
                 seen += [position for position, _ in some]
-                after = some[-1][0]
                 if goers:
                     await throughputs.delete(goers.pop())
                     await throughputs.delete(goers.pop(0))
@@ -177,7 +185,7 @@ def test_the_bounds_of_a_time_range_are_not_in_it(location: str, clock: FakeCloc
             filters = Filters(
                 created_after=records[0].creation_time, created_before=records[3].creation_time
             )
-            return records, await page(throughputs, filters)
+            return records, (await page(throughputs, filters)).rows
 
     records, found = asyncio.run(main())
 
@@ -190,7 +198,7 @@ def test_a_part_of_a_name_is_taken_literally(location: str, clock: FakeClock, pa
         async with open_throughputs(location, clock, block_bits=3) as throughputs:
             for number in range(20):
                 await create(throughputs, throughput(f"aXb-{number}"))
-            return await page(throughputs, Filters(name_contains=part))
+            return (await page(throughputs, Filters(name_contains=part))).rows
 
     assert asyncio.run(main()) == []
 
@@ -202,10 +210,39 @@ def test_another_accounts_names_are_not_found(location: str, clock: FakeClock) -
                 await create(throughputs, throughput(f"mine-{number}"))
                 other = replace(throughput(f"mine-{number}"), account_id="9" * 12)
                 await create(throughputs, other)
-            mine = await page(throughputs, Filters(name_contains="mine"))
+            mine, _ = await page(throughputs, Filters(name_contains="mine"))
             none = await throughputs.page(
                 "8" * 12, REGION, filters=Filters(), descending=True, after=None, limit=9
             )
-            return len(mine), len({summary.split(":")[5] for _, summary in mine}), len(none)
+            return len(mine), len({summary.split(":")[5] for _, summary in mine}), len(none.rows)
 
     assert asyncio.run(main()) == (20, 1, 0)
+
+
+@pytest.mark.parametrize("order", ["ascending", "descending"])
+def test_a_search_among_names_that_nearly_match_gives_up_and_goes_on(
+    location: str, clock: FakeClock, order: str
+) -> None:
+    """Each name has every four letters of the needle; only one has them all in a row."""
+    filters, descending = Filters(name_contains="abcdef"), order == "descending"
+
+    async def main() -> tuple[list[Page], Record]:
+        async with open_throughputs(
+            location, clock, block_bits=4, looked_at_most=10
+        ) as throughputs:
+            wanted = await create(throughputs, throughput("abcdef"))
+            for number in range(120):
+                await create(throughputs, throughput(f"abcde-bcdef-{number}"))
+            pages = [await page(throughputs, filters, descending=descending, limit=3)]
+            while (after := pages[-1].goes_on_after) is not None:
+                pages.append(
+                    await page(throughputs, filters, descending=descending, after=after, limit=3)
+                )
+            return pages, wanted
+
+    pages, wanted = asyncio.run(main())
+
+    assert sum(not some.rows for some in pages) > 3
+    assert [row for some in pages for row in some.rows] == expected(
+        [wanted], filters, descending=descending
+    )

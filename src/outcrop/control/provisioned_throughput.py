@@ -104,25 +104,23 @@ class ProvisionedThroughput:
             if request.next_token
             else None
         )
-        limit = request.max_results or DEFAULT_PAGE
-        found = await self._records.page(
+        page = await self._records.page(
             caller.account_id,
             caller.region,
             filters=filters,
             descending=descending,
             after=after,
-            limit=limit + 1,
+            limit=request.max_results or DEFAULT_PAGE,
         )
-        page = found[:limit]
         return ListProvisionedModelThroughputsResponse(
             provisioned_model_summaries=cast(
                 # As they go out already: a Raw is written as it is.
                 "list[ProvisionedModelSummary]",
-                [Raw(summary) for _, summary in page],
+                [Raw(summary) for _, summary in page.rows],
             ),
-            next_token=self._tokens.seal(page[-1][0], caller, sealed_with)
-            if len(found) > limit
-            else None,
+            next_token=None
+            if page.goes_on_after is None
+            else self._tokens.seal(page.goes_on_after, caller, sealed_with),
         )
 
     async def get_provisioned_model_throughput(

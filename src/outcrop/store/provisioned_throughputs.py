@@ -9,7 +9,7 @@ from outcrop.store.capacity import Capacity, Room, RoomForAll
 from outcrop.store.client_tokens import first_record, remember
 from outcrop.store.database import Database, Row, Transaction
 from outcrop.store.errors import NameTakenError, QuotaReachedError
-from outcrop.store.listed import Listed
+from outcrop.store.listed import Page
 from outcrop.store.name_index import BLOCK_BITS, LIVE, row_features
 from outcrop.store.name_search import NameSearch
 from outcrop.store.records import (
@@ -20,7 +20,7 @@ from outcrop.store.records import (
 from outcrop.store.scopes import Scope, Scopes
 from outcrop.store.tags import add_tags, remove_tags
 from outcrop.store.throughput_history import keep_deleted
-from outcrop.store.throughput_pages import Listing, ThroughputPages
+from outcrop.store.throughput_pages import LOOKED_AT_MOST, Listing, ThroughputPages
 from outcrop.store.throughput_rows import INSERT, UPDATE, change_of, decode, features_of, row_of
 from outcrop.wire.timestamps import Clock, from_micros, to_micros
 
@@ -52,13 +52,20 @@ ROOM_FOR_ALL = RoomForAll()
 
 
 class ProvisionedModelThroughputs:
-    def __init__(self, database: Database, clock: Clock, *, block_bits: int = BLOCK_BITS) -> None:
+    def __init__(
+        self,
+        database: Database,
+        clock: Clock,
+        *,
+        block_bits: int = BLOCK_BITS,
+        looked_at_most: int = LOOKED_AT_MOST,
+    ) -> None:
         self._database = database
         self._scopes = Scopes(database, KIND)
         self._clock = clock
         self._capacity = Capacity(database)
         self._names = NameSearch(database, block_bits)
-        self._pages = ThroughputPages(database, self._names)
+        self._pages = ThroughputPages(database, self._names, looked_at_most)
 
     async def create(
         self,
@@ -164,11 +171,15 @@ class ProvisionedModelThroughputs:
         descending: bool,
         after: int | None,
         limit: int,
-    ) -> list[Listed]:
-        """In order of creation; `after` is the position of the last one seen."""
+    ) -> Page:
+        """In order of creation; `after` is where the page before it says that the listing goes on.
+
+        A page takes milliseconds, whatever names there are: a search for a part of a name gives up
+        after so many that could have it and do not, and goes on there with the next page.
+        """
         scope_id = await self._scopes.find(account_id, region)
         if scope_id is None:
-            return []
+            return Page([], None)
         listing = Listing(scope_id=scope_id, filters=filters, descending=descending)
         return await self._pages.page(listing, after=after, limit=limit)
 

@@ -22,6 +22,8 @@ OLDEST = (3, 24, 0)
 _BUSY_S = 10.0
 _CACHE_KB = 64 * 1024
 """Of the database, at most, in memory for reading. A small one takes what it has."""
+_MAPPED_BYTES = 2**31 - 2**16
+"""SQLite's own limit: what only the operating system remembers is read without a system call."""
 REMEMBERED, ROWS_REMEMBERED = 1024, 32
 """So many answers, of at most so many rows: some 25 MB at the very most."""
 _PER_COMMIT = 64
@@ -41,6 +43,7 @@ async def open_sqlite(path: Path) -> AsyncGenerator["SqliteDatabase"]:
     with closing(writer), closing(await to_thread(_connect, path)) as reader:
         reader.execute("PRAGMA query_only = 1")
         reader.execute(f"PRAGMA cache_size = -{_CACHE_KB}")
+        reader.execute(f"PRAGMA mmap_size = {_MAPPED_BYTES}")
         database = SqliteDatabase(reader, writer)
         try:
             yield database

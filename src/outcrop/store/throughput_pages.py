@@ -9,7 +9,7 @@ from typing import cast
 from msgspec import Struct
 
 from outcrop.store.database import Database
-from outcrop.store.listed import Listed
+from outcrop.store.listed import Listed, Page, page_of
 from outcrop.store.name_index import search_features
 from outcrop.store.name_search import NameSearch, placeholders
 from outcrop.store.records import ProvisionedModelThroughputFilters
@@ -22,8 +22,11 @@ _CANDIDATES = f"""
     FROM {TABLE}
     WHERE strpos(provisioned_model_name, $1) > 0 AND row_id IN
 """  # noqa: S608 -- ours
+_CREATED = f"SELECT creation_time FROM {TABLE} WHERE row_id = $1"  # noqa: S608 -- ours
 _AT_A_TIME = 256
 _END = 1 << 62
+LOOKED_AT_MOST = 8_192
+"""Names that a page looks at: as many as there is time for, should hardly one of them match."""
 
 
 class Listing(Struct, frozen=True, kw_only=True):
@@ -40,16 +43,17 @@ class Span(Struct, frozen=True):
 
 
 class ThroughputPages:
-    def __init__(self, database: Database, names: NameSearch) -> None:
+    def __init__(self, database: Database, names: NameSearch, looked_at_most: int) -> None:
         self._database = database
         self._names = names
+        self._looked_at_most = looked_at_most
         self._queries = _queries(database)
         self._edges = {last: _edge(database, last=last) for last in (False, True)}
 
-    async def page(self, listing: Listing, *, after: int | None, limit: int) -> list[Listed]:
+    async def page(self, listing: Listing, *, after: int | None, limit: int) -> Page:
         span = _span(listing, after)
         if listing.filters.name_contains is None:
-            return await self._walked(listing, span, limit)
+            return page_of(await self._walked(listing, span, limit + 1), limit)
         return await self._searched(listing, span, limit)
 
     async def _walked(self, listing: Listing, span: Span, limit: int) -> list[Listed]:
@@ -69,26 +73,33 @@ class ThroughputPages:
         )
         return cast("list[Listed]", rows)
 
-    async def _searched(self, listing: Listing, span: Span, limit: int) -> list[Listed]:
+    async def _searched(self, listing: Listing, span: Span, limit: int) -> Page:
         """From the blocks that are full by their index, from the last one row by row."""
         ((sealed_until,),) = await self._database.fetch(_SEALED_UNTIL, listing.scope_id)
         sealed = Span(span.low, min(span.high, sealed_until + 1))
         rest = Span(max(span.low, sealed_until), span.high)
+        found: list[Listed] = []
         if listing.descending:
-            found = await self._walked(listing, rest, limit)
-            return found + await self._looked_up(listing, sealed, limit - len(found))
-        found = await self._looked_up(listing, sealed, limit)
-        return found + await self._walked(listing, rest, limit - len(found))
+            found += await self._walked(listing, rest, limit + 1)
+        reached = await self._look_up(listing, sealed, limit + 1, found)
+        if reached is not None:
+            return Page(found, reached)
+        if not listing.descending:
+            found += await self._walked(listing, rest, limit + 1 - len(found))
+        return page_of(found, limit)
 
-    async def _looked_up(self, listing: Listing, span: Span, limit: int) -> list[Listed]:
+    async def _look_up(
+        self, listing: Listing, span: Span, limit: int, found: list[Listed]
+    ) -> int | None:
+        """Adds to what is found until there are so many; the position where it gave up, if so."""
         first = await self._row_at(listing, span, last=False)
         last = await self._row_at(listing, span, last=True)
-        found: list[Listed] = []
-        if limit <= 0 or first is None or last is None:
-            return found
+        if len(found) >= limit or first is None or last is None:
+            return None
         candidates = self._names.rows_with(
             search_features(listing.filters), first, last, descending=listing.descending
         )
+        looked_at = 0
         async with aclosing(candidates):
             async for row_ids in candidates:
                 # As many as are asked for, at first: mostly each of them is a match.
@@ -96,9 +107,20 @@ class ThroughputPages:
                 while len(found) < limit and (some := list(islice(row_ids, size))):
                     found += await self._matching(listing, some)
                     size = _AT_A_TIME
+                    looked_at += len(some)
+                    if looked_at < self._looked_at_most or len(found) >= limit:
+                        continue
+                    # Unless it was deleted this moment: then the next one will do.
+                    if (reached := await self._position(some[-1])) is not None:
+                        return reached
                 if len(found) >= limit:
                     break
-        return found[:limit]
+        del found[limit:]
+        return None
+
+    async def _position(self, row_id: int) -> int | None:
+        rows = await self._database.fetch(_CREATED, row_id)
+        return rows[0][0] if rows else None
 
     async def _matching(self, listing: Listing, row_ids: Sequence[int]) -> list[Listed]:
         names, values = placeholders(row_ids, start=2)
