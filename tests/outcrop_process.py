@@ -5,7 +5,6 @@ import shlex
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Generator, Mapping, Sequence
 from configparser import ConfigParser
 from contextlib import contextmanager
@@ -14,6 +13,8 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 import msgspec
+
+from tests.waiting import eventually
 
 REPOSITORY = Path(__file__).parent.parent
 SERVE = (sys.executable, "-m", "outcrop", "serve")
@@ -133,11 +134,8 @@ def _check_no_secret(state: Path, log: Path) -> None:
 
 def _await(endpoint: Path, process: subprocess.Popen[bytes], log: Path) -> None:
     """The server notes where it serves once it does."""
-    deadline = time.monotonic() + START_S
-    while not endpoint.exists():
-        if process.poll() is not None or time.monotonic() > deadline:
-            raise AssertionError(f"outcrop serve did not start:\n{log.read_text()}")
-        time.sleep(0.01)
+    eventually(lambda: endpoint.exists() or process.poll() is not None, START_S)
+    assert endpoint.exists(), f"outcrop serve did not start:\n{log.read_text()}"
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:

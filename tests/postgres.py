@@ -7,13 +7,14 @@ import shutil
 import signal
 import subprocess
 import tempfile
-import time
 from collections.abc import Generator
 from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
 
 import asyncpg
+
+from tests.waiting import eventually
 
 _SETTINGS = {
     "autovacuum": "off",
@@ -104,11 +105,11 @@ def _programs_and_user(folder: Path) -> tuple[Path, int | None]:
 
 
 def _wait_until_ready(server: subprocess.Popen[bytes], folder: Path) -> None:
-    for _ in range(1000):
-        state = folder / "data" / "postmaster.pid"
-        if state.exists() and "ready" in state.read_text():
-            return
-        if server.poll() is not None:
-            break
-        time.sleep(0.01)
-    raise RuntimeError((folder / "log").read_text())
+    state = folder / "data" / "postmaster.pid"
+
+    def is_ready() -> bool:
+        return state.exists() and "ready" in state.read_text()
+
+    eventually(lambda: is_ready() or server.poll() is not None)
+    if not is_ready():
+        raise RuntimeError((folder / "log").read_text())

@@ -4,13 +4,14 @@ import shutil
 import signal
 import subprocess
 import tempfile
-import time
 from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
 
 import valkey
+
+from tests.waiting import eventually
 
 _START_S = 10.0
 
@@ -64,12 +65,12 @@ class ValkeyProcess:
         return valkey.Valkey(unix_socket_path=str(self.socket))
 
     def _wait_until_ready(self, process: subprocess.Popen[bytes]) -> None:
-        deadline = time.monotonic() + _START_S
-        while time.monotonic() < deadline and process.poll() is None:
-            if "Ready to accept connections" in (self._folder / "log").read_text():
-                return
-            time.sleep(0.01)
-        raise RuntimeError((self._folder / "log").read_text())
+        def is_ready() -> bool:
+            return "Ready to accept connections" in (self._folder / "log").read_text()
+
+        eventually(lambda: is_ready() or process.poll() is not None, _START_S)
+        if not is_ready():
+            raise RuntimeError((self._folder / "log").read_text())
 
 
 @contextmanager

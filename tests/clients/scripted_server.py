@@ -13,8 +13,9 @@ import re
 from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from threading import Thread
 from typing import Any
+
+from tests.fakes.threads import serving
 
 GREETING = "Hello from the scripted model: grüß dich, 世界."
 USAGE = {"prompt_tokens": 11, "completion_tokens": 7, "total_tokens": 18}
@@ -40,15 +41,8 @@ class ScriptedServer(ThreadingHTTPServer):
 
 @contextmanager
 def scripted_server() -> Generator[ScriptedServer]:
-    server = ScriptedServer()
-    thread = Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
-    thread.start()
-    try:
+    with serving(ScriptedServer()) as server:
         yield server
-    finally:
-        server.shutdown()
-        thread.join()
-        server.server_close()
 
 
 def filled(schema: Json, definitions: Json | None = None) -> Any:

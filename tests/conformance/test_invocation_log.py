@@ -5,9 +5,6 @@ OUTCROP_KILLS says how often (`make test-clients` asks for hundreds).
 
 import gzip
 import json
-import random
-import threading
-import time
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -15,19 +12,10 @@ from typing import Any
 import pytest
 
 from tests.clients.scripted_server import GREETING, scripted_server
+from tests.conformance.kills import KILLS, MODEL, Told, ask, configuration, killed_again_and_again
 from tests.conformance.signing import Signer
-from tests.conformance.test_ledger import (
-    CALLERS,
-    KILLS,
-    MODEL,
-    Told,
-    ask,
-    configuration,
-    converse_until_it_is_gone,
-    eventually,
-    kill_all,
-)
 from tests.outcrop_process import outcrop_process
+from tests.waiting import eventually
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(90 + 5 * KILLS)]
 
@@ -63,26 +51,12 @@ def logged(folder: Path) -> list[Any]:
 
 
 def test_kills_lose_no_record_of_an_answer_that_arrived_and_double_none(tmp_path: Path) -> None:
-    told, lock, state = Told(complete=set()), threading.Lock(), tmp_path / "state"
-    folder = tmp_path / "buckets"
+    told, state, folder = Told(), tmp_path / "state", tmp_path / "buckets"
     with scripted_server() as model_server:
         config = logging_to(folder, configuration(model_server))
         with outcrop_process(state, config=config) as server:
             assert put(Signer(server), LOGGED) == 200
-        for _ in range(KILLS):
-            with outcrop_process(state, config=config, arguments=["--workers", "2"]) as server:
-                callers = [
-                    threading.Thread(
-                        target=converse_until_it_is_gone, args=(Signer(server), told, lock)
-                    )
-                    for _ in range(CALLERS)
-                ]
-                for caller in callers:
-                    caller.start()
-                time.sleep(random.uniform(0.2, 0.9))
-                kill_all(server)
-                for caller in callers:
-                    caller.join()
+        killed_again_and_again(state, config, told)
         # The next server takes up what the dead left behind.
         with outcrop_process(state, config=config) as server:
             last = ask(Signer(server), "hello")
@@ -90,7 +64,7 @@ def test_kills_lose_no_record_of_an_answer_that_arrived_and_double_none(tmp_path
             spool = state / "invocation-log"
             assert eventually(lambda: list(spool.glob("*.journal")) == [])
 
-    assert len(told.complete) > 10
+    assert len(told.complete) >= KILLS
     times = Counter(one["requestId"] for one in logged(folder))
     assert {request_id for request_id in told.complete if times[request_id] != 1} == set()
     assert set(times.values()) == {1}

@@ -6,70 +6,34 @@ OUTCROP_KILLS says how often (`make test-clients` asks for hundreds).
 import asyncio
 import http.client
 import json
-import os
-import random
-import signal
 import sqlite3
 import subprocess
 import sys
-import threading
-import time
 from collections import Counter
-from collections.abc import Callable
-from contextlib import suppress
 from pathlib import Path
 
 import asyncpg
 import pytest
-from msgspec import Struct, json as msgspec_json
+from msgspec import json as msgspec_json
 
 from outcrop.store.usage_records import UsageRecord, records_in
-from tests.clients.scripted_server import USAGE, ScriptedServer, scripted_server
+from tests.clients.scripted_server import USAGE, scripted_server
+from tests.conformance.kills import (
+    KILLS,
+    MODEL,
+    PATH,
+    Told,
+    ask,
+    asked_until_gone,
+    configuration,
+    killed_again_and_again,
+)
 from tests.conformance.signing import Signer
 from tests.outcrop_process import SEALING, OutcropProcess, outcrop_process
 from tests.postgres import new_database, postgres_server
-
-KILLS = int(os.environ.get("OUTCROP_KILLS", "8"))
-MODEL = "amazon.nova-lite-v1:0"
-PATH = f"/model/{MODEL.replace(':', '%3A')}"
-CALLERS = 4
-WITHIN_S = 15.0
+from tests.waiting import eventually
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(90 + 5 * KILLS)]
-
-
-class Told(Struct):
-    """What one client saw."""
-
-    complete: set[str]
-    """Request ids of answers that arrived whole."""
-    input_tokens: int = 0
-    output_tokens: int = 0
-
-
-def configuration(model_server: ScriptedServer, database_url: str | None = None) -> str:
-    database = f'database_url = "{database_url}"\n' if database_url else ""
-    return f"""{database}
-log_level = "error"
-[embedded]
-enabled = false
-[[model_servers]]
-name = "gpu"
-url = "{model_server.url}"
-models = {{ "{MODEL}" = "m" }}
-[[prices]]
-model = "{MODEL}"
-input_per_1k = 0.06
-output_per_1k = 0.24
-"""
-
-
-def ask(signer: Signer, text: str, operation: str = "converse") -> tuple[int, str, bytes]:
-    """Status, request id and body."""
-    body = json.dumps({"messages": [{"role": "user", "content": [{"text": text}]}]}).encode()
-    headers = {"content-type": "application/json"}
-    answer = signer.ask("POST", f"{PATH}/{operation}", body, headers=headers)
-    return answer.status, answer.headers["x-amzn-requestid"], answer.body
 
 
 def leave_early(signer: Signer, server: OutcropProcess) -> None:
@@ -83,30 +47,13 @@ def leave_early(signer: Signer, server: OutcropProcess) -> None:
     connection.close()
 
 
-def converse_until_it_is_gone(signer: Signer, told: Told, lock: threading.Lock) -> None:
-    while True:
-        try:
-            streams = random.random() < 0.5
-            status, request_id, body = ask(
-                signer, "hello", "converse-stream" if streams else "converse"
-            )
-        except OSError:
-            return
-        # A stream that was cut ends without its last event.
-        if status == 200 and (not streams or b'"totalTokens":18' in body):
-            with lock:
-                told.complete.add(request_id)
-
-
 def records(server_state: Path) -> list[UsageRecord]:
-
     with sqlite3.connect(server_state / "outcrop.sqlite3") as connection:
         rows = connection.execute("SELECT records FROM usage_records").fetchall()
     return [record for (frames,) in rows for record in records_in(frames)]
 
 
 def cost_sums(server_state: Path) -> tuple[int, ...]:
-
     with sqlite3.connect(server_state / "outcrop.sqlite3") as connection:
         (row,) = connection.execute(
             "SELECT sum(invocations), sum(input_tokens), sum(output_tokens),"
@@ -115,40 +62,18 @@ def cost_sums(server_state: Path) -> tuple[int, ...]:
     return tuple(row)
 
 
-def eventually(holds: Callable[[], bool]) -> bool:
-    deadline = time.monotonic() + WITHIN_S
-    while not holds():
-        if time.monotonic() > deadline:
-            return False
-        time.sleep(0.05)
-    return True
-
-
 def test_kills_lose_no_answer_that_arrived_and_count_none_twice(tmp_path: Path) -> None:
-    told, lock, state = Told(complete=set()), threading.Lock(), tmp_path / "state"
+    told, state = Told(), tmp_path / "state"
     with scripted_server() as model_server:
         config = configuration(model_server)
-        for _ in range(KILLS):
-            with outcrop_process(state, config=config, arguments=["--workers", "2"]) as server:
-                callers = [
-                    threading.Thread(
-                        target=converse_until_it_is_gone, args=(Signer(server), told, lock)
-                    )
-                    for _ in range(CALLERS)
-                ]
-                for caller in callers:
-                    caller.start()
-                time.sleep(random.uniform(0.2, 0.9))
-                kill_all(server)
-                for caller in callers:
-                    caller.join()
+        killed_again_and_again(state, config, told)
         # The next server takes up what the dead left behind.
         with outcrop_process(state, config=config) as server:
             last = ask(Signer(server), "hello")
             assert eventually(lambda: last[1] in {one.request_id for one in records(state)})
             assert eventually(lambda: len(list((state / "journal").glob("*.journal"))) == 1)
 
-    assert len(told.complete) > 10
+    assert len(told.complete) >= KILLS
     times = Counter(record.request_id for record in records(state))
     assert {request_id for request_id in told.complete if times[request_id] != 1} == set()
     assert set(times.values()) == {1}
@@ -234,7 +159,6 @@ def create_profile(signer: Signer) -> str:
 
 
 def command(state: Path, *arguments: str) -> str:
-
     printed = subprocess.run(
         [
             *(sys.executable, "-m", "outcrop", "usage", "--state", str(state)),
@@ -247,16 +171,6 @@ def command(state: Path, *arguments: str) -> str:
     return printed.stdout
 
 
-def kill_all(server: OutcropProcess) -> None:
-    """As a machine that fails: no process of it says farewell."""
-    pid = server.process.pid
-    children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
-    for one in (pid, *map(int, children)):
-        with suppress(ProcessLookupError):
-            os.kill(one, signal.SIGKILL)
-    server.process.wait(10)
-
-
 def _answered(record: UsageRecord) -> bool:
     return record.outcome == "success" or (
         record.outcome == "cancelled" and record.first_event_us is not None
@@ -265,7 +179,7 @@ def _answered(record: UsageRecord) -> bool:
 
 def test_two_machines_keep_one_ledger(tmp_path: Path) -> None:
     """Two state folders, one PostgreSQL; one machine fails, and comes back."""
-    told, lock = Told(complete=set()), threading.Lock()
+    told = Told()
     states = tmp_path / "one", tmp_path / "other"
     with postgres_server() as postgres, scripted_server() as model_server:
         url = new_database(postgres, "ledger")
@@ -273,26 +187,14 @@ def test_two_machines_keep_one_ledger(tmp_path: Path) -> None:
         with (
             outcrop_process(states[0], config=config, environment=SEALING) as one,
             outcrop_process(states[1], config=config, environment=SEALING) as other,
+            asked_until_gone([other, one], told),
         ):
-            callers = [
-                threading.Thread(
-                    target=converse_until_it_is_gone, args=(Signer(server), told, lock)
-                )
-                for server in (one, other)
-            ]
-            for caller in callers:
-                caller.start()
-            time.sleep(1.0)
-            kill_all(other)
-            kill_all(one)
-            for caller in callers:
-                caller.join()
+            assert told.some_more()
         for state in states:
             with outcrop_process(state, config=config, environment=SEALING):
                 pass
         found = Counter(record.request_id for record in postgres_records(url))
 
-    assert len(told.complete) > 4
     assert {request_id for request_id in told.complete if found[request_id] != 1} == set()
     assert set(found.values()) == {1}
 

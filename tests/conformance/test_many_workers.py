@@ -10,9 +10,9 @@ import pytest
 
 from benchmarks.processes import family
 from tests.conformance.traffic import MODEL, Callers, CountingServer, converse_request
-from tests.counters.workers import until
 from tests.outcrop_process import OutcropProcess, outcrop_process
 from tests.valkey import ValkeyProcess, valkey_server
+from tests.waiting import until
 
 pytestmark = pytest.mark.slow
 

@@ -1,7 +1,7 @@
 """A mixed load, then four answers to one question: clients, records, CloudWatch, Cost Explorer."""
 
+import random
 import threading
-import time
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import closing, contextmanager, suppress
@@ -19,8 +19,10 @@ from msgspec import Struct
 
 from outcrop.store.usage_records import UsageRecord
 from tests.clients.scripted_server import ScriptedServer, scripted_server
-from tests.conformance.test_ledger import eventually, kill_all, records
+from tests.conformance.kills import kill_all
+from tests.conformance.test_ledger import records
 from tests.outcrop_process import OutcropProcess, outcrop_process
+from tests.waiting import eventually
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(120)]
 
@@ -185,7 +187,8 @@ def killed_under_load(state: Path, config: str, told: Told) -> None:
         callers = [threading.Thread(target=load.until_it_is_gone) for _ in range(3)]
         for caller in callers:
             caller.start()
-        time.sleep(0.7)
+        asked = len(told.tokens)
+        assert eventually(lambda: len(told.tokens) > asked + random.randint(5, 20))
         kill_all(server)
         for caller in callers:
             caller.join()

@@ -2,12 +2,12 @@
 
 import asyncio
 from collections import Counter
-from typing import Self
 from urllib.parse import urlsplit
 
 import msgspec
 
 from tests.conformance.signing import Signer
+from tests.fakes.connections import FakeServer, read_request
 from tests.fakes.model_server import delta, sse, usage
 from tests.outcrop_process import OutcropProcess
 
@@ -20,51 +20,19 @@ _LISTING = b"HTTP/1.1 404 Not Found\r\ncontent-length: 0\r\n\r\n"
 _GONE = 0
 
 
-class CountingServer:
+class CountingServer(FakeServer):
     """Says how many calls it is asked at once; each lasts for `call_s`."""
 
+    base = "/v1"
+
     def __init__(self, call_s: float) -> None:
+        super().__init__()
         self.call_s = call_s
         self.at_once = self.most_at_once = self.answered = 0
-        self._conversations: set[asyncio.Task[None]] = set()
-        self._port = 0
 
-    async def __aenter__(self) -> Self:
-        await self.start()
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        await self.die()
-
-    async def start(self) -> None:
-        """Where it was before, if it was somewhere."""
-        self._server = await asyncio.start_server(
-            self._converse, "127.0.0.1", self._port, backlog=1_024
-        )
-        self._port = self._server.sockets[0].getsockname()[1]
-        self.url = f"http://127.0.0.1:{self._port}/v1"
-
-    async def die(self) -> None:
-        self._server.close()
-        for conversation in self._conversations:
-            conversation.cancel()
-        await asyncio.wait([*self._conversations, asyncio.ensure_future(asyncio.sleep(0))])
-
-    async def _converse(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = asyncio.current_task()
-        assert task
-        self._conversations.add(task)
-        try:
-            while True:
-                head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1").lower()
-                length = head.partition("content-length:")[2].partition("\r")[0]
-                await reader.readexactly(int(length or 0))
-                writer.write(await self._answer() if head.startswith("post") else _LISTING)
-        except (ConnectionError, asyncio.IncompleteReadError, asyncio.CancelledError):
-            pass
-        finally:
-            writer.transport.abort()
-            self._conversations.discard(task)
+    async def converse(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while (request := await read_request(reader)) is not None:
+            writer.write(await self._answer() if request.method == "POST" else _LISTING)
 
     async def _answer(self) -> bytes:
         self.at_once += 1

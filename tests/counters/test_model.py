@@ -1,20 +1,16 @@
 """Both kinds of counters do what the model does, whatever happens and whatever clocks do."""
 
 import asyncio
-import itertools
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import timedelta
 
-import msgspec
 import pytest
 from hypothesis import HealthCheck, given, settings, strategies as st
 
-from outcrop.counters.config import ValkeyConfig
 from outcrop.counters.limit import Counters, Grant, Hold, Limit, Refused
 from outcrop.counters.local import LocalCounters
-from outcrop.counters.valkey import ValkeyCounters
-from outcrop.counters.valkey_link import ValkeyLink
 from tests.clocks import FakeClock
+from tests.counters.leaping_clock import leaping, nothing
 from tests.counters.model import Charge, Model
 from tests.valkey import ValkeyProcess
 
@@ -24,10 +20,6 @@ LIMITS = (
     Limit(key="requests", most=5, span_s=60),
     Limit(key="at once", most=3, span_s=0),
 )
-# So that every span begins with a whole bucket, as the model's do.
-BEGIN_MS = 1_000_000_020_000
-EARLIER_MS = 1_000  # of a clock that was set ahead since
-LATER_MS = 9_000_000_000_000_000
 
 AMOUNTS = {"tokens": 110, "tokens a day": 160, "requests": 2, "at once": 2}
 holds = st.lists(
@@ -115,38 +107,9 @@ def test_counters_in_valkey_do_what_the_model_does_while_its_clock_is_set_all_th
     valkey: ValkeyProcess, steps: list[Step]
 ) -> None:
     async def run() -> None:
-        clock = FakeClock()
-        with valkey.client() as client:
-            client.flushall()
-
-            walls = itertools.cycle([LATER_MS, EARLIER_MS])
-
-            async def set_clock() -> None:
-                client.hset("{outcrop}:clock", "wall", str(next(walls)))
-
-            client.hset("{outcrop}:clock", "now", str(BEGIN_MS))
-            await set_clock()
-            link = ValkeyLink(msgspec.convert({"url": valkey.url}, ValkeyConfig), {}, clock)
-            async with asyncio.TaskGroup() as tasks:
-                counters = ValkeyCounters(
-                    link, workers=1, local_share=False, clock=clock, tasks=tasks
-                )
-                await counters.join()
-
-                async def after() -> None:
-                    await set_clock()
-                    if counters._unwritten():
-                        await counters._write()
-                        await set_clock()
-
-                await after()
-                played = Played(counters, clock, after)
-                for step in steps:
-                    await played.play(step)
-            await link.close()
+        async with leaping(valkey) as (counters, clock, after):
+            played = Played(counters, clock, after)
+            for step in steps:
+                await played.play(step)
 
     asyncio.run(run())
-
-
-async def nothing() -> None:
-    pass

@@ -15,11 +15,11 @@ from tests.counters.workers import (
     granted,
     per_minute,
     refused,
-    until,
     until_used,
     worker,
 )
 from tests.valkey import ValkeyProcess
+from tests.waiting import until
 
 TOKENS = per_minute(100)
 REQUESTS = concurrent(8)

@@ -1,7 +1,7 @@
 """Workers that count in one Valkey: in this process, or in others that can be killed."""
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -30,16 +30,6 @@ async def worker(
         ) as counters,
     ):
         yield counters
-
-
-async def until(true: Callable[[], bool], within_s: float = PATIENCE_S) -> float:
-    """How long it took; what happens by itself is looked for, not slept for."""
-    loop = asyncio.get_running_loop()
-    began = loop.time()
-    while not true():
-        assert loop.time() < began + within_s, "it did not happen"
-        await asyncio.sleep(0.005)
-    return loop.time() - began
 
 
 async def until_used(

@@ -4,9 +4,9 @@ import asyncio
 import json
 import zlib
 from collections.abc import Sequence
-from typing import Any, Self
+from typing import Any
 
-from tests.fakes.model_server import Request, _read_request
+from tests.fakes.connections import FakeServer, Request, read_request
 
 CLS, SEP = 101, 102
 
@@ -27,45 +27,25 @@ def vector_of(passage: str | list[int], size: int) -> list[float]:
     return [((seed * (index + 7)) % 1999) / 500 - 2 for index in range(size)]
 
 
-class FakeEmbeddingServer:
+class FakeEmbeddingServer(FakeServer):
     def __init__(
         self, size: int = 8, *, shortens: bool = True, most_tokens: int = 512, counts: bool = True
     ) -> None:
+        super().__init__()
         self._size = size
         self._shortens = shortens
         self._most_tokens = most_tokens
         self._counts = counts
-        self._conversations: set[asyncio.Task[None]] = set()
         self.requests: list[Request] = []
 
-    async def __aenter__(self) -> Self:
-        self._server = await asyncio.start_server(self._converse, "127.0.0.1")
-        host, port = self._server.sockets[0].getsockname()
-        self.url = f"http://{host}:{port}"
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        self._server.close()
-        for conversation in self._conversations:
-            conversation.cancel()
-        await asyncio.gather(*self._conversations, return_exceptions=True)
-
-    async def _converse(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = asyncio.current_task()
-        assert task is not None
-        self._conversations.add(task)
-        try:
-            while (request := await _read_request(reader)) is not None:
-                self.requests.append(request)
-                status, answer = self._answer(request)
-                body = json.dumps(answer).encode()
-                head = f"HTTP/1.1 {status} So\r\ncontent-length: {len(body)}\r\n\r\n"
-                writer.write(head.encode() + body)
-                await writer.drain()
-        except (ConnectionError, asyncio.IncompleteReadError, asyncio.CancelledError):
-            pass
-        finally:
-            writer.transport.abort()
+    async def converse(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while (request := await read_request(reader)) is not None:
+            self.requests.append(request)
+            status, answer = self._answer(request)
+            body = json.dumps(answer).encode()
+            head = f"HTTP/1.1 {status} So\r\ncontent-length: {len(body)}\r\n\r\n"
+            writer.write(head.encode() + body)
+            await writer.drain()
 
     def _answer(self, request: Request) -> tuple[int, Any]:
         asked = request.json

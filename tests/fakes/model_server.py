@@ -7,9 +7,11 @@ import ssl
 import threading
 from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any, Self
+from typing import Any
 
 from msgspec import Struct
+
+from tests.fakes.connections import FakeServer, Request, read_request
 
 
 class Answers(Struct, frozen=True):
@@ -79,24 +81,15 @@ Script = (
 )
 
 
-class Request(Struct, frozen=True):
-    path: str
-    headers: dict[str, str]
-    body: bytes
-
-    @property
-    def json(self) -> Any:
-        return json.loads(self.body)
-
-
-class FakeModelServer:
+class FakeModelServer(FakeServer):
     """Plays one script for every request."""
 
+    base = "/v1"
+
     def __init__(self, script: Script, *, tls: ssl.SSLContext | None = None) -> None:
+        super().__init__(tls=tls)
         self.script = script
         """May be another one for the next request."""
-        self._tls = tls
-        self._conversations: set[asyncio.Task[None]] = set()
         self.requests: list[Request] = []
         self.connections = 0
         self.sent_bytes = 0
@@ -106,33 +99,12 @@ class FakeModelServer:
         self.left = asyncio.Event()
         """Set when a client closes its connection while its answer is not at its end."""
 
-    async def __aenter__(self) -> Self:
-        self._server = await asyncio.start_server(self._converse, "127.0.0.1", ssl=self._tls)
-        host, port = self._server.sockets[0].getsockname()
-        self.url = f"{'http' if self._tls is None else 'https'}://{host}:{port}/v1"
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        self._server.close()
-        for conversation in self._conversations:
-            conversation.cancel()
-        await asyncio.gather(*self._conversations, return_exceptions=True)
-
-    async def _converse(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = asyncio.current_task()
-        assert task is not None
-        self._conversations.add(task)
+    async def converse(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.connections += 1
-        try:
-            while (request := await _read_request(reader)) is not None:
-                self.requests.append(request)
-                self.asked.set()
-                await self._play(reader, writer)
-        except (ConnectionError, asyncio.IncompleteReadError, asyncio.CancelledError):
-            pass
-        finally:
-            writer.transport.abort()
-            self._conversations.discard(task)
+        while (request := await read_request(reader)) is not None:
+            self.requests.append(request)
+            self.asked.set()
+            await self._play(reader, writer)
 
     async def _play(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         match self.script:
@@ -190,17 +162,6 @@ class FakeModelServer:
         await reader.read()
         self.left.set()
         raise ConnectionError
-
-
-async def _read_request(reader: asyncio.StreamReader) -> Request | None:
-    try:
-        head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1")
-    except asyncio.IncompleteReadError:
-        return None
-    first, *lines = head.strip().split("\r\n")
-    headers = {name.lower(): value.strip() for name, _, value in (x.partition(":") for x in lines)}
-    body = await reader.readexactly(int(headers.get("content-length", "0")))
-    return Request(path=first.split(" ")[1], headers=headers, body=body)
 
 
 async def _send(writer: asyncio.StreamWriter, chunks: Sequence[bytes]) -> None:

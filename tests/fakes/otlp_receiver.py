@@ -4,7 +4,7 @@ import gzip
 from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from threading import Condition, Thread
+from threading import Condition
 from typing import Any
 
 from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import (
@@ -14,6 +14,8 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 from opentelemetry.proto.common.v1.common_pb2 import KeyValue
 from opentelemetry.proto.metrics.v1.metrics_pb2 import Metric
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
+
+from tests.fakes.threads import serving
 
 
 class OtlpReceiver(ThreadingHTTPServer):
@@ -62,15 +64,8 @@ def attributes(pairs: Any) -> dict[str, Any]:
 
 @contextmanager
 def otlp_receiver() -> Generator[OtlpReceiver]:
-    server = OtlpReceiver()
-    thread = Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
-    thread.start()
-    try:
+    with serving(OtlpReceiver()) as server:
         yield server
-    finally:
-        server.shutdown()
-        thread.join()
-        server.server_close()
 
 
 def _value(pair: KeyValue) -> Any:

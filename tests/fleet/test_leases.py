@@ -10,8 +10,9 @@ from outcrop.counters.valkey import ValkeyCounters
 from outcrop.fleet.leases import Demand, Leases, Split
 from outcrop.fleet.slots import Slots, Standing
 from outcrop.fleet.waiting_room import Rank, Servers, WaitingRoom
-from tests.counters.workers import concurrent, until, until_used, worker
+from tests.counters.workers import concurrent, until_used, worker
 from tests.valkey import ValkeyProcess, valkey_server
+from tests.waiting import until
 
 
 class Worker:

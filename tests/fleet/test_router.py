@@ -22,6 +22,7 @@ from tests.fakes.model_server import (
     url_that_refuses,
 )
 from tests.fleet.asking import ask, opened, pool
+from tests.waiting import until
 
 QUICK = TimeoutsConfig(connect_s=1, first_byte_s=0.1, between_chunks_s=0.1)
 REFUSES = "refuses connections"
@@ -167,7 +168,7 @@ def test_a_server_is_given_as_many_calls_as_it_takes_and_the_next_when_one_ends(
             first, _ = await router.first(pools, opened)
             second, _ = await router.first(pools, opened)
             third = tasks.create_task(router.first(pools, opened))
-            await asyncio.sleep(0.02)
+            await until(lambda: router.waiting == 1)
             waited = not third.done()
             await first.aclose()
             attempt, _ = await third

@@ -18,9 +18,9 @@ from outcrop.fleet.pool import Pool
 from outcrop.fleet.router import Attempt, Request
 from outcrop.fleet.shared_health import SharedHealth
 from tests.clocks import FakeClock
-from tests.counters.workers import until
 from tests.fakes.model_server import Answers, FakeModelServer, Says, StallsAfter
 from tests.fleet.asking import ask, opened
+from tests.waiting import until
 
 MODEL = "amazon.nova-lite-v1:0"
 SOUND = Answers([b"all"])

@@ -1,27 +1,22 @@
 """Admission as a whole, quotas, units and spillover, against the rules said plainly."""
 
 import asyncio
-import itertools
 from collections.abc import Awaitable, Callable, Sequence
 
-import msgspec
 import pytest
 from hypothesis import HealthCheck, given, settings, strategies as st
 from msgspec import Struct
 
-from outcrop.counters.config import ValkeyConfig
 from outcrop.counters.limit import Counters, Grant, Hold, Limit, Refused
 from outcrop.counters.local import LocalCounters
-from outcrop.counters.valkey import ValkeyCounters
-from outcrop.counters.valkey_link import ValkeyLink
 from outcrop.fleet.slots import Standing
 from outcrop.metering.config import QuotaConfig
 from outcrop.runtime.admission import SPILLOVER, Admitted
 from outcrop.wire.errors import ServiceUnavailableException, ThrottlingException
 from tests.clocks import FakeClock
 from tests.counters.conftest import one_valkey, valkey
+from tests.counters.leaping_clock import leaping, nothing
 from tests.counters.model import Charge, Model
-from tests.counters.test_model import BEGIN_MS, EARLIER_MS, LATER_MS
 from tests.runtime.test_admission import BOUGHT, NOVA, UNIT, World, used
 from tests.valkey import ValkeyProcess
 
@@ -176,9 +171,6 @@ class Played:
 @settings(deadline=None, max_examples=200)
 @pytest.mark.slow
 def test_in_one_process_a_call_is_admitted_as_the_rules_say(steps: list[Step]) -> None:
-    async def nothing() -> None:
-        pass
-
     async def run() -> None:
         clock = FakeClock()
         played = Played(LocalCounters(clock), clock, nothing)
@@ -198,34 +190,10 @@ def test_in_valkey_a_call_is_admitted_as_the_rules_say_whatever_its_clock_does(
     valkey: ValkeyProcess, steps: list[Step]
 ) -> None:
     async def run() -> None:
-        clock = FakeClock()
-        walls = itertools.cycle([LATER_MS, EARLIER_MS])
-        with valkey.client() as client:
-            client.flushall()
-            client.hset("{outcrop}:clock", "now", str(BEGIN_MS))
-
-            async def set_clock() -> None:
-                client.hset("{outcrop}:clock", "wall", str(next(walls)))
-
-            await set_clock()
-            link = ValkeyLink(msgspec.convert({"url": valkey.url}, ValkeyConfig), {}, clock)
-            async with asyncio.TaskGroup() as tasks:
-                counters = ValkeyCounters(
-                    link, workers=1, local_share=False, clock=clock, tasks=tasks
-                )
-                await counters.join()
-
-                async def after() -> None:
-                    await set_clock()
-                    if counters._unwritten():
-                        await counters._write()
-                        await set_clock()
-
-                await after()
-                played = Played(counters, clock, after)
-                for step in steps:
-                    await played.play(step)
-                await played.end_all()
-            await link.close()
+        async with leaping(valkey) as (counters, clock, after):
+            played = Played(counters, clock, after)
+            for step in steps:
+                await played.play(step)
+            await played.end_all()
 
     asyncio.run(run())

@@ -11,34 +11,26 @@ import msgspec
 import pytest
 
 from outcrop.fleet.config import ModelServerConfig, TimeoutsConfig
-from outcrop.fleet.fleet import Fleet, Served
 from outcrop.fleet.member import capabilities, model_server, set_up
 from outcrop.fleet.pool import Candidate
-from outcrop.fleet.router import Router
 from outcrop.runtime.converse import Converse
-from outcrop.runtime.inference import Inference
-from outcrop.runtime.target import Targets
-from outcrop.store.catalogue import Catalogue
 from outcrop.wire.errors import AwsError
 from outcrop.wire.shapes.bedrock_runtime import ConverseResponse
-from tests.clocks import FakeClock
 from tests.fakes import anthropic_streams as recorded
+from tests.fakes.connections import Request
 from tests.fakes.model_server import (
     Answers,
     AnswersStatus,
     BreaksOffAfter,
     FakeModelServer,
-    Request,
     Script,
     StallsAfter,
     StallsBeforeTheFirstByte,
 )
-from tests.fakes.records import FakeInferenceProfiles, FakeProvisionedModelThroughputs
-from tests.runtime.admitting import unlimited
 from tests.runtime.requests import converse_request, invocation, stream_request
+from tests.runtime.served import MODEL_ID, converse_over
 from tests.runtime.test_documents import xlsx
 
-MODEL_ID = "amazon.nova-lite-v1:0"
 TOOL = {"toolSpec": {"name": "get_weather", "inputSchema": {"json": {"type": "object"}}}}
 IMPATIENT = TimeoutsConfig(connect_s=1, first_byte_s=0.05, between_chunks_s=0.05)
 BEGUN = recorded.start() + recorded.event(
@@ -64,30 +56,18 @@ async def converse_on(
         for number, url in enumerate(urls)
     ]
     servers = [model_server(set_up(config, environ or {})) for config in configs]
-    served = [
-        Served(
-            MODEL_ID,
-            Candidate(
-                server=server,
-                dialect="anthropic",
-                served_as="claude-sonnet-4-5",
-                region=None,
-                capabilities=capabilities(config, None),
-            ),
+    candidates = [
+        Candidate(
+            server=server,
+            dialect="anthropic",
+            served_as="claude-sonnet-4-5",
+            region=None,
+            capabilities=capabilities(config, None),
         )
         for config, server in zip(configs, servers, strict=True)
     ]
-    targets = Targets(
-        Catalogue(),
-        Fleet(served, stand_in=None),
-        FakeInferenceProfiles(),
-        FakeProvisionedModelThroughputs(),
-    )
-    try:
-        yield Converse(Inference(targets, unlimited(), Router(), clock=FakeClock()))
-    finally:
-        for server in servers:
-            await server.aclose()
+    async with converse_over(servers, candidates) as converse:
+        yield converse
 
 
 def answer_to(*scripts: Script, **members: Any) -> ConverseResponse:

@@ -10,18 +10,12 @@ import pytest
 
 from outcrop.fleet.capabilities import Capabilities
 from outcrop.fleet.config import TimeoutsConfig
-from outcrop.fleet.fleet import Fleet, Served
 from outcrop.fleet.http_client import Address
 from outcrop.fleet.model_server import ModelServer
 from outcrop.fleet.pool import Candidate
-from outcrop.fleet.router import Router
 from outcrop.runtime.converse import Converse
-from outcrop.runtime.inference import Inference
-from outcrop.runtime.target import Targets
-from outcrop.store.catalogue import Catalogue
 from outcrop.wire.errors import ValidationException
 from outcrop.wire.shapes.bedrock_runtime import ContentBlockStartEvent
-from tests.clocks import FakeClock
 from tests.fakes.model_server import (
     Answers,
     FakeModelServer,
@@ -30,11 +24,9 @@ from tests.fakes.model_server import (
     sse,
     usage,
 )
-from tests.fakes.records import FakeInferenceProfiles, FakeProvisionedModelThroughputs
-from tests.runtime.admitting import unlimited
 from tests.runtime.requests import converse_request, invocation, stream_request
+from tests.runtime.served import converse_over
 
-MODEL_ID = "amazon.nova-lite-v1:0"
 ANSWER = sse(delta("Hi"), delta(finish_reason="stop"), usage(9, 2))
 TOOLS = {"tools": [{"toolSpec": {"name": "t", "inputSchema": {"json": {"type": "object"}}}}]}
 PICTURE = {"image": {"format": "png", "source": {"bytes": "aGk="}}}
@@ -47,26 +39,12 @@ async def converse_with(*servers: tuple[str, Capabilities]) -> AsyncGenerator[Co
         ModelServer(f"gpu-{number}", Address.parse(url), timeouts=TimeoutsConfig())
         for number, (url, _) in enumerate(servers)
     ]
-    served = [
-        Served(
-            MODEL_ID,
-            Candidate(
-                server=server, dialect="openai", served_as="m", region=None, capabilities=able
-            ),
-        )
+    candidates = [
+        Candidate(server=server, dialect="openai", served_as="m", region=None, capabilities=able)
         for server, (_, able) in zip(opened, servers, strict=True)
     ]
-    targets = Targets(
-        Catalogue(),
-        Fleet(served, stand_in=None),
-        FakeInferenceProfiles(),
-        FakeProvisionedModelThroughputs(),
-    )
-    try:
-        yield Converse(Inference(targets, unlimited(), Router(), clock=FakeClock()))
-    finally:
-        for server in opened:
-            await server.aclose()
+    async with converse_over(opened, candidates) as converse:
+        yield converse
 
 
 def content(*blocks: Any) -> list[Any]:

@@ -17,11 +17,11 @@ from outcrop.store.catalogue import Catalogue
 from outcrop.wire.errors import AwsError
 from outcrop.wire.http import HttpRequest
 from outcrop.wire.shapes.bedrock_runtime import COUNT_TOKENS, CountTokensRequest
+from tests.fakes.connections import Request
 from tests.fakes.model_server import (
     Answers,
     AnswersStatus,
     FakeModelServer,
-    Request,
     Script,
     url_that_refuses,
 )

@@ -28,12 +28,12 @@ from outcrop.wire.errors import (
     ServiceUnavailableException,
     ValidationException,
 )
+from tests.fakes.connections import Request
 from tests.fakes.embedding_server import CLS, SEP, FakeEmbeddingServer, vector_of, word_token
 from tests.fakes.model_server import (
     Answers,
     AnswersStatus,
     FakeModelServer,
-    Request,
     Script,
     StallsBeforeTheFirstByte,
     url_that_refuses,

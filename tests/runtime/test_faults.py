@@ -11,17 +11,11 @@ import msgspec
 import pytest
 
 from outcrop.fleet.config import ModelServerConfig
-from outcrop.fleet.fleet import Fleet, Served
 from outcrop.fleet.member import model_server, set_up
 from outcrop.fleet.pool import Candidate
-from outcrop.fleet.router import Router
 from outcrop.runtime.converse import Converse
-from outcrop.runtime.inference import Inference
-from outcrop.runtime.target import Targets
-from outcrop.store.catalogue import Catalogue
 from outcrop.wire.errors import AwsError
 from outcrop.wire.shapes.bedrock_runtime import ContentBlockDeltaEvent
-from tests.clocks import FakeClock
 from tests.fakes.certificates import Certificates
 from tests.fakes.model_server import (
     Answers,
@@ -39,11 +33,9 @@ from tests.fakes.model_server import (
     url_that_refuses,
     usage,
 )
-from tests.fakes.records import FakeInferenceProfiles, FakeProvisionedModelThroughputs
-from tests.runtime.admitting import unlimited
 from tests.runtime.requests import converse_request, invocation, stream_request
+from tests.runtime.served import MODEL_ID, converse_over
 
-MODEL_ID = "amazon.nova-lite-v1:0"
 ANSWER = sse(delta(""), delta("Hel"), delta("lo"), delta(finish_reason="stop"), usage(9, 2))
 BEGUN = b"data: " + sse(delta("Hel")).split(b"data: ")[1]
 IMPATIENT = {"connect_s": 1, "first_byte_s": 0.05, "between_chunks_s": 0.05, "total_s": 0.1}
@@ -72,21 +64,11 @@ def config(url: str, **members: Any) -> ModelServerConfig:
 @asynccontextmanager
 async def converse_with(*configs: ModelServerConfig) -> AsyncGenerator[Converse]:
     servers = [model_server(set_up(config, {})) for config in configs]
-    served = [
-        Served(MODEL_ID, Candidate(server=server, dialect="openai", served_as="m", region=None))
-        for server in servers
+    candidates = [
+        Candidate(server=server, dialect="openai", served_as="m", region=None) for server in servers
     ]
-    targets = Targets(
-        Catalogue(),
-        Fleet(served, stand_in=None),
-        FakeInferenceProfiles(),
-        FakeProvisionedModelThroughputs(),
-    )
-    try:
-        yield Converse(Inference(targets, unlimited(), Router(), clock=FakeClock()))
-    finally:
-        for server in servers:
-            await server.aclose()
+    async with converse_over(servers, candidates) as converse:
+        yield converse
 
 
 async def text_of(converse: Converse) -> str:

@@ -25,12 +25,12 @@ from outcrop.wire.shapes.bedrock_runtime import (
     InvokeModelResponse,
     InvokeModelWithResponseStreamRequest,
 )
+from tests.fakes.connections import Request
 from tests.fakes.model_server import (
     Answers,
     AnswersStatus,
     BreaksOffAfter,
     FakeModelServer,
-    Request,
     Script,
     StallsAfter,
     StallsBeforeTheFirstByte,

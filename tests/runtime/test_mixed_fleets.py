@@ -9,24 +9,16 @@ import pytest
 
 from outcrop.fleet.capabilities import Capabilities
 from outcrop.fleet.config import TimeoutsConfig
-from outcrop.fleet.fleet import Fleet, Served
 from outcrop.fleet.http_client import Address
 from outcrop.fleet.model_server import ModelServer
 from outcrop.fleet.pool import Candidate
-from outcrop.fleet.router import Router
 from outcrop.runtime.converse import Converse
-from outcrop.runtime.inference import Inference
-from outcrop.runtime.target import Targets
-from outcrop.store.catalogue import Catalogue
 from outcrop.wire.errors import ValidationException
-from tests.clocks import FakeClock
 from tests.fakes import anthropic_streams as recorded
 from tests.fakes.model_server import Answers, AnswersStatus, FakeModelServer, Script, delta, sse
-from tests.fakes.records import FakeInferenceProfiles, FakeProvisionedModelThroughputs
-from tests.runtime.admitting import unlimited
 from tests.runtime.requests import converse_request, invocation
+from tests.runtime.served import converse_over
 
-MODEL_ID = "amazon.nova-lite-v1:0"
 OPENAI_SAYS = Answers([sse(delta("openai"), delta(finish_reason="stop"))])
 ANTHROPIC_SAYS = Answers([recorded.HELLO])
 
@@ -38,30 +30,18 @@ async def converse_on(**urls: str) -> AsyncGenerator[Converse]:
         ModelServer(dialect, Address.parse(url), timeouts=TimeoutsConfig(), weight=10.0**-number)
         for number, (dialect, url) in enumerate(urls.items())
     ]
-    served = [
-        Served(
-            MODEL_ID,
-            Candidate(
-                server=server,
-                dialect=server.name,
-                served_as="m",
-                region=None,
-                capabilities=Capabilities(documents=server.name != "openai"),
-            ),
+    candidates = [
+        Candidate(
+            server=server,
+            dialect=server.name,
+            served_as="m",
+            region=None,
+            capabilities=Capabilities(documents=server.name != "openai"),
         )
         for server in servers
     ]
-    targets = Targets(
-        Catalogue(),
-        Fleet(served, stand_in=None),
-        FakeInferenceProfiles(),
-        FakeProvisionedModelThroughputs(),
-    )
-    try:
-        yield Converse(Inference(targets, unlimited(), Router(), clock=FakeClock()))
-    finally:
-        for server in servers:
-            await server.aclose()
+    async with converse_over(servers, candidates) as converse:
+        yield converse
 
 
 def asked_of_each(*content: Any, openai: Script, anthropic: Script) -> tuple[int, int]:

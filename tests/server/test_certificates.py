@@ -4,7 +4,6 @@ import signal
 import socket
 import ssl
 import stat
-import time
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -32,6 +31,7 @@ from tests.outcrop_process import OutcropProcess, outcrop_process
 from tests.server.certificate_files import CertificateFiles
 from tests.server.serving import fake_server
 from tests.server.wire import GET, ask, wire
+from tests.waiting import eventually
 
 NOW = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
 NO_EMBEDDED = "\n[embedded]\nenabled = false\n"
@@ -144,10 +144,7 @@ def test_tls_lets_it_listen_beyond_loopback(tmp_path: Path) -> None:
 def reload(server: OutcropProcess, until: str) -> None:
     before = server.log.read_text().count(until)
     server.process.send_signal(signal.SIGHUP)
-    deadline = time.monotonic() + 10
-    while server.log.read_text().count(until) == before:
-        assert time.monotonic() < deadline, server.log.read_text()
-        time.sleep(0.01)
+    assert eventually(lambda: server.log.read_text().count(until) > before), server.log.read_text()
 
 
 def shown_at(port: int, client: ssl.SSLContext) -> int:

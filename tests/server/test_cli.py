@@ -1,5 +1,6 @@
 """The command line: what it prints, and to whom."""
 
+import re
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -7,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from outcrop.server import cli
+from outcrop.server import cli, identity_cli
 from outcrop.server.endpoint import Endpoint, new_endpoint, read_endpoint, write_endpoint
+from outcrop.server.identity_arguments import NOUNS
 
 CREDENTIALS = """[default]
 aws_access_key_id = AKIAIOSFODNN7EXAMPLE
@@ -181,3 +183,39 @@ def test_the_parent_of_a_server_loads_nothing_that_serves() -> None:
     loaded = subprocess.run([sys.executable, "-c", program], capture_output=True, check=True)
 
     assert loaded.stdout == b"[]\n"
+
+
+def test_every_command_that_is_offered_does_something(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("--help") == 0
+
+    offered = re.findall(r"^    ([a-z-]+)(?: |$)", capsys.readouterr().out, re.MULTILINE)
+    assert sorted(offered) == sorted(cli.COMMANDS)
+    assert {(noun, verb) for noun in NOUNS for verb in NOUNS[noun].verbs} == set(
+        identity_cli.COMMANDS
+    )
+
+
+@pytest.mark.parametrize(
+    ("arguments", "refusal"),
+    [
+        (("users", "put", "bob", "--inline", "gone"), "gone: No such file or directory"),
+        (("users", "put", "bob", "--tag", "team"), "'team' is not KEY=VALUE"),
+        (("calibrate", "m", "--seconds", "0"), "0.0 is not between 0 and 1,000,000"),
+    ],
+)
+def test_what_an_option_cannot_be_is_said(
+    arguments: tuple[str, ...], refusal: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(*arguments) == 2
+
+    assert capsys.readouterr().err.endswith(f": {refusal}\n")
+
+
+def test_a_configuration_before_pull_is_the_one_of_pull(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    gone = tmp_path / "gone.toml"
+
+    assert run("models", "--config", gone, "pull") == 1
+
+    assert capsys.readouterr().err == f"outcrop: {gone}: No such file or directory\n"

@@ -12,7 +12,7 @@ from outcrop.counters.valkey import ValkeyCounters
 from outcrop.fleet.leases import Leases, Split
 from outcrop.server.clock import steady_clock
 from outcrop.server.config import Config, ConfigurationError, load_config
-from outcrop.server.wiring import Counting, open_counters
+from outcrop.server.parts import Counting, open_counters
 from tests.clocks import FakeClock
 from tests.outcrop_process import outcrop_process
 from tests.valkey import valkey_server

@@ -17,6 +17,7 @@ from outcrop.server import cli
 from outcrop.server.doctor import examine
 from outcrop.server.endpoint import Endpoint, write_endpoint
 from tests.fakes.certificates import Certificates
+from tests.fakes.threads import serving
 
 NOW = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
 CREDENTIALS = """[default]
@@ -74,14 +75,8 @@ def server(
     running = HTTPServer(("127.0.0.1", 0), Handler)
     if tls is not None:
         running.socket = tls.wrap_socket(running.socket, server_side=True)
-    thread = Thread(target=running.serve_forever, kwargs={"poll_interval": 0.01})
-    thread.start()
-    try:
+    with serving(running):
         yield f"{'https' if tls else 'http'}://127.0.0.1:{running.server_port}"
-    finally:
-        running.shutdown()
-        thread.join()
-        running.server_close()
 
 
 def test_a_healthy_installation_has_nothing_wrong(

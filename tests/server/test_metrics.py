@@ -5,7 +5,6 @@ import json
 import os
 import signal
 import socket
-import time
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -17,6 +16,7 @@ from tests.conformance.signing import Signer
 from tests.outcrop_process import OutcropProcess, outcrop_process
 from tests.server.serving import workers
 from tests.server.wire import Answer
+from tests.waiting import eventually
 
 MODEL = "amazon.nova-lite-v1:0"
 PATH = f"/model/{MODEL.replace(':', '%3A')}"
@@ -242,10 +242,8 @@ def _created(server: OutcropProcess, path: str, body: object, member: str) -> st
 
 def _await_in_service(server: OutcropProcess, arn: str) -> None:
     path = f"/provisioned-model-throughput/{arn.rpartition('/')[2]}"
-    deadline = time.monotonic() + 10
-    while json.loads(Signer(server).ask("GET", path).body)["status"] != "InService":
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
+    signer = Signer(server)
+    assert eventually(lambda: b'"InService"' in signer.ask("GET", path).body)
 
 
 def _ask_through(server: OutcropProcess, arn: str) -> int:

@@ -2,7 +2,6 @@
 
 import asyncio
 import signal
-import time
 from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -24,6 +23,7 @@ from tests.fakes.model_server import (
     usage,
 )
 from tests.outcrop_process import OutcropProcess, outcrop_process
+from tests.waiting import eventually
 
 MODEL_ID = "amazon.nova-lite-v1:0"
 HELLO: list[Any] = [{"role": "user", "content": [{"text": "hello"}]}]
@@ -64,10 +64,9 @@ def reload(server: OutcropProcess, text: str, *, until: str, times: int = 1) -> 
     expected = server.log.read_text().count(until) + times
     (server.state / "config.toml").write_text(text)
     server.process.send_signal(signal.SIGHUP)
-    deadline = time.monotonic() + 10
-    while server.log.read_text().count(until) < expected:
-        assert time.monotonic() < deadline, server.log.read_text()
-        time.sleep(0.01)
+    assert eventually(lambda: server.log.read_text().count(until) == expected), (
+        server.log.read_text()
+    )
 
 
 def rest_of(stream: Any) -> str:

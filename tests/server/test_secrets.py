@@ -6,7 +6,6 @@ import signal
 import ssl
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -20,6 +19,7 @@ from cryptography.hazmat.primitives.serialization import load_pem_private_key
 from tests.outcrop_process import OutcropProcess, outcrop_process
 from tests.server.serving import ended_within, workers
 from tests.server.wire import ask, post
+from tests.waiting import eventually
 
 SESSION_TOKEN = "FwoGZXIvYXdzEBYaDKtHc2Vzc2lvbi10b2tlbi1zZWNyZXQ"
 BEARER_KEYS = (
@@ -129,7 +129,8 @@ def test_secrets_of_a_session_turn_up_nowhere(tmp_path: Path) -> None:
         session.run()
         session.look()
         limits = Path(f"/proc/{workers(server)[0]}/limits").read_text()
-        time.sleep(0.3)  # request lines are gathered for a moment
+        # Request lines are gathered for a moment.
+        assert eventually(lambda: b'"operation":"Converse"' in server.log.read_bytes())
         session.crash()
 
     log = server.log.read_bytes()

@@ -1,4 +1,4 @@
-"""`outcrop accounts`, `users`, `roles`, `policies`, `issuers` and `keys`.
+"""What `outcrop accounts`, `users`, `roles`, `policies`, `issuers`, `keys` and `policy` do.
 
 They change the store that the configuration names, whether a server runs on it or not; one that
 does sees it within half a second.
@@ -10,8 +10,6 @@ import os
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from datetime import timedelta
-from pathlib import Path
-from typing import Any
 
 import msgspec
 
@@ -23,7 +21,7 @@ from outcrop.iam.sealing import SealError
 from outcrop.iam.sealing_keys import ensure_sealer
 from outcrop.server.clock import utc_now
 from outcrop.server.config import Config, ConfigurationError
-from outcrop.server.policy_check import OPERATIONS, Question, as_json, as_text, check
+from outcrop.server.policy_check import Question, as_json, as_text, check
 from outcrop.store.catalogue import Catalogue
 from outcrop.store.errors import StoreError
 from outcrop.store.identities import ITSELF
@@ -75,138 +73,12 @@ def run(config: Config, options: argparse.Namespace) -> tuple[Sequence[str], int
 
     async def main() -> tuple[Sequence[str], int]:
         async with opened(config) as desk:
-            command: Command = options.command
-            return await command(desk, options), desk.exit_code
+            return await COMMANDS[options.command, options.verb](desk, options), desk.exit_code
 
     try:
         return asyncio.run(main())
     except (RefusedError, SealError, StoreError, OSError) as error:
         raise ConfigurationError(str(error)) from error
-
-
-def add_commands(commands: Any, common: Callable[[Any], None]) -> None:
-    """`common` adds what every command has: where the state and the configuration are."""
-    rows: Mapping[str, Mapping[str, tuple[Command, Callable[[Any], None]]]] = {
-        "accounts": {"put": (_put_account, _account_options), "list": (_accounts, _none)},
-        "users": {
-            "put": (_put_user, _identity_options),
-            "delete": (_delete_user, _named),
-            "list": (_users, _none),
-        },
-        "roles": {
-            "put": (_put_role, _role_options),
-            "delete": (_delete_role, _named),
-            "list": (_roles, _none),
-        },
-        "policies": {
-            "put": (_put_policy, _policy_options),
-            "delete": (_delete_policy, _named),
-            "list": (_policies, _none),
-        },
-        "issuers": {
-            "put": (_put_issuer, _issuer_options),
-            "delete": (_delete_issuer, _named),
-            "list": (_issuers, _none),
-        },
-        "keys": {
-            "create": (_create_key, _key_options),
-            "disable": (_disable_key, _named),
-            "enable": (_enable_key, _named),
-            "delete": (_delete_key, _named),
-            "list": (_keys, _none),
-            "reseal": (_reseal, _none),
-        },
-        "policy": {"check": (_check_policy, _question_options)},
-    }
-    for noun, verbs in rows.items():
-        parser = commands.add_parser(noun, help=f"{', '.join(verbs)} {noun}")
-        below = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
-        for verb, (command, add_options) in verbs.items():
-            one = below.add_parser(verb)
-            common(one)
-            one.add_argument("--account", metavar="ID", help="default: the installation's first")
-            add_options(one)
-            one.set_defaults(command=command)
-
-
-def _none(_: Any) -> None:
-    pass
-
-
-def _named(parser: Any) -> None:
-    parser.add_argument("name", metavar="NAME")
-
-
-def _account_options(parser: Any) -> None:
-    _named(parser)
-    parser.add_argument(
-        "--service-control-policy",
-        action="append",
-        default=[],
-        type=_document,
-        metavar="FILE",
-        help="all of them are one level: one has to allow; can be repeated",
-    )
-
-
-def _identity_options(parser: Any) -> None:
-    _named(parser)
-    parser.add_argument("--policy", action="append", default=[], metavar="NAME", help="managed")
-    parser.add_argument("--inline", action="append", default=[], type=_document, metavar="FILE")
-    parser.add_argument("--boundary", metavar="NAME", help="a managed policy")
-    parser.add_argument("--tag", action="append", default=[], type=_tag, metavar="KEY=VALUE")
-
-
-def _role_options(parser: Any) -> None:
-    _identity_options(parser)
-    parser.add_argument("--trust", type=_text, required=True, metavar="FILE")
-    parser.add_argument("--max-session-s", type=int, default=3_600, metavar="S")
-
-
-def _policy_options(parser: Any) -> None:
-    _named(parser)
-    parser.add_argument("document", type=_text, metavar="FILE", help="the policy document")
-
-
-def _issuer_options(parser: Any) -> None:
-    parser.add_argument("name", metavar="URL")
-    parser.add_argument("--client-id", action="append", default=[], help="an audience")
-    parser.add_argument("--certificate-authority", type=_text, metavar="FILE", help="PEM")
-
-
-def _key_options(parser: Any) -> None:
-    parser.add_argument("--user", metavar="NAME", help="default: the account's root user")
-    parser.add_argument("--bearer", action="store_true", help="a long-term Bedrock API key")
-    parser.add_argument("--region", help="of an API key; default: the server's")
-    parser.add_argument(
-        "--expires-days", type=int, metavar="N", help="of an API key; default: never"
-    )
-
-
-def _question_options(parser: Any) -> None:
-    parser.add_argument("--principal", required=True, metavar="ARN", help="or a user's name")
-    parser.add_argument("--model", required=True, metavar="ID", help="as callers write it")
-    parser.add_argument("--region", help="the caller's; default: the server's")
-    parser.add_argument("--operation", default="Converse", choices=OPERATIONS)
-    parser.add_argument("--service-tier", metavar="TIER")
-    parser.add_argument("--source-ip", metavar="ADDRESS")
-    parser.add_argument("--json", action="store_true", help="for programs")
-
-
-def _document(path: str) -> tuple[str, str]:
-    """A policy is called what its file is."""
-    return Path(path).stem, _text(path)
-
-
-def _text(path: str) -> str:
-    return Path(path).read_text()
-
-
-def _tag(text: str) -> tuple[str, str]:
-    key, equals, value = text.partition("=")
-    if not key or not equals:
-        raise ValueError
-    return key, value
 
 
 async def _put_account(desk: Desk, options: argparse.Namespace) -> Sequence[str]:
@@ -390,3 +262,28 @@ async def _check_policy(desk: Desk, options: argparse.Namespace) -> Sequence[str
     )
     desk.exit_code = 0 if all(one.allowed for one in checked) else DENIED
     return [as_json(checked)] if options.json else list(as_text(question, checked))
+
+
+COMMANDS: Mapping[tuple[str, str], Command] = {
+    ("accounts", "put"): _put_account,
+    ("accounts", "list"): _accounts,
+    ("users", "put"): _put_user,
+    ("users", "delete"): _delete_user,
+    ("users", "list"): _users,
+    ("roles", "put"): _put_role,
+    ("roles", "delete"): _delete_role,
+    ("roles", "list"): _roles,
+    ("policies", "put"): _put_policy,
+    ("policies", "delete"): _delete_policy,
+    ("policies", "list"): _policies,
+    ("issuers", "put"): _put_issuer,
+    ("issuers", "delete"): _delete_issuer,
+    ("issuers", "list"): _issuers,
+    ("keys", "create"): _create_key,
+    ("keys", "disable"): _disable_key,
+    ("keys", "enable"): _enable_key,
+    ("keys", "delete"): _delete_key,
+    ("keys", "list"): _keys,
+    ("keys", "reseal"): _reseal,
+    ("policy", "check"): _check_policy,
+}

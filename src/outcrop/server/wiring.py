@@ -2,10 +2,10 @@
 
 import asyncio
 import logging
-import os
-from collections.abc import AsyncGenerator, Callable
-from contextlib import asynccontextmanager
-from typing import NamedTuple
+from collections.abc import AsyncGenerator, Callable, Generator
+from contextlib import asynccontextmanager, contextmanager
+
+from msgspec import Struct
 
 from outcrop.control.foundation_models import FoundationModels
 from outcrop.control.inference_profiles import InferenceProfiles
@@ -15,20 +15,11 @@ from outcrop.control.provisioned_throughput import ProvisionedThroughput
 from outcrop.control.room import FleetRoom
 from outcrop.control.tags import Tags
 from outcrop.control.touched import Touched as ControlTouched
-from outcrop.counters.limit import Counters
-from outcrop.counters.local import LocalCounters
-from outcrop.fleet.embedded import EmbeddedSettings
-from outcrop.fleet.fleet import Fleet
-from outcrop.fleet.fleet_keeper import FleetKeeper, Others, open_fleet
-from outcrop.fleet.leases import Leases, Split
-from outcrop.fleet.shared_health import SharedHealth
 from outcrop.fleet.units import Units
 from outcrop.iam.access import everything
 from outcrop.iam.config import declare
 from outcrop.metering.audit import AuditTrail
 from outcrop.metering.costs import Costs
-from outcrop.metering.delivery.deliverer import InvocationLogging, open_invocation_log
-from outcrop.metering.ledger import Metering, open_ledger
 from outcrop.metering.prices import PriceList
 from outcrop.metering.quotas import Quotas
 from outcrop.metering.recording import Recording
@@ -48,19 +39,18 @@ from outcrop.runtime.invoke_model import InvokeModel
 from outcrop.runtime.target import Targets
 from outcrop.runtime.touched import Touched as RuntimeTouched
 from outcrop.server.app import App
-from outcrop.server.clock import steady_clock
 from outcrop.server.config import Config
 from outcrop.server.configured_units import configured_units
-from outcrop.server.identity_wiring import note_uses, open_identity, wire_sts
+from outcrop.server.identity_wiring import Identity, note_uses, open_identity, wire_sts
 from outcrop.server.logs import request_log
-from outcrop.server.observing import open_observing
+from outcrop.server.parts import Parts, open_parts
 from outcrop.server.reload import Reloader
 from outcrop.server.throttle import AuthenticationThrottle
 from outcrop.server.tls import ListenerTls
 from outcrop.store import usage_sums
 from outcrop.store.catalogue import Catalogue
 from outcrop.store.errors import StoreError
-from outcrop.store.store import Store, open_store
+from outcrop.store.store import Store
 from outcrop.wire.shapes import bedrock, bedrock_runtime, ce, cloudwatch
 from outcrop.wire.timestamps import Clock
 
@@ -82,107 +72,63 @@ async def assembled(
 
     With `reread`, the process's SIGHUP has the configuration read and followed again, by `tls` too.
     """
-    location = config.database_url or config.sqlite_path
-    prices = PriceList(config.prices)
-    embedded = EmbeddedSettings(config=config.embedded, state=config.state, cache=config.cache)
-    async with (
-        asyncio.TaskGroup() as tasks,
-        open_store(location, clock=clock) as store,
-        open_counters(config, clock=steady_clock(), tasks=tasks) as counting,
-        open_fleet(
-            config.model_servers,
-            embedded,
-            custom_models=config.custom_models,
-            routing=config.routing,
-            others=counting.others,
-            environ=os.environ,
-            tasks=tasks,
-            clock=clock,
-        ) as keeper,
-        open_ledger(
-            config.state / "journal",
-            store.usage,
-            config=config.metering,
-            prices=prices,
-            budgets=config.budgets,
-            tasks=tasks,
-            clock=clock,
-        ) as metering,
-        open_observing(config, keeper, counting.counters, tasks=tasks, clock=clock) as observing,
-        open_invocation_log(
-            config.state / "invocation-log",
-            store.logging_configurations,
-            config.invocation_logging,
-            environ=os.environ,
-            tasks=tasks,
-            clock=clock,
-        ) as logging_to,
-    ):
-        await declare(store.identities, config.accounts, clock=clock)
-        identity = await open_identity(store, config.state, clock=clock)
-        log = request_log(config.log_level)
-        trail = (
-            AuditTrail(config.audit.file, config.audit, clock=clock) if config.audit.file else None
-        )
-        throttle = AuthenticationThrottle(
-            identity.authenticator.authenticate, limits=config.limits, clock=clock
-        )
-        ledger = metering.ledger if config.metering.enabled else None
-        app = App(
+    async with open_parts(config, clock=clock) as parts:
+        await declare(parts.store.identities, config.accounts, clock=clock)
+        identity = await open_identity(parts.store, config.state, clock=clock)
+        with _opened_app(config, parts, identity) as app:
+            wire_sts(app, identity, region=config.region, clock=clock)
+            wire_logging(app, parts)
+            product = Product(app, parts)
+            await product.wire(config)
+            follow = tls or ListenerTls(config, clock)
+            reloader = Reloader(config, reread, product.reload, tls=follow, tasks=parts.tasks)
+            reloader.listen()
+            noting = parts.tasks.create_task(
+                note_uses(identity.authenticator, parts.store.access_keys)
+            )
+            try:
+                yield app
+            finally:
+                noting.cancel()
+                reloader.close()
+                product.close()
+
+
+@contextmanager
+def _opened_app(config: Config, parts: Parts, identity: Identity) -> Generator[App]:
+    """Answers nothing yet. What it wrote down is on disk when the block ends."""
+    clock = parts.clock
+    log = request_log(config.log_level)
+    trail = AuditTrail(config.audit.file, config.audit, clock=clock) if config.audit.file else None
+    throttle = AuthenticationThrottle(
+        identity.authenticator.authenticate, limits=config.limits, clock=clock
+    )
+    ledger = parts.metering.ledger if config.metering.enabled else None
+    log_to, observing = parts.invocation_logging.log, parts.observing
+    try:
+        yield App(
             throttle,
-            recording=Recording(ledger, logging_to.log, observing.observers, clock=clock),
+            recording=Recording(ledger, log_to, observing.observers, clock=clock),
             request_log=log,
             clock=clock,
             meter=observing.meter,
             audit=trail,
             is_secure=config.tls.serves,
         )
-        wire_sts(app, identity, region=config.region, clock=clock)
-        wire_logging(app, store, logging_to)
-        product = Product(app, store, keeper, counting, metering, tasks=tasks, clock=clock)
-        await product.wire(config)
-        reloader = Reloader(
-            config, reread, product.reload, tls=tls or ListenerTls(config, clock), tasks=tasks
-        )
-        reloader.listen()
-        noting = tasks.create_task(note_uses(identity.authenticator, store.access_keys))
-        try:
-            yield app
-        finally:
-            noting.cancel()
-            reloader.close()
-            product.close()
-            log.flush()
-            if trail:
-                trail.close()
+    finally:
+        log.flush()
+        if trail:
+            trail.close()
 
 
-class Counting(NamedTuple):
-    counters: Counters
-    others: Others
+class Configured(Struct, frozen=True, kw_only=True):
+    """What one configuration makes of the parts; the next one makes another."""
 
-
-@asynccontextmanager
-async def open_counters(
-    config: Config, *, clock: Clock, tasks: asyncio.TaskGroup
-) -> AsyncGenerator[Counting]:
-    """Of this process alone, or in Valkey with all the others. `clock` does not leap.
-
-    Raises InvalidValkeyConfigError.
-    """
-    if config.valkey.url is None:
-        yield Counting(LocalCounters(clock), Others(sharing=Split(config.workers)))
-        return
-    # Its client takes 7 MB, which a server that counts by itself need not have.
-    from outcrop.counters.valkey import open_valkey  # noqa: PLC0415
-
-    async with open_valkey(
-        config.valkey, os.environ, workers=config.workers, clock=clock, tasks=tasks
-    ) as counters:
-        share = config.valkey.when_lost == "local_share"
-        leases = Leases(counters, workers=config.workers, share_when_lost=share)
-        health = SharedHealth(counters.facts, counters.worker)
-        yield Counting(counters, Others(sharing=leases, health=health))
+    config: Config
+    catalogue: Catalogue
+    model_units: Units
+    room: FleetRoom
+    page_token_key: bytes
 
 
 class Product:
@@ -191,24 +137,9 @@ class Product:
     A request that has begun keeps the handlers it began with.
     """
 
-    def __init__(  # noqa: PLR0913 - each by its name
-        self,
-        app: App,
-        store: Store,
-        keeper: FleetKeeper,
-        counting: Counting,
-        metering: Metering,
-        *,
-        tasks: asyncio.TaskGroup,
-        clock: Clock,
-    ) -> None:
+    def __init__(self, app: App, parts: Parts) -> None:
         self._app = app
-        self._store = store
-        self._keeper = keeper
-        self._counting = counting
-        self._metering = metering
-        self._tasks = tasks
-        self._clock = clock
+        self._parts = parts
         self._watching: asyncio.Task[None] | None = None
 
     async def wire(self, config: Config) -> None:
@@ -216,101 +147,86 @@ class Product:
         model_units = configured_units(config)
         await self._follow(config, model_units, await self._page_token_key())
 
-    async def _follow(self, config: Config, model_units: Units, page_token_key: bytes) -> None:
-        app, store, fleet, clock = self._app, self._store, self._keeper.fleet, self._clock
-        catalogue = Catalogue(serves=fleet.serves, custom_models=config.custom_models)
-        room = FleetRoom(model_units, catalogue, custom_models=config.custom_models)
-        units = wire_control(
-            app,
-            store,
-            catalogue,
-            fleet,
-            room,
-            model_units,
-            config=config,
-            page_token_key=page_token_key,
-            clock=clock,
-        )
-        admission = Admission(
-            self._counting.counters,
-            Quotas(config.quotas),
-            model_units,
-            config.admission,
-            budgets=self._metering.budgets,
-        )
-        wire_runtime(app, store, catalogue, self._keeper, admission, clock=clock)
-        prices = PriceList(config.prices)
-        wire_reporting(app, store, prices, page_token_key=page_token_key, clock=clock)
-        fleet.watch(catalogue.refresh)
-        self.close()
-        self._watching = self._tasks.create_task(watch(units))
-        await tell_of_oversold(store, room)
-
     async def reload(self, config: Config) -> None:
         """Raises the like of `wire` or StoreError, and then nothing has changed."""
+        parts = self._parts
         model_units = configured_units(config)
         # Before anything changes: the store may be out of reach.
         page_token_key = await self._page_token_key()
-        await self._keeper.reload(
+        await parts.keeper.reload(
             config.model_servers,
             custom_models=config.custom_models,
             stand_in=config.embedded.stand_in,
             routing=config.routing,
         )
-        await declare(self._store.identities, config.accounts, clock=self._clock)
-        self._metering.follow(config.metering, PriceList(config.prices), config.budgets)
+        await declare(parts.store.identities, config.accounts, clock=parts.clock)
+        parts.metering.follow(config.metering, PriceList(config.prices), config.budgets)
         await self._follow(config, model_units, page_token_key)
-
-    async def _page_token_key(self) -> bytes:
-        return await self._store.secrets.get("page_token_key")
 
     def close(self) -> None:
         if self._watching is not None:
             self._watching.cancel()
 
+    async def _page_token_key(self) -> bytes:
+        return await self._parts.store.secrets.get("page_token_key")
 
-def wire_control(  # noqa: PLR0913 - each by its name
-    app: App,
-    store: Store,
-    catalogue: Catalogue,
-    fleet: Fleet,
-    room: FleetRoom,
-    model_units: Units,
-    *,
-    config: Config,
-    page_token_key: bytes,
-    clock: Clock,
-) -> ProvisionedThroughput:
-    profiles = InferenceProfiles(
-        store.inference_profiles,
-        catalogue,
-        quota=config.inference_profiles.quota,
-        list_without_type=config.inference_profiles.list_without_type,
-        page_token_key=page_token_key,
-        clock=clock,
-    )
-    units = ProvisionedThroughput(
-        store.provisioned_model_throughputs,
-        ProvisionableModels(
-            catalogue,
-            serves=fleet.serves,
-            units=model_units,
-            require_declared_units=config.provisioned_throughput.require_declared_units,
-        ),
-        room=room,
-        terms=config.provisioned_throughput,
-        page_token_key=page_token_key,
-        clock=clock,
-    )
-    models = FoundationModels(catalogue, serves=fleet.serves)
-    tags = Tags(store.tags)
+    async def _follow(self, config: Config, model_units: Units, page_token_key: bytes) -> None:
+        app, parts, fleet = self._app, self._parts, self._parts.keeper.fleet
+        catalogue = Catalogue(serves=fleet.serves, custom_models=config.custom_models)
+        now = Configured(
+            config=config,
+            catalogue=catalogue,
+            model_units=model_units,
+            room=FleetRoom(model_units, catalogue, custom_models=config.custom_models),
+            page_token_key=page_token_key,
+        )
+        units = wire_control(app, parts, now)
+        wire_runtime(app, parts, now)
+        wire_reporting(app, parts, now)
+        fleet.watch(catalogue.refresh)
+        self.close()
+        self._watching = parts.tasks.create_task(watch(units))
+        await tell_of_oversold(parts.store, now.room)
+
+
+def wire_control(app: App, parts: Parts, now: Configured) -> ProvisionedThroughput:
+    store, catalogue = parts.store, now.catalogue
+    units = _provisioned_throughput(parts, now)
     touched = ControlTouched(catalogue, store.provisioned_model_throughputs, store.tags.current)
-
-    serve_profiles(app, profiles, touched)
+    serve_profiles(app, _inference_profiles(parts, now), touched)
     serve_units(app, units, touched)
-    serve_models(app, models, touched)
-    serve_tags(app, tags, touched)
+    serve_models(app, FoundationModels(catalogue, serves=parts.keeper.fleet.serves), touched)
+    serve_tags(app, Tags(store.tags), touched)
     return units
+
+
+def _inference_profiles(parts: Parts, now: Configured) -> InferenceProfiles:
+    terms = now.config.inference_profiles
+    return InferenceProfiles(
+        parts.store.inference_profiles,
+        now.catalogue,
+        quota=terms.quota,
+        list_without_type=terms.list_without_type,
+        page_token_key=now.page_token_key,
+        clock=parts.clock,
+    )
+
+
+def _provisioned_throughput(parts: Parts, now: Configured) -> ProvisionedThroughput:
+    terms = now.config.provisioned_throughput
+    return ProvisionedThroughput(
+        parts.store.provisioned_model_throughputs,
+        ProvisionableModels(
+            now.catalogue,
+            serves=parts.keeper.fleet.serves,
+            units=now.model_units,
+            require_declared_units=terms.require_declared_units,
+        ),
+        room=now.room,
+        terms=terms,
+        page_token_key=now.page_token_key,
+        clock=parts.clock,
+    )
 
 
 def serve_profiles(app: App, profiles: InferenceProfiles, touched: ControlTouched) -> None:
@@ -378,9 +294,10 @@ def serve_tags(app: App, tags: Tags, touched: ControlTouched) -> None:
     )
 
 
-def wire_logging(app: App, store: Store, to: InvocationLogging) -> None:
+def wire_logging(app: App, parts: Parts) -> None:
     """As it was at the start: it does not follow the configuration."""
-    configuration = LoggingConfiguration(store.logging_configurations, to.log, to.to)
+    to = parts.invocation_logging
+    configuration = LoggingConfiguration(parts.store.logging_configurations, to.log, to.to)
     app.serve(
         bedrock.PUT_MODEL_INVOCATION_LOGGING_CONFIGURATION,
         configuration.put_model_invocation_logging_configuration,
@@ -398,39 +315,42 @@ def wire_logging(app: App, store: Store, to: InvocationLogging) -> None:
     )
 
 
-def wire_runtime(
-    app: App,
-    store: Store,
-    catalogue: Catalogue,
-    keeper: FleetKeeper,
-    admission: Admission,
-    *,
-    clock: Clock,
-) -> None:
-    targets = Targets(
-        catalogue, keeper.fleet, store.inference_profiles, store.provisioned_model_throughputs
+def wire_runtime(app: App, parts: Parts, now: Configured) -> None:
+    store, router = parts.store, parts.keeper.router
+    profiles, throughputs = store.inference_profiles, store.provisioned_model_throughputs
+    targets = Targets(now.catalogue, parts.keeper.fleet, profiles, throughputs)
+    admission = Admission(
+        parts.counters,
+        Quotas(now.config.quotas),
+        now.model_units,
+        now.config.admission,
+        budgets=parts.metering.budgets,
     )
-    router = keeper.router
     tags = TagMemory(store.tags.current)
     documents = DocumentReader()
-    inference = Inference(targets, admission, router, clock=clock, tags=tags, documents=documents)
-    converse = Converse(inference)
-    touched = RuntimeTouched(inference, targets)
-    invoke = InvokeModel(inference, Embeddings(admission, router), clock=clock)
-
-    app.serve_model(bedrock_runtime.CONVERSE, converse.converse, resources=touched.conversation)
-    app.serve_stream(
-        bedrock_runtime.CONVERSE_STREAM, converse.converse_stream, resources=touched.conversation
+    inference = Inference(
+        targets, admission, router, clock=parts.clock, tags=tags, documents=documents
     )
-
-    app.serve_root(EXPLAIN, Explain(targets).explain)
-
+    invoke = InvokeModel(inference, Embeddings(admission, router), clock=parts.clock)
+    touched = RuntimeTouched(inference, targets)
+    serve_converse(app, Converse(inference), touched)
+    serve_invoke(app, invoke, touched)
     app.serve(
         bedrock_runtime.COUNT_TOKENS,
         CountTokens(targets, router, documents).count_tokens,
         resources=touched.counted,
     )
+    app.serve_root(EXPLAIN, Explain(targets).explain)
 
+
+def serve_converse(app: App, converse: Converse, touched: RuntimeTouched) -> None:
+    app.serve_model(bedrock_runtime.CONVERSE, converse.converse, resources=touched.conversation)
+    app.serve_stream(
+        bedrock_runtime.CONVERSE_STREAM, converse.converse_stream, resources=touched.conversation
+    )
+
+
+def serve_invoke(app: App, invoke: InvokeModel, touched: RuntimeTouched) -> None:
     app.serve_model(bedrock_runtime.INVOKE_MODEL, invoke.invoke_model, resources=touched.invocation)
     app.serve_stream(
         bedrock_runtime.INVOKE_MODEL_WITH_RESPONSE_STREAM,
@@ -439,14 +359,14 @@ def wire_runtime(
     )
 
 
-def wire_reporting(
-    app: App, store: Store, prices: PriceList, *, page_token_key: bytes, clock: Clock
-) -> None:
+def wire_reporting(app: App, parts: Parts, now: Configured) -> None:
+    store, key, clock = parts.store, now.page_token_key, parts.clock
     measurements = Measurements(store.usage, usage_sums)
-    metrics = Metrics(measurements, page_token_key=page_token_key, clock=clock)
-    data = MetricData(measurements, page_token_key=page_token_key, clock=clock)
+    metrics = Metrics(measurements, page_token_key=key, clock=clock)
+    data = MetricData(measurements, page_token_key=key, clock=clock)
+    prices = PriceList(now.config.prices)
     costs = Costs(store.usage, store.provisioned_hours, prices, clock=clock)
-    explorer = CostExplorer(costs, page_token_key=page_token_key, clock=clock)
+    explorer = CostExplorer(costs, page_token_key=key, clock=clock)
 
     app.serve_rpc(cloudwatch.LIST_METRICS, metrics.list_metrics, resources=everything)
     app.serve_rpc(

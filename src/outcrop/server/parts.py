@@ -1,0 +1,131 @@
+"""What the product is made of: opened in order, closed in reverse."""
+
+import asyncio
+import os
+from collections.abc import AsyncGenerator
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from typing import NamedTuple
+
+from msgspec import Struct
+
+from outcrop.counters.limit import Counters
+from outcrop.counters.local import LocalCounters
+from outcrop.fleet.embedded import EmbeddedSettings
+from outcrop.fleet.fleet_keeper import FleetKeeper, Others, open_fleet
+from outcrop.fleet.leases import Leases, Split
+from outcrop.fleet.shared_health import SharedHealth
+from outcrop.metering.delivery.deliverer import InvocationLogging, open_invocation_log
+from outcrop.metering.ledger import Metering, open_ledger
+from outcrop.metering.prices import PriceList
+from outcrop.server.clock import steady_clock
+from outcrop.server.config import Config
+from outcrop.server.observing import Observing, open_observing
+from outcrop.store.store import Store, open_store
+from outcrop.wire.timestamps import Clock
+
+
+class Parts(Struct, frozen=True, kw_only=True):
+    """They stay for as long as the process lives; a new configuration is followed by them."""
+
+    store: Store
+    counters: Counters
+    keeper: FleetKeeper
+    metering: Metering
+    observing: Observing
+    invocation_logging: InvocationLogging
+    tasks: asyncio.TaskGroup
+    clock: Clock
+
+
+@asynccontextmanager
+async def open_parts(config: Config, *, clock: Clock) -> AsyncGenerator[Parts]:
+    """Raises what the store, the fleet, Valkey and the configuration have to say against it."""
+    async with (
+        asyncio.TaskGroup() as tasks,
+        open_store(config.database_url or config.sqlite_path, clock=clock) as store,
+        open_counters(config, clock=steady_clock(), tasks=tasks) as (counters, others),
+        _open_fleet(config, others, tasks=tasks, clock=clock) as keeper,
+        _open_ledger(config, store, tasks=tasks, clock=clock) as metering,
+        open_observing(config, keeper, counters, tasks=tasks, clock=clock) as observing,
+        _open_invocation_log(config, store, tasks=tasks, clock=clock) as invocation_logging,
+    ):
+        yield Parts(
+            store=store,
+            counters=counters,
+            keeper=keeper,
+            metering=metering,
+            observing=observing,
+            invocation_logging=invocation_logging,
+            tasks=tasks,
+            clock=clock,
+        )
+
+
+class Counting(NamedTuple):
+    counters: Counters
+    others: Others
+
+
+@asynccontextmanager
+async def open_counters(
+    config: Config, *, clock: Clock, tasks: asyncio.TaskGroup
+) -> AsyncGenerator[Counting]:
+    """Of this process alone, or in Valkey with all the others. `clock` does not leap.
+
+    Raises InvalidValkeyConfigError.
+    """
+    if config.valkey.url is None:
+        yield Counting(LocalCounters(clock), Others(sharing=Split(config.workers)))
+        return
+    # Its client takes 7 MB, which a server that counts by itself need not have.
+    from outcrop.counters.valkey import open_valkey  # noqa: PLC0415
+
+    async with open_valkey(
+        config.valkey, os.environ, workers=config.workers, clock=clock, tasks=tasks
+    ) as counters:
+        share = config.valkey.when_lost == "local_share"
+        leases = Leases(counters, workers=config.workers, share_when_lost=share)
+        health = SharedHealth(counters.facts, counters.worker)
+        yield Counting(counters, Others(sharing=leases, health=health))
+
+
+def _open_fleet(
+    config: Config, others: Others, *, tasks: asyncio.TaskGroup, clock: Clock
+) -> AbstractAsyncContextManager[FleetKeeper]:
+    return open_fleet(
+        config.model_servers,
+        EmbeddedSettings(config=config.embedded, state=config.state, cache=config.cache),
+        custom_models=config.custom_models,
+        routing=config.routing,
+        others=others,
+        environ=os.environ,
+        tasks=tasks,
+        clock=clock,
+    )
+
+
+def _open_ledger(
+    config: Config, store: Store, *, tasks: asyncio.TaskGroup, clock: Clock
+) -> AbstractAsyncContextManager[Metering]:
+    return open_ledger(
+        config.state / "journal",
+        store.usage,
+        config=config.metering,
+        prices=PriceList(config.prices),
+        budgets=config.budgets,
+        tasks=tasks,
+        clock=clock,
+    )
+
+
+def _open_invocation_log(
+    config: Config, store: Store, *, tasks: asyncio.TaskGroup, clock: Clock
+) -> AbstractAsyncContextManager[InvocationLogging]:
+    return open_invocation_log(
+        config.state / "invocation-log",
+        store.logging_configurations,
+        config.invocation_logging,
+        environ=os.environ,
+        tasks=tasks,
+        clock=clock,
+    )
