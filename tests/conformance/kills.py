@@ -5,15 +5,16 @@ import os
 import random
 import signal
 import threading
-from collections.abc import Generator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TypeAlias
 
 from benchmarks.processes import family
 from tests.clients.scripted_server import ScriptedServer
 from tests.conformance.signing import Signer
-from tests.outcrop_process import OutcropProcess, outcrop_process
+from tests.outcrop_process import STOP_S, OutcropProcess, outcrop_process
 from tests.waiting import eventually
 
 KILLS = int(os.environ.get("OUTCROP_KILLS", "8"))
@@ -49,6 +50,9 @@ def ask(signer: Signer, text: str, operation: str = "converse") -> tuple[int, st
     return answer.status, answer.headers["x-amzn-requestid"], answer.body
 
 
+Kill: TypeAlias = Callable[[OutcropProcess], None]
+
+
 @dataclass
 class Told:
     """What clients saw."""
@@ -63,8 +67,10 @@ class Told:
 
 
 @contextmanager
-def asked_until_gone(servers: Sequence[OutcropProcess], told: Told) -> Generator[None]:
-    """The servers are killed by when the block ends."""
+def asked_until_gone(
+    servers: Sequence[OutcropProcess], told: Told, kill: Kill | None = None
+) -> Generator[None]:
+    """The servers are killed when the block ends."""
     callers = [
         threading.Thread(target=_converse_until_it_is_gone, args=(Signer(server), told))
         for server in servers
@@ -76,17 +82,17 @@ def asked_until_gone(servers: Sequence[OutcropProcess], told: Told) -> Generator
         yield
     finally:
         for server in servers:
-            kill_all(server)
+            (kill or kill_all)(server)
         for caller in callers:
             caller.join()
 
 
-def killed_again_and_again(state: Path, config: str, told: Told) -> None:
+def killed_again_and_again(state: Path, config: str, told: Told, kill: Kill | None = None) -> None:
     """Two workers, who are killed at a random moment under load, KILLS times."""
     for _ in range(KILLS):
         with (
             outcrop_process(state, config=config, arguments=["--workers", "2"]) as server,
-            asked_until_gone([server], told),
+            asked_until_gone([server], told, kill),
         ):
             assert told.some_more()
 
@@ -98,6 +104,13 @@ def kill_all(server: OutcropProcess) -> None:
             with suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
     server.process.wait(10)
+
+
+def kill_one(server: OutcropProcess) -> None:
+    """One worker says no farewell; the others do, and the server ends as one that failed."""
+    _, *workers = family(server.process.pid)
+    os.kill(random.choice(workers), signal.SIGKILL)
+    assert server.process.wait(STOP_S) == 1
 
 
 def _converse_until_it_is_gone(signer: Signer, told: Told) -> None:

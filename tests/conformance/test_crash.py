@@ -6,7 +6,6 @@ OUTCROP_KILLS says how often (`make test-clients` asks for hundreds).
 import json
 import os
 import random
-import signal
 import sqlite3
 import threading
 from collections.abc import Iterator
@@ -16,6 +15,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.conformance.kills import kill_all
 from tests.conformance.signing import Signer
 from tests.outcrop_process import OutcropProcess, outcrop_process
 
@@ -138,16 +138,9 @@ def load_until_killed(server: OutcropProcess, known: Acknowledged, names: Iterat
     for writer in writers:
         writer.start()
     writers[0].join(random.uniform(0.02, 0.25))
-    for pid in workers_of(server):
-        os.kill(pid, signal.SIGKILL)
-    server.kill()
+    kill_all(server)
     for writer in writers:
         writer.join()
-
-
-def workers_of(server: OutcropProcess) -> list[int]:
-    children = Path(f"/proc/{server.process.pid}/task/{server.process.pid}/children")
-    return [int(pid) for pid in children.read_text().split()] if children.exists() else []
 
 
 def check(server: OutcropProcess, known: Acknowledged) -> None:

@@ -22,10 +22,13 @@ from tests.conformance.kills import (
     KILLS,
     MODEL,
     PATH,
+    Kill,
     Told,
     ask,
     asked_until_gone,
     configuration,
+    kill_all,
+    kill_one,
     killed_again_and_again,
 )
 from tests.conformance.signing import Signer
@@ -62,11 +65,12 @@ def cost_sums(server_state: Path) -> tuple[int, ...]:
     return tuple(row)
 
 
-def test_kills_lose_no_answer_that_arrived_and_count_none_twice(tmp_path: Path) -> None:
+@pytest.mark.parametrize("kill", [kill_all, kill_one])
+def test_kills_lose_no_answer_that_arrived_and_count_none_twice(tmp_path: Path, kill: Kill) -> None:
     told, state = Told(), tmp_path / "state"
     with scripted_server() as model_server:
         config = configuration(model_server)
-        killed_again_and_again(state, config, told)
+        killed_again_and_again(state, config, told, kill)
         # The next server takes up what the dead left behind.
         with outcrop_process(state, config=config) as server:
             last = ask(Signer(server), "hello")

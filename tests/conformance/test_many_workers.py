@@ -3,12 +3,14 @@
 import asyncio
 import os
 import signal
-from collections.abc import Generator
+from collections.abc import AsyncGenerator, Generator
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
 
 from benchmarks.processes import family
+from tests.conformance.kills import Kill, kill_all, kill_one
 from tests.conformance.traffic import MODEL, Callers, CountingServer, converse_request
 from tests.outcrop_process import OutcropProcess, outcrop_process
 from tests.valkey import ValkeyProcess, valkey_server
@@ -44,66 +46,71 @@ max_concurrency = {SLOTS}
 """
 
 
+@asynccontextmanager
+async def loaded(
+    folder: Path, settings: str, *, callers: int
+) -> AsyncGenerator[tuple[OutcropProcess, Callers]]:
+    """A machine, and callers who stop when the block ends, but before the machine does."""
+    with outcrop_process(folder, config=settings) as server:
+        async with asyncio.TaskGroup() as tasks:
+            calling = Callers(tasks)
+            calling.start(callers, server.url, converse_request(server))
+            yield server, calling
+            await calling.stop()
+
+
+async def until_more(gpu: CountingServer, number: int) -> None:
+    """Are answered than now."""
+    enough = gpu.answered + number
+    await until(lambda: gpu.answered > enough)
+
+
 def test_two_workers_keep_a_server_full_and_never_ask_it_more(
     tmp_path: Path, valkey: ValkeyProcess
 ) -> None:
     async def main() -> None:
-        async with CountingServer(0.02) as gpu, asyncio.TaskGroup() as tasks:
-            with outcrop_process(tmp_path, config=config(gpu.url, valkey, workers=2)) as server:
-                callers = Callers(tasks)
-                callers.start(30, server.url, converse_request(server))
+        async with CountingServer(0.02) as gpu:
+            settings = config(gpu.url, valkey, workers=2)
+            async with loaded(tmp_path, settings, callers=30) as (_, callers):
                 await until(lambda: gpu.at_once == SLOTS)
-                await until(lambda: gpu.answered > 300)
-                await callers.stop()
-                assert gpu.most_at_once == SLOTS
-                assert set(callers.statuses) == {200}
+                await until_more(gpu, 300)
+            assert gpu.most_at_once == SLOTS
+            assert set(callers.statuses) == {200}
 
     asyncio.run(main())
 
 
 def test_without_valkey_workers_split_a_server_s_slots(tmp_path: Path) -> None:
     async def main() -> None:
-        async with CountingServer(0.02) as gpu, asyncio.TaskGroup() as tasks:
-            with outcrop_process(tmp_path, config=config(gpu.url, None, workers=2)) as server:
-                callers = Callers(tasks)
-                callers.start(40, server.url, converse_request(server))
-                await until(lambda: gpu.answered > 200)
-                await callers.stop()
-                assert gpu.most_at_once <= SLOTS
-                assert set(callers.statuses) == {200}
+        async with CountingServer(0.02) as gpu:
+            settings = config(gpu.url, None, workers=2)
+            async with loaded(tmp_path, settings, callers=40) as (_, callers):
+                await until_more(gpu, 200)
+            assert gpu.most_at_once <= SLOTS
+            assert set(callers.statuses) == {200}
 
     asyncio.run(main())
 
 
-def kill_workers(server: OutcropProcess) -> None:
-    server.process.send_signal(signal.SIGKILL)
-    server.process.wait()
-
-
-def test_a_machine_that_is_killed_leaves_its_slots_to_the_other(
-    tmp_path: Path, valkey: ValkeyProcess
+@pytest.mark.parametrize(("workers", "kill"), [(1, kill_all), (2, kill_one)])
+def test_a_machine_that_is_killed_or_loses_a_worker_leaves_its_slots_to_the_other(
+    tmp_path: Path, valkey: ValkeyProcess, workers: int, kill: Kill
 ) -> None:
     async def main() -> None:
-        async with CountingServer(0.05) as gpu, asyncio.TaskGroup() as tasks:
-            settings = config(gpu.url, valkey)
-            with (
-                outcrop_process(tmp_path / "one", config=settings) as one,
-                outcrop_process(tmp_path / "two", config=settings) as two,
-            ):
-                callers = Callers(tasks)
-                callers.start(20, one.url, converse_request(one))
+        async with CountingServer(0.05) as gpu:
+            doomed, other = (config(gpu.url, valkey, workers=number) for number in (workers, 1))
+            async with loaded(tmp_path / "one", doomed, callers=20) as (one, _):
                 await until(lambda: gpu.at_once == SLOTS)
                 # The other has traffic, too, and nobody is asked more for it.
-                callers.start(20, two.url, converse_request(two))
-                answered = gpu.answered
-                await until(lambda: gpu.answered > answered + 100)
-                assert gpu.most_at_once == SLOTS
-                await asyncio.to_thread(kill_workers, one)
-                await until(lambda: gpu.at_once == SLOTS, within_s=6)
-                answered = gpu.answered
-                await until(lambda: gpu.answered > answered + 50)
-                assert gpu.at_once <= SLOTS
-                await callers.stop()
+                async with loaded(tmp_path / "two", other, callers=20) as (_, callers):
+                    await until_more(gpu, 100)
+                    assert gpu.most_at_once == SLOTS
+                    await asyncio.to_thread(kill, one)
+                    await until(lambda: gpu.at_once == SLOTS, within_s=6)
+                    await until_more(gpu, 50)
+                    assert gpu.at_once <= SLOTS
+                # Who comes while the other's slots are not its own yet may be told to wait.
+                assert set(callers.statuses) <= {200, 503}
 
     asyncio.run(main())
 
@@ -111,33 +118,30 @@ def test_a_machine_that_is_killed_leaves_its_slots_to_the_other(
 def test_a_machine_that_hung_does_not_use_what_the_other_has_leased_meanwhile(
     tmp_path: Path, valkey: ValkeyProcess
 ) -> None:
+    def known() -> int:
+        with valkey.client() as client:
+            return int(client.zcard("{outcrop}:workers"))
+
     async def main() -> None:
-        async with CountingServer(0.05) as gpu, asyncio.TaskGroup() as tasks:
+        async with CountingServer(0.05) as gpu:
             settings = config(gpu.url, valkey)
-            with (
-                outcrop_process(tmp_path / "one", config=settings) as one,
-                outcrop_process(tmp_path / "two", config=settings) as two,
+            async with (
+                loaded(tmp_path / "one", settings, callers=15) as (one, callers),
+                loaded(tmp_path / "two", settings, callers=15) as (_, others),
             ):
-                callers = Callers(tasks)
-                for machine in (one, two):
-                    callers.start(15, machine.url, converse_request(machine))
-                await until(lambda: gpu.answered > 100)
+                await until_more(gpu, 100)
                 hung = family(one.process.pid)
                 for pid in hung:
                     os.kill(pid, signal.SIGSTOP)
-                known = "{outcrop}:workers"
-                with valkey.client() as client:
-                    await until(lambda: client.zcard(known) == 1)
-                    await until(lambda: gpu.at_once == SLOTS)
-                    for pid in hung:
-                        os.kill(pid, signal.SIGCONT)
-                    await until(lambda: client.zcard(known) == 2)
-                answered = gpu.answered
-                await until(lambda: gpu.answered > answered + 200)
-                await callers.stop()
-                # What it was asked in the moment before it knew is not counted against it.
-                assert gpu.most_at_once <= SLOTS + 1
-                assert set(callers.statuses) == {200}
+                await until(lambda: known() == 1)
+                await until(lambda: gpu.at_once == SLOTS)
+                for pid in hung:
+                    os.kill(pid, signal.SIGCONT)
+                await until(lambda: known() == 2)
+                await until_more(gpu, 200)
+            # What it was asked in the moment before it knew is not counted against it.
+            assert gpu.most_at_once <= SLOTS + 1
+            assert {*callers.statuses, *others.statuses} == {200}
 
     asyncio.run(main())
 
@@ -146,19 +150,14 @@ def test_an_idle_worker_s_slots_are_the_busy_one_s_within_moments(
     tmp_path: Path, valkey: ValkeyProcess
 ) -> None:
     async def main() -> None:
-        async with CountingServer(30) as gpu, asyncio.TaskGroup() as tasks:
+        async with CountingServer(30) as gpu:
             settings = config(gpu.url, valkey)
-            with (
-                outcrop_process(tmp_path / "one", config=settings) as one,
-                outcrop_process(tmp_path / "two", config=settings),
-            ):
-                callers = Callers(tasks)
-                callers.start(SLOTS + 2, one.url, converse_request(one))
-                took_s = await until(lambda: gpu.at_once == SLOTS)
-                assert took_s < 3
-                await asyncio.to_thread(kill_workers, one)
-                await callers.stop()
-                assert gpu.most_at_once == SLOTS
+            with outcrop_process(tmp_path / "idle", config=settings):
+                async with loaded(tmp_path / "busy", settings, callers=SLOTS + 2) as (busy, _):
+                    took_s = await until(lambda: gpu.at_once == SLOTS)
+                    assert took_s < 3
+                    await asyncio.to_thread(kill_all, busy)
+            assert gpu.most_at_once == SLOTS
 
     asyncio.run(main())
 
@@ -176,19 +175,16 @@ def test_slots_and_quotas_survive_a_valkey_that_is_killed_under_load(
     """It comes back empty; what it does not know, nobody is given twice."""
 
     async def main() -> None:
-        async with CountingServer(0.05) as gpu, asyncio.TaskGroup() as tasks:
+        async with CountingServer(0.05) as gpu:
             settings = config(gpu.url, valkey, workers=2, more=QUOTAS)
-            with outcrop_process(tmp_path, config=settings) as server:
-                callers = Callers(tasks)
-                callers.start(30, server.url, converse_request(server))
+            async with loaded(tmp_path, settings, callers=30) as (_, callers):
                 for _ in range(2):
                     await until(lambda: gpu.at_once == SLOTS)
                     await asyncio.to_thread(valkey.stop)
                     refused = callers.statuses[503]
                     await until(lambda seen=refused: callers.statuses[503] > seen)  # type: ignore[misc]
                     await asyncio.to_thread(valkey.start)
-                    answered = gpu.answered
-                    await until(lambda seen=answered: gpu.answered > seen + 100)  # type: ignore[misc]
+                    await until_more(gpu, 100)
                 await callers.stop()
                 assert gpu.most_at_once == SLOTS
                 assert set(callers.statuses) == {200, 503}
@@ -202,18 +198,15 @@ def test_a_model_server_that_dies_under_load_is_asked_again_when_it_is_back(
     tmp_path: Path, valkey: ValkeyProcess
 ) -> None:
     async def main() -> None:
-        async with CountingServer(0.02) as gpu, asyncio.TaskGroup() as tasks:
-            with outcrop_process(tmp_path, config=config(gpu.url, valkey, workers=2)) as server:
-                callers = Callers(tasks)
-                callers.start(20, server.url, converse_request(server))
-                await until(lambda: gpu.answered > 100)
+        async with CountingServer(0.02) as gpu:
+            settings = config(gpu.url, valkey, workers=2)
+            async with loaded(tmp_path, settings, callers=20) as (_, callers):
+                await until_more(gpu, 100)
                 await gpu.die()
                 await until(lambda: callers.statuses.total() > callers.statuses[200] + 20)
                 await gpu.start()
-                answered = gpu.answered
-                await until(lambda: gpu.answered > answered + 200)
-                await callers.stop()
-                assert gpu.most_at_once == SLOTS
+                await until_more(gpu, 200)
+            assert gpu.most_at_once == SLOTS
 
     asyncio.run(main())
 
