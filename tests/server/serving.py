@@ -2,7 +2,6 @@
 
 import ssl
 import sys
-import time
 from contextlib import AbstractContextManager
 from pathlib import Path
 
@@ -10,6 +9,7 @@ import msgspec
 
 from tests.outcrop_process import OutcropProcess, outcrop_process
 from tests.server.wire import ask, get
+from tests.waiting import eventually
 
 FAKE_SERVER = (sys.executable, "-m", "tests.server.fake_server")
 
@@ -31,11 +31,7 @@ def told_eventually(
     within_s: float,
     tls: ssl.SSLContext | None = None,
 ) -> bool:
-    deadline = time.monotonic() + within_s
-    while told(server, tls) != expected:
-        if time.monotonic() > deadline:
-            return False
-    return True
+    return eventually(lambda: told(server, tls) == expected, within_s)
 
 
 def workers(server: OutcropProcess) -> list[int]:
@@ -54,8 +50,4 @@ def alive(pid: int) -> bool:
 
 
 def ended_within(pids: list[int], seconds: float) -> bool:
-    deadline = time.monotonic() + seconds
-    while any(alive(pid) for pid in pids):
-        if time.monotonic() > deadline:
-            return False
-    return True
+    return eventually(lambda: not any(alive(pid) for pid in pids), seconds)

@@ -200,6 +200,7 @@ def test_every_command_that_is_offered_does_something(capsys: pytest.CaptureFixt
     [
         (("users", "put", "bob", "--inline", "gone"), "gone: No such file or directory"),
         (("users", "put", "bob", "--tag", "team"), "'team' is not KEY=VALUE"),
+        (("calibrate", "m", "--input-tokens", "many"), "invalid _tokens value: 'many'"),
         (("calibrate", "m", "--seconds", "0"), "0.0 is not between 0 and 1,000,000"),
     ],
 )
@@ -219,3 +220,33 @@ def test_a_configuration_before_pull_is_the_one_of_pull(
     assert run("models", "--config", gone, "pull") == 1
 
     assert capsys.readouterr().err == f"outcrop: {gone}: No such file or directory\n"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("usage", "--since", "yesterday"), "yesterday is no time such as 90m, 24h, 7d or"),
+        (("usage", "--by", "nobody"), "--by nobody: must be one of account, model,"),
+        (("explain", "amazon.nova-lite-v1:0"), "no server runs at http://127.0.0.1:8787 (`outcrop"),
+    ],
+)
+def test_what_is_not_there_is_said_in_one_line(
+    state: Path, arguments: tuple[str, ...], said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_endpoint(state, Endpoint())
+
+    assert run(*arguments, "--state", state) == 1
+
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("outcrop: ")
+    assert said in line
+
+
+def test_serve_says_which_state_folder_is_none(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "file").touch()
+
+    assert run("serve", "--state", tmp_path / "file") == 1
+
+    assert capsys.readouterr().err == f"outcrop: state = {tmp_path}/file: a file stands there\n"

@@ -158,6 +158,31 @@ def test_postgresql_that_does_not_answer_is_found_and_no_password_shown(state: P
     assert "secret" not in what + mend
 
 
+def test_postgresql_at_a_socket_is_called_by_its_folder(state: Path) -> None:
+    url = f"postgresql://me:secret@/outcrop?host={state}/nowhere"
+
+    ((what, _),) = wrong(state, f'database_url = "{url}"\n{NO_ENGINE}').items()
+
+    assert what == f"PostgreSQL at {state}/nowhere: [Errno 2] No such file or directory"
+
+
+def test_what_cannot_be_written_outside_the_state_folder_is_found(state: Path) -> None:
+    config = f"""
+[embedded]
+enabled = false
+[audit]
+file = "{state}/credentials/audit.jsonl"
+[invocation_logging]
+folder = "{state}/credentials/logs"
+cloudwatch_folder = "{state.parent}/to be made/logs"
+"""
+
+    assert list(wrong(state, config)) == [
+        f"audit.file: {state}/credentials cannot be written",
+        f"invocation_logging.folder: {state}/credentials/logs cannot be written",
+    ]
+
+
 def test_a_model_file_that_is_not_there_is_found(state: Path) -> None:
     config = '[embedded]\nmodel_path = "/nowhere/model.gguf"'
 

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from outcrop.server.endpoint import read_endpoint
 from tests.outcrop_process import OutcropProcess
 from tests.server.serving import (
     FAKE_SERVER,
@@ -21,6 +22,7 @@ from tests.server.serving import (
     workers,
 )
 from tests.server.wire import GET, ask, get, post, wire
+from tests.waiting import eventually
 
 
 def refusal(state: Path, *arguments: str, config: str = "") -> str:
@@ -40,11 +42,7 @@ def refusal(state: Path, *arguments: str, config: str = "") -> str:
 
 def told_by_any(server: OutcropProcess, word: str) -> bool:
     """Whether any worker says it soon: which of them answers is chance."""
-    deadline = time.monotonic() + 2
-    while word not in told(server):
-        if time.monotonic() > deadline:
-            return False
-    return True
+    return eventually(lambda: word in told(server), within_s=2)
 
 
 def refuses_connections_soon(port: int) -> bool:
@@ -84,7 +82,7 @@ def test_it_serves_ipv6_loopback(tmp_path: Path) -> None:
 
 def test_a_port_in_use_is_refused_in_one_line(tmp_path: Path) -> None:
     with fake_server(tmp_path) as server:
-        said = refusal(tmp_path, "--listen", f"127.0.0.1:{server.port}")
+        said = refusal(tmp_path / "other", "--listen", f"127.0.0.1:{server.port}")
 
     assert said.startswith(f"outcrop: cannot listen on 127.0.0.1:{server.port}: Address already")
     assert said.count("\n") == 1
@@ -238,6 +236,17 @@ def test_a_lost_worker_ends_the_server_with_its_name(tmp_path: Path) -> None:
         assert server.process.wait(5) == 1
         assert "worker 2 ended: SIGKILL" in server.log.read_text()
         assert not any(alive(pid) for pid in running)
+
+
+def test_a_state_folder_serves_one_server_at_a_time(tmp_path: Path) -> None:
+    with fake_server(tmp_path) as server:
+        said = refusal(tmp_path)
+
+        assert read_endpoint(tmp_path).url == server.url
+    assert said == (
+        f"outcrop: state = {tmp_path}: a server runs on it, at {server.url}"
+        " (--state takes another folder)\n"
+    )
 
 
 def test_a_state_folder_serves_again_after_a_kill(tmp_path: Path) -> None:

@@ -77,6 +77,8 @@ def _make_state(config: Config) -> None:
 
     try:
         make_state_dir(config.state)
+    except FileExistsError as error:
+        raise ConfigurationError(f"state = {config.state}: a file stands there") from error
     except OSError as error:
         raise ConfigurationError(f"state = {config.state}: {error.strerror}") from error
 

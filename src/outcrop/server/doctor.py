@@ -11,7 +11,7 @@ from contextlib import AbstractAsyncContextManager
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
-from urllib.parse import urlsplit
+from urllib.parse import parse_qs, urlsplit
 
 import msgspec
 
@@ -58,7 +58,7 @@ def examine(
         config = load_config(None, overrides)
     else:
         yield Finding(f"configuration {config_path or '(none: the defaults)'} can be used")
-    for examined in (_state, partial(_tls, clock=clock), _database, _embedded):
+    for examined in (_state, partial(_tls, clock=clock), _database, _written, _embedded):
         yield from _permitted(examined(config))
     yield from _agreement(config)
     yield from _permitted(_capacity(config))
@@ -187,7 +187,8 @@ def _database(config: Config) -> Iterator[Finding]:
     try:
         yield _schema(where, asyncio.run(_schema_version(opened)))
     except StoreError as error:
-        yield Finding(f"{where}: {error}", mend)
+        said = str(error).removeprefix("PostgreSQL: ").removeprefix(f"{config.sqlite_path}: ")
+        yield Finding(f"{where}: {said}", mend)
 
 
 def _engine_of(config: Config) -> tuple[str, AbstractAsyncContextManager[Database], str]:
@@ -196,9 +197,16 @@ def _engine_of(config: Config) -> tuple[str, AbstractAsyncContextManager[Databas
         mend = "restore it from a backup, or move it away to begin anew"
         return f"database {path}", open_sqlite(path), mend
     # Never the whole URL: it may hold a password.
-    where = f"PostgreSQL at {urlsplit(config.database_url).hostname}"
+    where = f"PostgreSQL at {_host_of(config.database_url)}"
     mend = "check database_url, and that `outcrop serve` has made its tables there once"
     return where, open_postgres(config.database_url), mend
+
+
+def _host_of(database_url: str) -> str:
+    """A name, an address, or the folder of a socket; libpq looks for it there, too."""
+    url = urlsplit(database_url)
+    named = parse_qs(url.query).get("host", [os.environ.get("PGHOST", "this machine's socket")])
+    return url.hostname or named[0]
 
 
 async def _schema_version(opened: AbstractAsyncContextManager[Database]) -> int:
@@ -214,6 +222,25 @@ def _schema(where: str, schema: int) -> Finding:
             "run the version that was here before, or a newer one",
         )
     return Finding(f"{where} answers (schema {schema} of {len(MIGRATIONS)})")
+
+
+def _written(config: Config) -> Iterator[Finding]:
+    """Where the configuration has something written outside the state folder."""
+    audit, logging = config.audit.file, config.invocation_logging
+    for key, folder in (
+        ("audit.file", audit and audit.parent),
+        ("invocation_logging.folder", logging.folder),
+        ("invocation_logging.cloudwatch_folder", logging.cloudwatch_folder),
+    ):
+        if folder is not None and not _can_be_written(folder):
+            mend = "make it a folder of the user that runs `outcrop serve`, or name another"
+            yield Finding(f"{key}: {folder} cannot be written", mend)
+
+
+def _can_be_written(folder: Path) -> bool:
+    """Or made, in the nearest folder above it that is there."""
+    there = next(path for path in (folder, *folder.parents) if path.exists())
+    return there.is_dir() and os.access(there, os.W_OK | os.X_OK)
 
 
 def _embedded(config: Config) -> Iterator[Finding]:

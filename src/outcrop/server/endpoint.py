@@ -1,5 +1,6 @@
 """Where the server of a state folder serves, noted there for `outcrop env` and `outcrop doctor`."""
 
+import fcntl
 import time
 from collections.abc import Generator
 from contextlib import contextmanager
@@ -8,9 +9,10 @@ from pathlib import Path
 import msgspec
 from msgspec import Struct
 
-from outcrop.server.config import DEFAULT_LISTEN
+from outcrop.server.config import DEFAULT_LISTEN, ConfigurationError
 
 FILE_NAME = "endpoint.json"
+LOCK_NAME = "serving.lock"
 
 # `outcrop serve & eval "$(outcrop env)"`: how long one waits for the other to make its state
 # folder, and then to serve.
@@ -35,15 +37,33 @@ def write_endpoint(state: Path, endpoint: Endpoint) -> None:
 
 @contextmanager
 def new_endpoint(state: Path) -> Generator[None]:
-    """Forgets the last one while a server starts; remembers it again where that one could not."""
+    """Forgets the last one while a server starts; remembers it again where that one could not.
+
+    Raises ConfigurationError where another process serves this folder.
+    """
     path = state / FILE_NAME
-    last = path.read_bytes() if path.exists() else None
-    path.unlink(missing_ok=True)
-    try:
+    with _served_alone(state):
+        last = path.read_bytes() if path.exists() else None
+        path.unlink(missing_ok=True)
+        try:
+            yield
+        finally:
+            if last is not None and not path.exists():
+                path.write_bytes(last)
+
+
+@contextmanager
+def _served_alone(state: Path) -> Generator[None]:
+    # Of this process alone: workers do not inherit it, and it ends with the process at the latest.
+    with (state / LOCK_NAME).open("ab") as lock:
+        try:
+            fcntl.lockf(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except (BlockingIOError, PermissionError) as error:
+            raise ConfigurationError(
+                f"state = {state}: a server runs on it, at {read_endpoint(state).url}"
+                " (--state takes another folder)"
+            ) from error
         yield
-    finally:
-        if last is not None and not path.exists():
-            path.write_bytes(last)
 
 
 def await_endpoint(state: Path) -> None:

@@ -4,6 +4,7 @@ import asyncio
 import os
 from collections.abc import AsyncGenerator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from pathlib import Path
 from typing import NamedTuple
 
 from msgspec import Struct
@@ -18,7 +19,7 @@ from outcrop.metering.delivery.deliverer import InvocationLogging, open_invocati
 from outcrop.metering.ledger import Metering, open_ledger
 from outcrop.metering.prices import PriceList
 from outcrop.server.clock import steady_clock
-from outcrop.server.config import Config
+from outcrop.server.config import Config, ConfigurationError
 from outcrop.server.observing import Observing, open_observing
 from outcrop.store.store import Store, open_store
 from outcrop.wire.timestamps import Clock
@@ -92,6 +93,10 @@ async def open_counters(
 def _open_fleet(
     config: Config, others: Others, *, tasks: asyncio.TaskGroup, clock: Clock
 ) -> AbstractAsyncContextManager[FleetKeeper]:
+    """Raises ConfigurationError or InvalidFleetConfigError."""
+    own = config.embedded.model_path
+    if config.embedded.enabled and own is not None and not Path(own).is_file():
+        raise ConfigurationError(f"embedded.model_path = {own}: there is no such file")
     return open_fleet(
         config.model_servers,
         EmbeddedSettings(config=config.embedded, state=config.state, cache=config.cache),

@@ -59,6 +59,10 @@ def ask(
             mend="give tls.certificate_file its whole chain, and --url a name that it is for; "
             "one of a private authority: SSL_CERT_FILE=its-ca.pem outcrop doctor",
         ) from error
+    except ConnectionRefusedError as error:
+        raise ProbeFailedError(
+            f"no server runs at {endpoint.url}", mend="`outcrop serve` starts one"
+        ) from error
     except (OSError, HTTPException) as error:
         raise ProbeFailedError(
             f"no HTTP answer: {str(error) or type(error).__name__}",

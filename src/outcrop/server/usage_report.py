@@ -64,7 +64,10 @@ def moment(text: str, now: datetime) -> datetime:
     ago = re.fullmatch(r"(\d{1,6})([mhdw])", text)
     if ago:
         return now - timedelta(**{UNITS[ago[2]]: int(ago[1])})
-    parsed = datetime.fromisoformat(text)
+    try:
+        parsed = datetime.fromisoformat(text)
+    except ValueError:
+        raise ValueError(f"{text} is no time such as 90m, 24h, 7d or 2026-11-01") from None
     return parsed.replace(tzinfo=UTC) if parsed.tzinfo is None else parsed.astimezone(UTC)
 
 

@@ -10,7 +10,7 @@ import threading
 import traceback
 from contextlib import AbstractAsyncContextManager, nullcontext, suppress
 from multiprocessing import parent_process
-from typing import Any, cast
+from typing import Any, TypeGuard, cast
 
 import uvloop
 
@@ -107,8 +107,13 @@ def _tell(error: Exception) -> None:
     error = _single(error)
     if not (isinstance(error, OSError) or type(error).__module__.startswith("outcrop.")):
         traceback.print_exception(error)
-    sys.stderr.write(f"outcrop: cannot serve: {error}\n")
+    told = f"{error.filename}: {error.strerror}" if _names_a_file(error) else error
+    sys.stderr.write(f"outcrop: cannot serve: {told}\n")
     sys.stderr.flush()
+
+
+def _names_a_file(error: Exception) -> TypeGuard[OSError]:
+    return isinstance(error, OSError) and error.filename is not None
 
 
 def _single(error: Exception) -> Exception:

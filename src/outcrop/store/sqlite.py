@@ -281,7 +281,7 @@ def _as_store_errors(prefix: str = "") -> Generator[None]:
 
 def _named(error: Exception, prefix: str = "") -> StoreError:
     kind = StoreUnavailableError if _is_busy(error) else StoreError
-    return kind(f"{prefix}{error}")
+    return kind(f"{prefix}{error.strerror if isinstance(error, OSError) else error}")
 
 
 def _is_busy(error: Exception) -> bool:
