@@ -1,21 +1,72 @@
 """What the documents name exists."""
 
 import re
+import shlex
 from pathlib import Path
 
 import pytest
 
+from outcrop.server.arguments import parser
+from outcrop.server.config import load_config
+
 ROOT = Path(__file__).parent.parent
-DOCUMENTS = ["README.md", "ARCHITECTURE.md", "CONTRIBUTING.md", "AGENTS.md"]
+DOCUMENTS = [
+    *("README.md", "ARCHITECTURE.md", "CONTRIBUTING.md", "AGENTS.md"),
+    *(f"docs/{page.name}" for page in sorted((ROOT / "docs").glob("*.md"))),
+]
 
 
 @pytest.mark.parametrize("document", DOCUMENTS)
 def test_every_link_leads_somewhere(document: str) -> None:
-    text = (ROOT / document).read_text()
+    page = ROOT / document
 
-    links = [link for link in re.findall(r"\]\(([^)#]+)\)", text) if "://" not in link]
+    links = [link for link in re.findall(r"\]\(([^)]+)\)", prose(page)) if "://" not in link]
 
-    assert [link for link in links if not (ROOT / link).exists()] == []
+    assert [link for link in links if not leads_somewhere(page, link)] == []
+
+
+def leads_somewhere(page: Path, link: str) -> bool:
+    path, _, anchor = link.partition("#")
+    target = page.parent / path if path else page
+    return target.exists() and (not anchor or anchor in anchors(target))
+
+
+def anchors(page: Path) -> set[str]:
+    """As GitHub makes them of headings."""
+    headings = re.findall(r"^#+ (.*)$", page.read_text(), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+def prose(page: Path) -> str:
+    return re.sub(r"^```.*?^```", "", page.read_text(), flags=re.MULTILINE | re.DOTALL)
+
+
+def blocks(document: str, language: str) -> list[str]:
+    fenced = rf"^```{language}\n(.*?)^```"
+    return re.findall(fenced, (ROOT / document).read_text(), re.MULTILINE | re.DOTALL)
+
+
+@pytest.mark.parametrize("document", DOCUMENTS)
+def test_every_command_can_be_said(
+    document: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    text = "\n".join(blocks(document, "(?:sh|console)?"))
+    said = re.findall(r"^\s*(?:\$ )?outcrop (.*)$", text.replace("\\\n", " "), re.MULTILINE)
+    monkeypatch.chdir(tmp_path)
+
+    for command in said:
+        words = [word for word in shlex.split(command, comments=True) if word != "&"]
+        for file in (word for word in words if word.endswith((".json", ".pem"))):
+            (tmp_path / file).touch()
+        assert parser().parse_args(words).command == words[0]
+
+
+@pytest.mark.parametrize("document", DOCUMENTS)
+def test_every_configuration_can_be_used(document: str, tmp_path: Path) -> None:
+    for number, block in enumerate(blocks(document, "toml")):
+        path = tmp_path / f"{number}.toml"
+        path.write_text(block)
+        load_config(path, {})
 
 
 def test_every_module_on_the_map_exists_and_every_package_is_on_it() -> None:
