@@ -3,7 +3,6 @@
 import json
 import subprocess
 import sys
-import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -15,6 +14,7 @@ from botocore.exceptions import ClientError
 
 from tests.fakes.model_server import Answers, FakeModelServer, Says, delta, in_thread, sse, usage
 from tests.outcrop_process import OutcropProcess, outcrop_process
+from tests.waiting import eventually
 
 pytestmark = pytest.mark.slow
 
@@ -59,11 +59,7 @@ class Fleet:
         return found
 
     def region_becomes(self, region: str) -> bool:
-        until = time.monotonic() + 10
-        while self.headers()["x-outcrop-inference-region"] != region:
-            if time.monotonic() > until:
-                return False
-        return True
+        return eventually(lambda: self.headers()["x-outcrop-inference-region"] == region)
 
     def explained(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         command = [sys.executable, "-m", "outcrop", "explain", *arguments]

@@ -1,7 +1,6 @@
 """Provisioned throughput and foundation models through boto3, as Amazon Bedrock answers them."""
 
 import re
-import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from datetime import timedelta
@@ -9,6 +8,8 @@ from typing import Any
 
 import pytest
 from botocore.exceptions import ClientError
+
+from tests.waiting import once
 
 NOVA_24K = "amazon.nova-lite-v1:0:24k"
 NOVA_24K_ARN = f"arn:aws:bedrock:us-east-1::foundation-model/{NOVA_24K}"
@@ -23,12 +24,15 @@ def code_of(call: Callable[..., Any], **parameters: Any) -> str:
 
 def when_settled(bedrock: Any, identifier: str) -> Any:
     """Polls as Terraform does, until the provisioned model is neither Creating nor Updating."""
-    give_up = time.monotonic() + 10
-    while time.monotonic() < give_up:
-        found = bedrock.get_provisioned_model_throughput(provisionedModelId=identifier)
-        if found["status"] not in {"Creating", "Updating"}:
-            return found
-    raise AssertionError(f"{identifier} does not settle")
+
+    def is_settled(found: Any) -> bool:
+        return found["status"] not in {"Creating", "Updating"}
+
+    found = once(
+        lambda: bedrock.get_provisioned_model_throughput(provisionedModelId=identifier), is_settled
+    )
+    assert is_settled(found), found
+    return found
 
 
 @pytest.fixture

@@ -1,10 +1,9 @@
 """The unmodified boto3 asks CloudWatch, Cost Explorer and STS what was used, by whom."""
 
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import closing
 from datetime import UTC, datetime, timedelta
-from typing import Any, TypeVar
+from typing import Any
 
 import boto3
 import httpx
@@ -17,13 +16,12 @@ from botocore.exceptions import ClientError
 
 from tests.conformance.conftest import Client
 from tests.outcrop_process import OutcropProcess, outcrop_process
+from tests.waiting import once
 
 pytestmark = pytest.mark.slow
 
 MODEL = "amazon.nova-lite-v1:0"
 MODEL_ARN = f"arn:aws:bedrock:us-east-1::foundation-model/{MODEL}"
-SEEN_WITHIN_S = 20.0
-Seen = TypeVar("Seen")
 
 
 @pytest.fixture(scope="module")
@@ -93,14 +91,6 @@ def cloudwatch(client: Client) -> Iterator[Any]:
 def cost_explorer(client: Client) -> Iterator[Any]:
     with closing(client("ce")) as made:
         yield made
-
-
-def once(look: Callable[[], Seen], enough: Callable[[Seen], bool]) -> Seen:
-    """The ledger is read into the store within a second or so."""
-    deadline = time.monotonic() + SEEN_WITHIN_S
-    while not enough(seen := look()) and time.monotonic() < deadline:
-        time.sleep(0.1)
-    return seen
 
 
 def summed(cloudwatch: Any, used: Used, metric: str, statistic: str = "Sum") -> float:
