@@ -11,8 +11,8 @@ from tests.outcrop_process import OutcropProcess, outcrop_process
 
 CONFIG = """
 [provisioned_throughput]
-creating_s = 0.2
-updating_s = 0.2
+creating_s = 0.5
+updating_s = 0.5
 
 [[custom_models]]
 custom_model_name = "support-tuned"
