@@ -10,6 +10,7 @@ import sqlite3
 import subprocess
 import sys
 from collections import Counter
+from contextlib import closing
 from pathlib import Path
 
 import asyncpg
@@ -51,13 +52,13 @@ def leave_early(signer: Signer, server: OutcropProcess) -> None:
 
 
 def records(server_state: Path) -> list[UsageRecord]:
-    with sqlite3.connect(server_state / "outcrop.sqlite3") as connection:
+    with closing(sqlite3.connect(server_state / "outcrop.sqlite3")) as connection:
         rows = connection.execute("SELECT records FROM usage_records").fetchall()
     return [record for (frames,) in rows for record in records_in(frames)]
 
 
 def cost_sums(server_state: Path) -> tuple[int, ...]:
-    with sqlite3.connect(server_state / "outcrop.sqlite3") as connection:
+    with closing(sqlite3.connect(server_state / "outcrop.sqlite3")) as connection:
         (row,) = connection.execute(
             "SELECT sum(invocations), sum(input_tokens), sum(output_tokens),"
             " sum(input_cost + output_cost) FROM usage_costs WHERE span_s = 86400"
