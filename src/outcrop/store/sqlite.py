@@ -8,7 +8,7 @@ import time
 from asyncio import to_thread, wrap_future
 from collections.abc import AsyncGenerator, Coroutine, Generator, Sequence
 from concurrent.futures import Future
-from contextlib import asynccontextmanager, closing, contextmanager, suppress
+from contextlib import ExitStack, asynccontextmanager, closing, contextmanager, suppress
 from functools import lru_cache
 from pathlib import Path
 from queue import Empty, SimpleQueue
@@ -239,9 +239,12 @@ def _connect(path: Path) -> sqlite3.Connection:
             check_same_thread=False,  # each is used by one thread, but not the one that opens it
             cached_statements=512,
         )
-        _use_write_ahead_log(connection)
-        connection.execute("PRAGMA synchronous = FULL")  # what is acknowledged survives
-        connection.execute(f"PRAGMA journal_size_limit = {64 << 20}")
+        with ExitStack() as unusable:
+            unusable.callback(connection.close)
+            _use_write_ahead_log(connection)
+            connection.execute("PRAGMA synchronous = FULL")  # what is acknowledged survives
+            connection.execute(f"PRAGMA journal_size_limit = {64 << 20}")
+            unusable.pop_all()
         return connection
 
 
