@@ -16,6 +16,7 @@ import pytest
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 from msgspec import Struct
+from urllib3.exceptions import HTTPError
 
 from outcrop.store.usage_records import UsageRecord
 from tests.clients.scripted_server import ScriptedServer, scripted_server
@@ -101,7 +102,7 @@ class Load:
                 self._refused(runtime, "us." + NOVA, "hello")
 
     def until_it_is_gone(self) -> None:
-        with client(self._server, "bedrock-runtime") as runtime, suppress(BotoCoreError):
+        with client(self._server, "bedrock-runtime") as runtime, suppress(BotoCoreError, HTTPError):
             while True:
                 self._converse(runtime)
                 self._stream(runtime)
