@@ -10,6 +10,7 @@ from outcrop.iam.access import nothing
 from outcrop.iam.access_keys import ensure_root_access_key
 from outcrop.iam.authenticator import Authenticator
 from outcrop.iam.directory import Directory
+from outcrop.iam.resource_policies import ResourcePolicies
 from outcrop.iam.sealed_keys import SealedKeys, shared_key
 from outcrop.iam.sealing_keys import ensure_sealer
 from outcrop.iam.temporary_credentials import TemporaryCredentials
@@ -31,6 +32,7 @@ class Identity(NamedTuple):
     directory: Directory
     temporary: TemporaryCredentials
     authenticator: Authenticator
+    policies: ResourcePolicies
 
 
 async def open_identity(store: Store, state: Path, *, clock: Clock) -> Identity:
@@ -41,7 +43,9 @@ async def open_identity(store: Store, state: Path, *, clock: Clock) -> Identity:
     await ensure_root_access_key(keys, state, clock)
     directory = Directory(store.identities, keys)
     temporary = TemporaryCredentials(await shared_key(store.secrets, sealer, "session tokens"))
-    return Identity(directory, temporary, Authenticator(directory, clock, temporary=temporary))
+    authenticator = Authenticator(directory, clock, temporary=temporary)
+    policies = ResourcePolicies(store.resource_policies, lambda: authenticator.version)
+    return Identity(directory, temporary, authenticator, policies)
 
 
 def wire_sts(app: App, identity: Identity, *, region: str, clock: Clock) -> None:

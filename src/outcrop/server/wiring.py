@@ -12,12 +12,14 @@ from outcrop.control.inference_profiles import InferenceProfiles
 from outcrop.control.logging_configuration import LoggingConfiguration
 from outcrop.control.provisionable import ProvisionableModels
 from outcrop.control.provisioned_throughput import ProvisionedThroughput
+from outcrop.control.resource_policies import SharedResources
 from outcrop.control.room import FleetRoom
 from outcrop.control.tags import Tags
 from outcrop.control.touched import Touched as ControlTouched
 from outcrop.fleet.units import Units
 from outcrop.iam.access import everything
 from outcrop.iam.config import declare
+from outcrop.iam.resource_policies import ResourcePolicies
 from outcrop.metering.audit import AuditTrail
 from outcrop.metering.costs import Costs
 from outcrop.metering.prices import PriceList
@@ -78,7 +80,7 @@ async def assembled(
         with _opened_app(config, parts, identity) as app:
             wire_sts(app, identity, region=config.region, clock=clock)
             wire_logging(app, parts)
-            product = Product(app, parts)
+            product = Product(app, parts, identity)
             await product.wire(config)
             follow = tls or ListenerTls(config, clock)
             reloader = Reloader(config, reread, product.reload, tls=follow, tasks=parts.tasks)
@@ -113,6 +115,7 @@ def _opened_app(config: Config, parts: Parts, identity: Identity) -> Generator[A
             clock=clock,
             meter=observing.meter,
             audit=trail,
+            policies=identity.policies,
             is_secure=config.tls.serves,
         )
     finally:
@@ -137,9 +140,10 @@ class Product:
     A request that has begun keeps the handlers it began with.
     """
 
-    def __init__(self, app: App, parts: Parts) -> None:
+    def __init__(self, app: App, parts: Parts, identity: Identity) -> None:
         self._app = app
         self._parts = parts
+        self._identity = identity
         self._watching: asyncio.Task[None] | None = None
 
     async def wire(self, config: Config) -> None:
@@ -180,8 +184,8 @@ class Product:
             room=FleetRoom(model_units, catalogue, custom_models=config.custom_models),
             page_token_key=page_token_key,
         )
-        units = wire_control(app, parts, now)
-        wire_runtime(app, parts, now)
+        units = wire_control(app, parts, self._identity, now)
+        wire_runtime(app, parts, self._identity.policies, now)
         wire_reporting(app, parts, now)
         fleet.watch(catalogue.refresh)
         self.close()
@@ -189,14 +193,20 @@ class Product:
         await tell_of_oversold(parts.store, now.room)
 
 
-def wire_control(app: App, parts: Parts, now: Configured) -> ProvisionedThroughput:
+def wire_control(
+    app: App, parts: Parts, identity: Identity, now: Configured
+) -> ProvisionedThroughput:
     store, catalogue = parts.store, now.catalogue
     units = _provisioned_throughput(parts, now)
-    touched = ControlTouched(catalogue, store.provisioned_model_throughputs, store.tags.current)
+    shared = SharedResources(store.resource_policies, identity.authenticator.forget)
+    touched = ControlTouched(
+        catalogue, store.provisioned_model_throughputs, store.tags.current, identity.policies
+    )
     serve_profiles(app, _inference_profiles(parts, now), touched)
     serve_units(app, units, touched)
     serve_models(app, FoundationModels(catalogue, serves=parts.keeper.fleet.serves), touched)
     serve_tags(app, Tags(store.tags), touched)
+    serve_policies(app, shared, touched)
     return units
 
 
@@ -294,6 +304,14 @@ def serve_tags(app: App, tags: Tags, touched: ControlTouched) -> None:
     )
 
 
+def serve_policies(app: App, shared: SharedResources, touched: ControlTouched) -> None:
+    app.serve(bedrock.PUT_RESOURCE_POLICY, shared.put_resource_policy, resources=touched.policy)
+    app.serve(bedrock.GET_RESOURCE_POLICY, shared.get_resource_policy, resources=touched.policy)
+    app.serve(
+        bedrock.DELETE_RESOURCE_POLICY, shared.delete_resource_policy, resources=touched.policy
+    )
+
+
 def wire_logging(app: App, parts: Parts) -> None:
     """As it was at the start: it does not follow the configuration."""
     to = parts.invocation_logging
@@ -315,7 +333,7 @@ def wire_logging(app: App, parts: Parts) -> None:
     )
 
 
-def wire_runtime(app: App, parts: Parts, now: Configured) -> None:
+def wire_runtime(app: App, parts: Parts, policies: ResourcePolicies, now: Configured) -> None:
     store, router = parts.store, parts.keeper.router
     profiles, throughputs = store.inference_profiles, store.provisioned_model_throughputs
     targets = Targets(now.catalogue, parts.keeper.fleet, profiles, throughputs)
@@ -332,7 +350,7 @@ def wire_runtime(app: App, parts: Parts, now: Configured) -> None:
         targets, admission, router, clock=parts.clock, tags=tags, documents=documents
     )
     invoke = InvokeModel(inference, Embeddings(admission, router), clock=parts.clock)
-    touched = RuntimeTouched(inference, targets)
+    touched = RuntimeTouched(inference, targets, policies)
     serve_converse(app, Converse(inference), touched)
     serve_invoke(app, invoke, touched)
     app.serve(
