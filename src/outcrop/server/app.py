@@ -22,7 +22,7 @@ from outcrop.metering.snapshot import Meter
 from outcrop.runtime.admission import SPILLOVER
 from outcrop.runtime.explanation import EXPLAIN
 from outcrop.server.frames import TRY_AGAIN, AnsweredStream, Frames
-from outcrop.server.gate import decide, environment_of
+from outcrop.server.gate import decide, environment_of, may_be_denied
 from outcrop.server.logs import RequestLine, RequestLog
 from outcrop.server.refusals import new_request_id
 from outcrop.store.errors import StoreError
@@ -168,7 +168,7 @@ class App:
             assert protocol
             life.input = value = operation.decode(request, protocol)
             caller = identified.caller
-            if await self._asks(identified):
+            if not identified.authorizer.is_unrestricted:
                 needs = await resources(caller, value)
                 self._require(operation.name, needs, request, identified, life)
             output = await handler(caller, value)
@@ -262,7 +262,7 @@ class App:
         self._answers[operation.service, operation.name] = answer
 
     async def _asks(self, identified: Identified) -> bool:
-        """Of a root user whom nothing limits: only where some resource has a policy."""
+        """Of a root user whom nothing limits, only what policies at resources say is asked."""
         return not identified.authorizer.is_unrestricted or await self._policies.exist()
 
     def _require(
@@ -274,7 +274,7 @@ class App:
         life: "_Life",
     ) -> None:
         """Raises AccessDeniedException."""
-        if needs.is_free:
+        if needs.is_free or not may_be_denied(identified, needs):
             return
         environment = environment_of(request, life.began_at, is_secure=self._is_secure)
         decision = decide(identified, operation, needs, environment)

@@ -9,7 +9,7 @@ from outcrop.iam.policy.context import is_constant, principal_context
 from outcrop.iam.policy.document import PolicyKind
 from outcrop.iam.policy.evaluation import Authorizer, Decision
 from outcrop.iam.policy.principal import Principal
-from outcrop.iam.policy.rules import Access, AttachedPolicy, PolicySet
+from outcrop.iam.policy.rules import Access, AttachedPolicy, PolicySet, names
 from tests.iam.policy import reference
 from tests.iam.policy.world import ACCOUNT, ROLE, ROOT, SESSION, USER, attached, root, session, user
 
@@ -188,6 +188,28 @@ def test_product_and_reference_decide_alike(raw: Raw, asked: list[Raw]) -> None:
         decision = Authorizer(one["principal"], policies).decide(_access(one, raw))
 
         assert _verdict(decision) == reference.verdict(_request(one), raw), (one, raw)
+
+
+@pytest.mark.slow
+@settings(max_examples=300, deadline=None)
+@given(policies("resource-based policy"), situations())
+def test_whom_a_policy_lets_in_it_names(document: Raw, one: Raw) -> None:
+    principal: Principal = one["principal"]
+    constant = {key: value for key, value in one["context"].items() if is_constant(key)}
+    everything = {"Effect": "Allow", "Action": "*", "Resource": "*"}
+    allowed = {"Version": "2012-10-17", "Statement": everything}
+    raw = {"identity": [allowed], "boundary": None, "session": None, "scps": []}
+
+    named = names(
+        attached(document, "resource-based policy"),
+        principal,
+        {**principal_context(principal), **constant},
+    )
+    effect, _ = reference.verdict(
+        {**_request(one), "crosses": True}, {**raw, "resource": [document]}
+    )
+
+    assert named or effect != "allow"
 
 
 @pytest.mark.slow
