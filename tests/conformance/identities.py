@@ -4,7 +4,7 @@ import json
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Generator, Mapping
+from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -84,7 +84,7 @@ def _of_account(account_id: str | None) -> list[str]:
 
 
 @contextmanager
-def operator(folder: Path, *, more: str = "") -> Generator[Operator]:
+def operator(folder: Path, *, more: str = "", arguments: Sequence[str] = ()) -> Generator[Operator]:
     """`more`: of the configuration, after all that is here."""
     with in_thread(Answers(SAYS)) as fake:
         config = f"""
@@ -97,7 +97,7 @@ def operator(folder: Path, *, more: str = "") -> Generator[Operator]:
             {more}
             """
         (folder / "documents").mkdir()
-        with outcrop_process(folder / "state", config=config) as server:
+        with outcrop_process(folder / "state", config=config, arguments=arguments) as server:
             yield Operator(server, folder / "documents")
 
 

@@ -5,9 +5,11 @@ import subprocess
 import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 import pytest
+from botocore.exceptions import ClientError
 
 from tests.conformance.identities import (
     MODEL,
@@ -385,3 +387,32 @@ def test_who_calls_pays_and_the_profile_is_told(desk: Operator, owner: Any, prof
     assert len({line["sharedEventID"] for line in told}) == 1
     assert len({line["eventID"] for line in told}) == 2
     assert told[0]["resources"] == [{"accountId": desk.account_id, "ARN": profile}]
+
+
+def test_every_worker_follows_within_a_second(tmp_path: Path) -> None:
+    with operator(tmp_path, arguments=["--workers", "2"]) as desk:
+        desk.order("accounts", "put", "Other", "--account", OTHER)
+        owner, key = desk.root("bedrock"), stranger(desk, "guest")
+        arn = owner.create_inference_profile(
+            inferenceProfileName="shared",
+            modelSource={"copyFrom": f"arn:aws:bedrock:us-east-1::foundation-model/{MODEL}"},
+        )["inferenceProfileArn"]
+
+        # Each client has a connection of its own: both workers get some.
+        def answers() -> set[str]:
+            return {answer_of(desk.client("bedrock-runtime", key), arn) for _ in range(12)}
+
+        put(owner, arn, opened(arn, OTHER))
+        time.sleep(SEEN_S)
+        shared = answers()
+        owner.delete_resource_policy(resourceArn=arn)
+        time.sleep(SEEN_S)
+
+        assert (shared, answers()) == ({"Hello"}, {INVALID})
+
+
+def answer_of(runtime: Any, arn: str) -> str:
+    try:
+        return converse(runtime, arn)
+    except ClientError as error:
+        return str(error.response["Error"]["Message"])

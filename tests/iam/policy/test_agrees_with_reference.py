@@ -1,5 +1,6 @@
 """Policies and requests at random: the product and the reference, written apart, agree."""
 
+import itertools
 from typing import Any
 
 import pytest
@@ -214,14 +215,16 @@ def test_whom_a_policy_lets_in_it_names(document: Raw, one: Raw) -> None:
 
 @pytest.mark.slow
 @settings(max_examples=50, deadline=None)
-@given(sets(), st.lists(situations(), min_size=2, max_size=6))
-def test_what_an_authorizer_remembers_changes_nothing(raw: Raw, asked: list[Raw]) -> None:
+@given(sets(), sets(), st.lists(situations(), min_size=2, max_size=6))
+def test_what_an_authorizer_remembers_changes_nothing(
+    raw: Raw, later: Raw, asked: list[Raw]
+) -> None:
     one_principal = [{**one, "principal": asked[0]["principal"]} for one in asked]
     authorizer = Authorizer(asked[0]["principal"], _policy_set(raw))
 
-    for one in [*one_principal, *one_principal]:
+    for one, at_resource in itertools.product([*one_principal, *one_principal], [raw, later]):
         fresh = Authorizer(one["principal"], _policy_set(raw))
-        access = _access(one, raw)
+        access = _access(one, at_resource)
         assert _verdict(authorizer.decide(access)) == _verdict(fresh.decide(access))
 
 
