@@ -374,11 +374,11 @@ def test_who_calls_pays_and_the_profile_is_told(desk: Operator, owner: Any, prof
 
     converse(desk.client("bedrock-runtime", key), profile)
 
+    time.sleep(2 * SEEN_S)  # the journal is brought into the store once a second
     used = desk.order("usage", "--by", "account", "--by", "profile", "--by", "tag:team", "--json")
     of_profile = [line for line in json.loads(used) if profile in line["keys"]]
     assert [line["keys"] for line in of_profile] == [[OTHER, profile, "search"]]
     assert float(of_profile[0]["cost_usd"]) == 0.004
-    time.sleep(SEEN_S)
     trail = [
         json.loads(line) for line in (desk.folder.parent / "audit.jsonl").read_text().splitlines()
     ]
