@@ -320,6 +320,23 @@ def test_a_policy_at_units_is_enough_within_the_account(
     assert converse(runtime, units) == "Hello"
 
 
+def test_a_boundary_does_not_limit_who_is_named_directly(
+    desk: Operator, owner: Any, units: str
+) -> None:
+    desk.order("policies", "put", "Reads", desk.document("reads", allow("bedrock:Get*")))
+    invoking = desk.document("bounded", allow("bedrock:InvokeModel"))
+    desk.order("users", "put", "bounded", "--boundary", "Reads", "--inline", invoking)
+    user = f"arn:aws:iam::{desk.account_id}:user/bounded"
+    runtime = desk.client("bedrock-runtime", desk.key("--user", "bounded"))
+
+    put(owner, units, opened(units, desk.account_id))
+    through_account = refusal(lambda: converse(runtime, units))
+    put(owner, units, opened(units, user))
+
+    assert "because no permissions boundary allows" in through_account[1]
+    assert converse(runtime, units) == "Hello"
+
+
 def test_a_denial_at_the_resource_holds_for_all_but_its_removal(
     desk: Operator, owner: Any, profile: str
 ) -> None:
