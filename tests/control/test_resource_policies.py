@@ -1,5 +1,5 @@
 import asyncio
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Any
 
@@ -7,6 +7,7 @@ import msgspec
 import pytest
 
 from outcrop.control.resource_policies import SharedResources
+from outcrop.iam.resource_policies import ResourcePolicies
 from outcrop.wire.errors import AwsError, ResourceNotFoundException, ValidationException
 from outcrop.wire.shapes.bedrock import (
     CreateInferenceProfileRequest,
@@ -33,6 +34,12 @@ class Changes:
         self.told += 1
 
 
+def shared_of(there: World, changed: Callable[[], None] = lambda: None) -> SharedResources:
+    records = there.store.resource_policies
+    policies = ResourcePolicies(records, lambda: 0)
+    return SharedResources(records, policies, tags_of=there.store.tags.current, changed=changed)
+
+
 async def made(there: World) -> str:
     request = CreateInferenceProfileRequest(
         inference_profile_name="shared",
@@ -47,7 +54,7 @@ def refused(folder: Path, text: str) -> str:
 
     async def main() -> str:
         async with world(folder, FakeClock()) as there:
-            shared = SharedResources(there.store.resource_policies, Changes())
+            shared = shared_of(there)
             request = PutResourcePolicyRequest(resource_arn=await made(there), resource_policy=text)
             with pytest.raises(ValidationException) as refusal:
                 await shared.put_resource_policy(CALLER, request)
@@ -61,7 +68,7 @@ def test_every_change_is_told(tmp_path: Path) -> None:
 
     async def main() -> None:
         async with world(tmp_path, FakeClock()) as there:
-            shared = SharedResources(there.store.resource_policies, changes)
+            shared = shared_of(there, changes)
             arn, text = await made(there), document(ALLOWING)
             put = PutResourcePolicyRequest(resource_arn=arn, resource_policy=text)
             assert (await shared.put_resource_policy(CALLER, put)).resource_arn == arn
@@ -114,7 +121,7 @@ def test_a_resource_that_depends_on_who_asks_is_taken(tmp_path: Path) -> None:
 
     async def main() -> None:
         async with world(tmp_path, FakeClock()) as there:
-            shared = SharedResources(there.store.resource_policies, Changes())
+            shared = shared_of(there)
             text = document({**ALLOWING, "Resource": own})
             arn = await made(there)
             request = PutResourcePolicyRequest(resource_arn=arn, resource_policy=text)
@@ -138,7 +145,7 @@ def test_a_resource_that_depends_on_who_asks_is_taken(tmp_path: Path) -> None:
 def test_what_has_no_policies_is_refused(tmp_path: Path, arn: str) -> None:
     async def main() -> AwsError:
         async with world(tmp_path, FakeClock()) as there:
-            shared = SharedResources(there.store.resource_policies, Changes())
+            shared = shared_of(there)
             request = PutResourcePolicyRequest(resource_arn=arn, resource_policy=document(ALLOWING))
             return await failure(shared.put_resource_policy(CALLER, request))
 

@@ -5,12 +5,15 @@ Amazon has them at guardrails; here they are at what can be shared here (docs/de
 
 from collections.abc import Callable
 
+from outcrop.control.touched import TagsOf
+from outcrop.iam.access import Needs, Resource
 from outcrop.iam.actions import ACTIONS
 from outcrop.iam.caller import Caller
 from outcrop.iam.policy.document import parse
 from outcrop.iam.policy.statement import Statement
+from outcrop.iam.resource_policies import ResourcePolicies
 from outcrop.store.errors import ResourceGoneError
-from outcrop.store.resource_policies import ResourcePolicies
+from outcrop.store.resource_policies import ResourcePolicies as ResourcePolicyRecords
 from outcrop.wire.arn import Arn
 from outcrop.wire.errors import (
     MalformedPolicyDocument,
@@ -30,10 +33,32 @@ SHAREABLE = frozenset({"application-inference-profile", "provisioned-model"})
 
 
 class SharedResources:
-    def __init__(self, records: ResourcePolicies, changed: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        records: ResourcePolicyRecords,
+        policies: ResourcePolicies,
+        *,
+        tags_of: TagsOf,
+        changed: Callable[[], None],
+    ) -> None:
         """`changed` is told of every change: this process's next request follows it."""
         self._records = records
+        self._policies = policies
+        self._tags_of = tags_of
         self._changed = changed
+
+    async def touched(
+        self,
+        caller: Caller,
+        request: PutResourcePolicyRequest | GetResourcePolicyRequest | DeleteResourcePolicyRequest,
+    ) -> Needs:
+        arn = request.resource_arn
+        if _parsed(arn) is None:
+            return Needs()
+        # Nobody is locked out for good: a policy has no say when the root user changes it.
+        policy = None if caller.is_root else await self._policies.at(caller, arn)
+        tags = dict(await self._tags_of(arn))
+        return Needs(resources=[Resource(arn=arn, tags=tags, policy=policy)])
 
     async def put_resource_policy(
         self, caller: Caller, request: PutResourcePolicyRequest
@@ -69,11 +94,8 @@ class SharedResources:
 
 def _own(caller: Caller, resource_arn: str) -> Arn:
     """Raises ValidationException for what is not the caller's, or has no policies here."""
-    try:
-        arn = Arn.parse(resource_arn)
-    except ValueError:
-        raise _invalid() from None
-    if arn != Arn(caller.partition, "bedrock", caller.region, caller.account_id, arn.resource):
+    arn, own = _parsed(resource_arn), (caller.partition, "bedrock", caller.region)
+    if arn is None or arn != Arn(*own, caller.account_id, arn.resource):
         raise _invalid()
     if arn.resource_type not in SHAREABLE:
         raise ValidationException(
@@ -81,6 +103,13 @@ def _own(caller: Caller, resource_arn: str) -> Arn:
             " application inference profiles and provisioned models."
         )
     return arn
+
+
+def _parsed(text: str) -> Arn | None:
+    try:
+        return Arn.parse(text)
+    except ValueError:
+        return None
 
 
 def _check(document: str, arn: Arn) -> None:

@@ -2,8 +2,6 @@
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 
-from msgspec.structs import replace
-
 from outcrop.iam.access import Needs, Resource
 from outcrop.iam.actions import (
     APPLICATION_PROFILE,
@@ -22,13 +20,10 @@ from outcrop.wire.shapes.bedrock import (
     CreateProvisionedModelThroughputRequest,
     DeleteInferenceProfileRequest,
     DeleteProvisionedModelThroughputRequest,
-    DeleteResourcePolicyRequest,
     GetFoundationModelRequest,
     GetInferenceProfileRequest,
     GetProvisionedModelThroughputRequest,
-    GetResourcePolicyRequest,
     ListTagsForResourceRequest,
-    PutResourcePolicyRequest,
     Tag,
     TagResourceRequest,
     UntagResourceRequest,
@@ -102,17 +97,6 @@ class Touched:
 
     async def with_tags(self, caller: Caller, request: ListTagsForResourceRequest) -> Needs:
         return await self._one(caller, request.resource_arn)
-
-    async def policy(
-        self,
-        caller: Caller,
-        request: PutResourcePolicyRequest | GetResourcePolicyRequest | DeleteResourcePolicyRequest,
-    ) -> Needs:
-        if not _is_arn(request.resource_arn):
-            return Needs()
-        resource = await self._resource(caller, request.resource_arn)
-        # Nobody is locked out for good: a policy has no say when the root user changes it.
-        return Needs(resources=[replace(resource, policy=None) if caller.is_root else resource])
 
     async def _one(self, caller: Caller, arn: str) -> Needs:
         return Needs(resources=[await self._resource(caller, arn)])

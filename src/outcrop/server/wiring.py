@@ -12,7 +12,6 @@ from outcrop.control.inference_profiles import InferenceProfiles
 from outcrop.control.logging_configuration import LoggingConfiguration
 from outcrop.control.provisionable import ProvisionableModels
 from outcrop.control.provisioned_throughput import ProvisionedThroughput
-from outcrop.control.resource_policies import SharedResources
 from outcrop.control.room import FleetRoom
 from outcrop.control.tags import Tags
 from outcrop.control.touched import Touched as ControlTouched
@@ -43,7 +42,7 @@ from outcrop.runtime.touched import Touched as RuntimeTouched
 from outcrop.server.app import App
 from outcrop.server.config import Config
 from outcrop.server.configured_units import configured_units
-from outcrop.server.identity_wiring import Identity, note_uses, open_identity, wire_sts
+from outcrop.server.identity_wiring import Identity, note_uses, open_identity, wire_identity
 from outcrop.server.logs import request_log
 from outcrop.server.parts import Parts, open_parts
 from outcrop.server.reload import Reloader
@@ -78,9 +77,9 @@ async def assembled(
         await declare(parts.store.identities, config.accounts, clock=clock)
         identity = await open_identity(parts.store, config.state, clock=clock)
         with _opened_app(config, parts, identity) as app:
-            wire_sts(app, identity, region=config.region, clock=clock)
+            wire_identity(app, identity, parts.store, region=config.region, clock=clock)
             wire_logging(app, parts)
-            product = Product(app, parts, identity)
+            product = Product(app, parts, identity.policies)
             await product.wire(config)
             follow = tls or ListenerTls(config, clock)
             reloader = Reloader(config, reread, product.reload, tls=follow, tasks=parts.tasks)
@@ -140,10 +139,10 @@ class Product:
     A request that has begun keeps the handlers it began with.
     """
 
-    def __init__(self, app: App, parts: Parts, identity: Identity) -> None:
+    def __init__(self, app: App, parts: Parts, policies: ResourcePolicies) -> None:
         self._app = app
         self._parts = parts
-        self._identity = identity
+        self._policies = policies
         self._watching: asyncio.Task[None] | None = None
 
     async def wire(self, config: Config) -> None:
@@ -184,8 +183,8 @@ class Product:
             room=FleetRoom(model_units, catalogue, custom_models=config.custom_models),
             page_token_key=page_token_key,
         )
-        units = wire_control(app, parts, self._identity, now)
-        wire_runtime(app, parts, self._identity.policies, now)
+        units = wire_control(app, parts, self._policies, now)
+        wire_runtime(app, parts, self._policies, now)
         wire_reporting(app, parts, now)
         fleet.watch(catalogue.refresh)
         self.close()
@@ -194,19 +193,16 @@ class Product:
 
 
 def wire_control(
-    app: App, parts: Parts, identity: Identity, now: Configured
+    app: App, parts: Parts, policies: ResourcePolicies, now: Configured
 ) -> ProvisionedThroughput:
     store, catalogue = parts.store, now.catalogue
     units = _provisioned_throughput(parts, now)
-    shared = SharedResources(store.resource_policies, identity.authenticator.forget)
-    touched = ControlTouched(
-        catalogue, store.provisioned_model_throughputs, store.tags.current, identity.policies
-    )
+    throughputs, tags_of = store.provisioned_model_throughputs, store.tags.current
+    touched = ControlTouched(catalogue, throughputs, tags_of, policies)
     serve_profiles(app, _inference_profiles(parts, now), touched)
     serve_units(app, units, touched)
     serve_models(app, FoundationModels(catalogue, serves=parts.keeper.fleet.serves), touched)
     serve_tags(app, Tags(store.tags), touched)
-    serve_policies(app, shared, touched)
     return units
 
 
@@ -301,14 +297,6 @@ def serve_tags(app: App, tags: Tags, touched: ControlTouched) -> None:
     app.serve(bedrock.UNTAG_RESOURCE, tags.untag_resource, resources=touched.untagged)
     app.serve(
         bedrock.LIST_TAGS_FOR_RESOURCE, tags.list_tags_for_resource, resources=touched.with_tags
-    )
-
-
-def serve_policies(app: App, shared: SharedResources, touched: ControlTouched) -> None:
-    app.serve(bedrock.PUT_RESOURCE_POLICY, shared.put_resource_policy, resources=touched.policy)
-    app.serve(bedrock.GET_RESOURCE_POLICY, shared.get_resource_policy, resources=touched.policy)
-    app.serve(
-        bedrock.DELETE_RESOURCE_POLICY, shared.delete_resource_policy, resources=touched.policy
     )
 
 
