@@ -35,9 +35,22 @@ def main() -> None:
         for left in (0, 1, 5):
             cost = best_us(asking(policies[:count], left=left))
             print(f"{count:>44}{left:>14}{cost:>8.1f}{cost / reference:>16.2f}")
+    for count in (1, 10, 50):
+        cost = best_us(asking(policies[:1], left=0, at_profile=opening(count)))
+        those = f"1, and {count} statements at the profile"
+        print(f"{those:>44}{0:>14}{cost:>8.1f}{cost / reference:>16.2f}")
 
 
-def asking(policies: list[AttachedPolicy], *, left: int) -> Callable[[], object]:
+def opening(count: int) -> AttachedPolicy:
+    """A policy at a resource: each statement for another role, the last for the one that calls."""
+    roles = [f"arn:aws:iam::{ACCOUNT}:role/App{number}" for number in range(count - 1)]
+    given = [{**EVERYTHING, "Principal": {"AWS": role}} for role in [*roles, ROLE]]
+    return attached("At", *given, kind="resource-based policy")
+
+
+def asking(
+    policies: list[AttachedPolicy], *, left: int, at_profile: AttachedPolicy | None = None
+) -> Callable[[], object]:
     """`left` denying statements hang on what changes with every request: address and time."""
     principal = Principal(caller=CALLER, issuer_arn=ROLE, tags={"team": "t"}, token_issued_at=NOW)
     scps = [[attached("Full", EVERYTHING, kind="service control policy")]] * 3
@@ -47,7 +60,7 @@ def asking(policies: list[AttachedPolicy], *, left: int) -> Callable[[], object]
         principal,
         PolicySet(identity=[*policies, *denying, *allowing], service_control=scps),
     )
-    profile = Resource(arn=PROFILE)
+    profile = Resource(arn=PROFILE, policy=at_profile)
 
     def ask() -> object:
         regions = ("us-east-1", "us-east-2", "us-west-2")

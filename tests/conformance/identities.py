@@ -4,7 +4,7 @@ import json
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Generator, Mapping
+from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -47,8 +47,9 @@ class Operator:
         path.write_text(json.dumps({"Version": "2012-10-17", "Statement": list(statements)}))
         return str(path)
 
-    def user(self, name: str, *statements: Mapping[str, Any]) -> None:
-        self.order("users", "put", name, "--inline", self.document(name, *statements))
+    def user(self, name: str, *statements: Mapping[str, Any], account: str | None = None) -> None:
+        document = self.document(name, *statements)
+        self.order("users", "put", name, "--inline", document, *_of_account(account))
 
     def key(self, *options: str) -> dict[str, str]:
         """boto3's arguments."""
@@ -78,8 +79,13 @@ class Operator:
         return [json.loads(line) for line in lines if line.startswith("{")]
 
 
+def _of_account(account_id: str | None) -> list[str]:
+    return [] if account_id is None else ["--account", account_id]
+
+
 @contextmanager
-def operator(folder: Path) -> Generator[Operator]:
+def operator(folder: Path, *, more: str = "", arguments: Sequence[str] = ()) -> Generator[Operator]:
+    """`more`: of the configuration, after all that is here."""
     with in_thread(Answers(SAYS)) as fake:
         config = f"""
             [embedded]
@@ -88,9 +94,10 @@ def operator(folder: Path) -> Generator[Operator]:
             name = "gpu"
             url = "{fake.url}"
             models = {{ "{MODEL}" = "nova" }}
+            {more}
             """
         (folder / "documents").mkdir()
-        with outcrop_process(folder / "state", config=config) as server:
+        with outcrop_process(folder / "state", config=config, arguments=arguments) as server:
             yield Operator(server, folder / "documents")
 
 

@@ -30,7 +30,12 @@ INVOCATION_KEYS = frozenset(
 )
 TAGS = frozenset({"aws:RequestTag", "aws:TagKeys"})
 
+HAVE_POLICIES = frozenset({"custom-model", "guardrail", "guardrail-profile"})
+
 ACTIONS: dict[str, tuple[frozenset[str], frozenset[str]]] = {
+    "PutResourcePolicy": (HAVE_POLICIES, TAGS),
+    "GetResourcePolicy": (HAVE_POLICIES, frozenset()),
+    "DeleteResourcePolicy": (HAVE_POLICIES, frozenset()),
     "PutModelInvocationLoggingConfiguration": (frozenset(), frozenset()),
     "GetModelInvocationLoggingConfiguration": (frozenset(), frozenset()),
     "DeleteModelInvocationLoggingConfiguration": (frozenset(), frozenset()),

@@ -23,6 +23,10 @@ RPC_MODELS: Mapping[str, ServiceModel] = {
     service: ServiceModel(Loader().load_service_model(service, "service-2"), service)
     for service in RPC_MODULES
 }
+MENDED = {
+    ("ResourcePolicyDocument", "pattern"): r"[\u0009\u000A\u000D\u0020-\u00FF]+",
+}
+"""What tools/model-patches.json puts right."""
 MOST_ARMS = 14
 """Of any union: ContentBlock's."""
 
@@ -69,7 +73,7 @@ def modelled(operation: AnyOperation) -> OperationModel:
 
 def constraint(shape: Shape, name: str) -> Any:
     """What `shape.metadata` holds, and what it leaves out: patterns."""
-    return shape._shape_model.get(name)
+    return MENDED.get((shape.name, name), shape._shape_model.get(name))
 
 
 def matches(shape: Shape, text: str) -> bool:

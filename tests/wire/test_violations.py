@@ -27,6 +27,8 @@ from tests.wire.model import (
     text_of,
 )
 
+MOST_PRINTED = 16 * 1024
+"""Of a value that is wrong; ours."""
 HELD_BY_HANDLERS = {"ServiceTierType"}
 """What tools/model-patches.json lifts."""
 
@@ -58,7 +60,9 @@ class Where(NamedTuple):
         return Where(f"{self.path}.1.member", f"{self.sentence}.0", self.hidden)
 
     def item(self, value: Any, constraint: str) -> str:
-        printed = "null" if value is None else f"'{java(value)}'"
+        text = java(value)
+        text = text if len(text) <= MOST_PRINTED else f"{text[:MOST_PRINTED]}…"
+        printed = "null" if value is None else f"'{text}'"
         shown = "" if self.hidden else f" {printed}"
         return f"Value{shown} at '{self.path}' failed to satisfy constraint: {constraint}"
 

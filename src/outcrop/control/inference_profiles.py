@@ -7,6 +7,7 @@ from typing import Literal, cast
 
 import msgspec
 from msgspec import Raw, Struct
+from msgspec.structs import replace
 
 from outcrop.control.new_resources import (
     REQUEST_MISMATCH,
@@ -171,6 +172,7 @@ class InferenceProfiles:
         return self._catalogue.system_profile(caller.region, profile_id)
 
     async def _application_profile(self, caller: Caller, identifier: str) -> InferenceProfileRecord:
+        caller = replace(caller, account_id=caller.owner_of(identifier))
         profile_id = _own_id(caller, identifier, "application-inference-profile")
         record = await self._records.find(caller.account_id, caller.region, profile_id)
         if record is None:

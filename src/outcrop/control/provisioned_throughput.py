@@ -126,7 +126,9 @@ class ProvisionedThroughput:
     async def get_provisioned_model_throughput(
         self, caller: Caller, request: GetProvisionedModelThroughputRequest
     ) -> GetProvisionedModelThroughputResponse:
-        record = await self._found(caller, request.provisioned_model_id)
+        identifier = request.provisioned_model_id
+        owner = replace(caller, account_id=caller.owner_of(identifier))
+        record = await self._found(owner, identifier)
         return GetProvisionedModelThroughputResponse(
             model_units=record.model_units,
             desired_model_units=record.desired_model_units,

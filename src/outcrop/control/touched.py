@@ -11,6 +11,7 @@ from outcrop.iam.actions import (
     SYSTEM_PROFILE,
 )
 from outcrop.iam.caller import Caller
+from outcrop.iam.resource_policies import ResourcePolicies
 from outcrop.store.catalogue import Catalogue
 from outcrop.store.provisioned_throughputs import ProvisionedModelThroughputs
 from outcrop.wire.arn import Arn
@@ -37,16 +38,22 @@ class Touched:
     """Names become ARNs, of what is there and of what is not: nobody learns which it is."""
 
     def __init__(
-        self, catalogue: Catalogue, provisioned: ProvisionedModelThroughputs, tags_of: TagsOf
+        self,
+        catalogue: Catalogue,
+        provisioned: ProvisionedModelThroughputs,
+        tags_of: TagsOf,
+        policies: ResourcePolicies,
     ) -> None:
         self._catalogue = catalogue
         self._provisioned = provisioned
         self._tags_of = tags_of
+        self._policies = policies
 
     async def profile(
         self, caller: Caller, request: GetInferenceProfileRequest | DeleteInferenceProfileRequest
     ) -> Needs:
-        return await self._one(self._profile_arn(caller, request.inference_profile_identifier))
+        identifier = request.inference_profile_identifier
+        return await self._one(caller, self._profile_arn(caller, identifier))
 
     async def new_profile(self, caller: Caller, request: CreateInferenceProfileRequest) -> Needs:
         source = request.model_source.copy_from
@@ -59,7 +66,8 @@ class Touched:
         caller: Caller,
         request: GetProvisionedModelThroughputRequest | DeleteProvisionedModelThroughputRequest,
     ) -> Needs:
-        return await self._one(await self._provisioned_arn(caller, request.provisioned_model_id))
+        arn = await self._provisioned_arn(caller, request.provisioned_model_id)
+        return await self._one(caller, arn)
 
     async def new_provisioned_model(
         self, caller: Caller, request: CreateProvisionedModelThroughputRequest
@@ -74,27 +82,28 @@ class Touched:
         updated = await self._provisioned_arn(caller, request.provisioned_model_id)
         desired = request.desired_model_id
         models = [Resource(arn=self._model_arn(caller, desired))] if desired else []
-        return Needs(resources=[await self._tagged(updated), *models])
+        return Needs(resources=[await self._resource(caller, updated), *models])
 
     async def model(self, caller: Caller, request: GetFoundationModelRequest) -> Needs:
         return Needs(resources=[Resource(arn=self._model_arn(caller, request.model_identifier))])
 
-    async def tagged(self, _: Caller, request: TagResourceRequest) -> Needs:
-        resource = await self._tagged(request.resource_arn)
+    async def tagged(self, caller: Caller, request: TagResourceRequest) -> Needs:
+        resource = await self._resource(caller, request.resource_arn)
         return Needs(resources=[resource], request_tags=_by_key(request.tags))
 
-    async def untagged(self, _: Caller, request: UntagResourceRequest) -> Needs:
-        resource = await self._tagged(request.resource_arn)
+    async def untagged(self, caller: Caller, request: UntagResourceRequest) -> Needs:
+        resource = await self._resource(caller, request.resource_arn)
         return Needs(resources=[resource], tag_keys=request.tag_keys)
 
-    async def with_tags(self, _: Caller, request: ListTagsForResourceRequest) -> Needs:
-        return await self._one(request.resource_arn)
+    async def with_tags(self, caller: Caller, request: ListTagsForResourceRequest) -> Needs:
+        return await self._one(caller, request.resource_arn)
 
-    async def _one(self, arn: str) -> Needs:
-        return Needs(resources=[await self._tagged(arn)])
+    async def _one(self, caller: Caller, arn: str) -> Needs:
+        return Needs(resources=[await self._resource(caller, arn)])
 
-    async def _tagged(self, arn: str) -> Resource:
-        return Resource(arn=arn, tags=dict(await self._tags_of(arn)))
+    async def _resource(self, caller: Caller, arn: str) -> Resource:
+        tags = dict(await self._tags_of(arn))
+        return Resource(arn=arn, tags=tags, policy=await self._policies.at(caller, arn))
 
     def _profile_arn(self, caller: Caller, identifier: str) -> str:
         if _is_arn(identifier):

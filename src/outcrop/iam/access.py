@@ -8,11 +8,16 @@ from msgspec import Struct
 
 from outcrop.iam import actions
 from outcrop.iam.caller import Caller
-from outcrop.iam.policy.context import Environment, environment_context, tagged
+from outcrop.iam.policy.context import (
+    Environment,
+    environment_context,
+    principal_context,
+    tagged,
+)
 from outcrop.iam.policy.evaluation import Authorizer, Decision
 from outcrop.iam.policy.patterns import Context
 from outcrop.iam.policy.principal import Principal
-from outcrop.iam.policy.rules import Access, AttachedPolicy
+from outcrop.iam.policy.rules import Access, AttachedPolicy, names
 from outcrop.wire.arn import Arn
 
 BearerTokenType: TypeAlias = Literal["SHORT_TERM", "LONG_TERM"]
@@ -67,6 +72,12 @@ class AuthorizationRequest(Struct, frozen=True, kw_only=True):
     bearer_token_type: BearerTokenType | None = None
     keys: Context = {}
     besides: Sequence[str] = ()
+
+
+def is_named(principal: Principal, policy: AttachedPolicy, resource_arn: str) -> bool:
+    """Whether the policy at a resource allows the principal anything, by what never changes."""
+    _, constant = _constant_keys(resource_arn, None, principal.caller.region)
+    return names(policy, principal, {**principal_context(principal), **dict(constant)})
 
 
 async def everything(_caller: object, _input: object) -> Needs:

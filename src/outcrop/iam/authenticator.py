@@ -48,10 +48,13 @@ class Identified(Struct, frozen=True, kw_only=True):
 
     authorizer: Authorizer
     bearer_token_type: BearerTokenType | None = None
+    shared_arn: str | None = None
+    """Of another account's resource, as of `Caller`."""
 
     @property
     def caller(self) -> Caller:
-        return self.authorizer.principal.caller
+        caller = self.authorizer.principal.caller
+        return replace(caller, shared_arn=self.shared_arn) if self.shared_arn else caller
 
 
 class Authenticator:
@@ -73,6 +76,11 @@ class Authenticator:
         self._fresh_until = datetime.min.replace(tzinfo=UTC)
         self._refreshing = asyncio.Lock()
         self._used: dict[str, datetime] = {}
+
+    @property
+    def version(self) -> int:
+        """That of the directory when it was looked at last."""
+        return self._version
 
     async def authenticate(self, request: HttpRequest, service: str) -> Identified:
         """`service`: what the credential must be scoped to."""

@@ -2,6 +2,8 @@
 
 from msgspec import Struct
 
+from outcrop.wire.arn import Arn
+
 
 class Caller(Struct, frozen=True, kw_only=True):
     account_id: str
@@ -15,3 +17,16 @@ class Caller(Struct, frozen=True, kw_only=True):
     """Whether its credentials came from STS."""
     transitive_tags: tuple[tuple[str, str], ...] = ()
     """Those of the session that go on to a role assumed from it."""
+    shared_arn: str | None = None
+    """What of another account's the request names, if the policy at it names the caller."""
+
+    @property
+    def is_root(self) -> bool:
+        """Whether it is an account's root user."""
+        return self.arn.endswith(":root")
+
+    def owner_of(self, identifier: str) -> str:
+        """Whose a resource has to be: the caller's account's, or that which shares it."""
+        if self.shared_arn is None or identifier != self.shared_arn:
+            return self.account_id
+        return Arn.parse(identifier).account_id

@@ -8,17 +8,19 @@ import asyncio
 import fcntl
 import logging
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from datetime import datetime
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, Literal, get_type_hints
+from uuid import uuid4
 
 from msgspec import Meta, Struct, field, json, structs
 
 from outcrop.iam.caller import Caller
 from outcrop.metering.config import AuditConfig
+from outcrop.wire.arn import Arn
 from outcrop.wire.errors import AwsError
 from outcrop.wire.shape import Shape
 from outcrop.wire.timestamps import Clock
@@ -65,6 +67,13 @@ class UserIdentity(Struct, frozen=True, kw_only=True, rename="camel", omit_defau
     user_name: str | None = None
 
 
+class AuditedResource(Struct, frozen=True, kw_only=True, rename="camel", gc=False):
+    """Of another account than the caller's."""
+
+    account_id: str
+    arn: str = field(name="ARN")
+
+
 class AuditRecord(Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=True, gc=False):
     event_version: str
     user_identity: UserIdentity
@@ -85,6 +94,8 @@ class AuditRecord(Struct, frozen=True, kw_only=True, rename="camel", omit_defaul
     event_type: Literal["AwsApiCall"]
     management_event: Literal[True]
     recipient_account_id: str
+    resources: tuple[AuditedResource, ...] | None = None
+    shared_event_id: str | None = field(name="sharedEventID", default=None)
     event_category: Literal["Management"]
 
 
@@ -105,8 +116,9 @@ class AuditTrail:
         gathered = self._gathered
         if not gathered:
             asyncio.get_running_loop().call_later(GATHER_S, self.flush)
-        gathered += self._encode(_record(audited))
-        gathered += b"\n"
+        for record in _records(audited):
+            gathered += self._encode(record)
+            gathered += b"\n"
         if len(gathered) > GATHER_BYTES:
             self.flush()
 
@@ -165,6 +177,23 @@ def _is_same(fd: int, path: Path) -> bool:
     with suppress(FileNotFoundError):
         return os.path.samestat(os.fstat(fd), path.stat())
     return False
+
+
+def _records(audited: Audited) -> Iterator[AuditRecord]:
+    """What the caller's account is told, and the account whose resource it was shared by."""
+    record = _record(audited)
+    arn = audited.caller.shared_arn
+    if arn is None:
+        yield record
+        return
+    owner = Arn.parse(arn).account_id
+    shared = structs.replace(
+        record,
+        resources=(AuditedResource(account_id=owner, arn=arn),),
+        shared_event_id=str(uuid4()),
+    )
+    yield shared
+    yield structs.replace(shared, event_id=str(uuid4()), recipient_account_id=owner)
 
 
 def _record(audited: Audited) -> AuditRecord:

@@ -128,7 +128,7 @@ class Targets:
 
     async def _by_arn(self, caller: Caller, text: str) -> _Meant:
         arn = _parsed(text)
-        owner = "" if arn.resource_type == "foundation-model" else caller.account_id
+        owner = "" if arn.resource_type == "foundation-model" else caller.owner_of(text)
         if arn != _as_of(caller, owner, arn.resource):
             raise _invalid_identifier()
         match arn.resource_type:
@@ -168,9 +168,7 @@ class Targets:
         return meant and replace(meant, profile_id=profile_id)
 
     async def _application_profile(self, caller: Caller, arn: Arn) -> _Meant | None:
-        record = await self._inference_profiles.find(
-            caller.account_id, caller.region, arn.resource_id
-        )
+        record = await self._inference_profiles.find(arn.account_id, caller.region, arn.resource_id)
         if record is None:
             return None
         arn_of_profile = record.inference_profile_arn
@@ -189,7 +187,7 @@ class Targets:
 
     async def _provisioned_model(self, caller: Caller, arn: Arn) -> _Meant | None:
         record = await self._provisioned.find(
-            caller.account_id, caller.region, provisioned_model_id=arn.resource_id
+            arn.account_id, caller.region, provisioned_model_id=arn.resource_id
         )
         if record is None:
             # Decision: as for every other resource that is not there; Amazon's text is not known.

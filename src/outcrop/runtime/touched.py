@@ -2,6 +2,8 @@
 
 from outcrop.iam.access import Needs, Resource, invoked
 from outcrop.iam.caller import Caller
+from outcrop.iam.policy.rules import AttachedPolicy
+from outcrop.iam.resource_policies import ResourcePolicies
 from outcrop.metering.invocation import ModelInvocation
 from outcrop.runtime.inference import Inference
 from outcrop.runtime.target import Target, Targets
@@ -16,9 +18,10 @@ from outcrop.wire.shapes.bedrock_runtime import (
 
 
 class Touched:
-    def __init__(self, inference: Inference, targets: Targets) -> None:
+    def __init__(self, inference: Inference, targets: Targets, policies: ResourcePolicies) -> None:
         self._inference = inference
         self._targets = targets
+        self._policies = policies
 
     async def conversation(
         self, invocation: ModelInvocation, request: ConverseRequest | ConverseStreamRequest
@@ -47,7 +50,12 @@ class Touched:
 
     async def counted(self, caller: Caller, request: CountTokensRequest) -> Needs:
         target = await self._targets.resolve_for_counting(caller, request.model_id)
-        return Needs(resources=invoked(caller, _model_of(target), regions=()))
+        models = invoked(caller, _model_of(target), regions=())
+        if caller.shared_arn is None:
+            return Needs(resources=models)
+        # Of one's own profile counting asks nothing; another's has to be opened for it.
+        policy = await self._policies.at(caller, caller.shared_arn)
+        return Needs(resources=[Resource(arn=caller.shared_arn, policy=policy), *models])
 
     async def _invoked(
         self,
@@ -60,23 +68,29 @@ class Touched:
         # A refusal is recorded, too.
         invocation.model_id, invocation.service_tier = model_id, service_tier
         target = await self._inference.target(invocation, model_id)
+        caller, called = invocation.caller, target.tagged_arn
+        policy = await self._policies.at(caller, called) if called else None
         return Needs(
-            resources=resources(invocation.caller, target, dict(invocation.tags)),
+            resources=resources(caller, target, dict(invocation.tags), policy),
             service_tier=service_tier,
-            guardrail_identifier=_guardrail_arn(invocation.caller, *guardrail or (None, None)),
+            guardrail_identifier=_guardrail_arn(caller, *guardrail or (None, None)),
         )
 
 
-def resources(caller: Caller, target: Target, tags: dict[str, str]) -> "list[Resource]":
-    """`tags`: those of the profile or provisioned model that is called."""
+def resources(
+    caller: Caller, target: Target, tags: dict[str, str], policy: AttachedPolicy | None
+) -> "list[Resource]":
+    """`tags` and `policy`: those of the profile or provisioned model that is called."""
     profile, provisioned = target.inference_profile_arn, target.provisioned_model_arn
     return list(
         invoked(
             caller,
             _model_of(target),
             regions=target.regions,
-            profile=Resource(arn=profile, tags=tags) if profile else None,
-            provisioned=Resource(arn=provisioned, tags=tags) if provisioned else None,
+            profile=Resource(arn=profile, tags=tags, policy=policy) if profile else None,
+            provisioned=Resource(arn=provisioned, tags=tags, policy=policy)
+            if provisioned
+            else None,
         )
     )
 

@@ -13,6 +13,7 @@ from outcrop.iam.authenticator import Identified
 from outcrop.iam.caller import Caller
 from outcrop.iam.policy.context import Environment
 from outcrop.iam.policy.denial import access_denied, statement_of
+from outcrop.iam.resource_policies import ResourcePolicies
 from outcrop.metering.audit import Audited, AuditTrail
 from outcrop.metering.invocation import ModelInvocation
 from outcrop.metering.measures import Measures
@@ -21,7 +22,7 @@ from outcrop.metering.snapshot import Meter
 from outcrop.runtime.admission import SPILLOVER
 from outcrop.runtime.explanation import EXPLAIN
 from outcrop.server.frames import TRY_AGAIN, AnsweredStream, Frames
-from outcrop.server.gate import decide, environment_of
+from outcrop.server.gate import decide, environment_of, may_be_denied
 from outcrop.server.logs import RequestLine, RequestLog
 from outcrop.server.refusals import new_request_id
 from outcrop.store.errors import StoreError
@@ -79,9 +80,11 @@ class App:
         clock: Clock,
         audit: AuditTrail | None = None,
         meter: Meter | None = None,
+        policies: ResourcePolicies,
         is_secure: bool = False,
     ) -> None:
         """Without a meter, answers are not counted. `is_secure`: whether all comes over TLS."""
+        self._policies = policies
         self._is_secure = is_secure
         rest = {
             "bedrock": bedrock.OPERATIONS,
@@ -141,7 +144,7 @@ class App:
         ) -> HttpResponse:
             life.input = value = operation.decode(request, labels)
             caller = identified.caller
-            if not identified.authorizer.is_unrestricted:
+            if await self._asks(identified):
                 needs = await resources(caller, value)
                 self._require(operation.name, needs, request, identified, life)
             life.output = output = await handler(caller, value)
@@ -187,7 +190,7 @@ class App:
         ) -> HttpResponse:
             invocation = self._begin(operation.name, identified.caller, request, life)
             value = operation.decode(request, labels)
-            if not identified.authorizer.is_unrestricted:
+            if await self._asks(identified):
                 needs = await resources(invocation, value)
                 self._require(operation.name, needs, request, identified, life)
             output = await handler(invocation, value)
@@ -214,7 +217,7 @@ class App:
             invocation = self._begin(operation.name, identified.caller, request, life)
             invocation.streamed = True
             value = operation.decode(request, labels)
-            if not identified.authorizer.is_unrestricted:
+            if await self._asks(identified):
                 needs = await resources(invocation, value)
                 self._require(operation.name, needs, request, identified, life)
             answered = await handler(invocation, value)
@@ -258,6 +261,10 @@ class App:
 
         self._answers[operation.service, operation.name] = answer
 
+    async def _asks(self, identified: Identified) -> bool:
+        """Of a root user whom nothing limits, only what policies at resources say is asked."""
+        return not identified.authorizer.is_unrestricted or await self._policies.exist()
+
     def _require(
         self,
         operation: str,
@@ -267,7 +274,7 @@ class App:
         life: "_Life",
     ) -> None:
         """Raises AccessDeniedException."""
-        if needs.is_free:
+        if needs.is_free or not may_be_denied(identified, needs):
             return
         environment = environment_of(request, life.began_at, is_secure=self._is_secure)
         decision = decide(identified, operation, needs, environment)
@@ -286,6 +293,8 @@ class App:
         if unsigned is not None:
             return await unsigned(request, life)
         identified = await self._authenticator.authenticate(request, address.signing_name)
+        if labels:
+            identified = await self._policies.reaching(identified, labels)
         life.caller = identified.caller
         answer = self._answers.get((address.service, address.operation))
         if answer is None:

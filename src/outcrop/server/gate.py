@@ -29,6 +29,13 @@ def decide(
     )
 
 
+def may_be_denied(identified: Identified, needs: Needs) -> bool:
+    """What a root user without limits does: only at another account's, or where a policy is."""
+    if not identified.authorizer.is_unrestricted or identified.shared_arn is not None:
+        return True
+    return any(resource.policy is not None for resource in needs.resources)
+
+
 def environment_of(request: HttpRequest, now: datetime, *, is_secure: bool) -> Environment:
     return Environment(
         now=now,

@@ -1,4 +1,4 @@
-"""Who calls, assembled: keys, directory, authenticator, and STS."""
+"""Who calls and may, assembled: keys, directory, authenticator, STS, policies at resources."""
 
 import asyncio
 import logging
@@ -6,10 +6,12 @@ import os
 from pathlib import Path
 from typing import NamedTuple
 
+from outcrop.control.resource_policies import SharedResources
 from outcrop.iam.access import nothing
 from outcrop.iam.access_keys import ensure_root_access_key
 from outcrop.iam.authenticator import Authenticator
 from outcrop.iam.directory import Directory
+from outcrop.iam.resource_policies import ResourcePolicies
 from outcrop.iam.sealed_keys import SealedKeys, shared_key
 from outcrop.iam.sealing_keys import ensure_sealer
 from outcrop.iam.temporary_credentials import TemporaryCredentials
@@ -19,7 +21,7 @@ from outcrop.server.app import App
 from outcrop.store.access_keys import AccessKeys
 from outcrop.store.errors import StoreError
 from outcrop.store.store import Store
-from outcrop.wire.shapes import sts
+from outcrop.wire.shapes import bedrock, sts
 from outcrop.wire.timestamps import Clock
 
 NOTE_USES_EVERY_S = 60
@@ -31,6 +33,7 @@ class Identity(NamedTuple):
     directory: Directory
     temporary: TemporaryCredentials
     authenticator: Authenticator
+    policies: ResourcePolicies
 
 
 async def open_identity(store: Store, state: Path, *, clock: Clock) -> Identity:
@@ -41,7 +44,14 @@ async def open_identity(store: Store, state: Path, *, clock: Clock) -> Identity:
     await ensure_root_access_key(keys, state, clock)
     directory = Directory(store.identities, keys)
     temporary = TemporaryCredentials(await shared_key(store.secrets, sealer, "session tokens"))
-    return Identity(directory, temporary, Authenticator(directory, clock, temporary=temporary))
+    authenticator = Authenticator(directory, clock, temporary=temporary)
+    policies = ResourcePolicies(store.resource_policies, lambda: authenticator.version)
+    return Identity(directory, temporary, authenticator, policies)
+
+
+def wire_identity(app: App, identity: Identity, store: Store, *, region: str, clock: Clock) -> None:
+    wire_sts(app, identity, region=region, clock=clock)
+    wire_policies(app, identity, store)
 
 
 def wire_sts(app: App, identity: Identity, *, region: str, clock: Clock) -> None:
@@ -56,6 +66,20 @@ def wire_sts(app: App, identity: Identity, *, region: str, clock: Clock) -> None
     app.serve_unsigned(sts.ASSUME_ROLE_WITH_WEB_IDENTITY, service.assume_role_with_web_identity)
     app.serve_rpc(sts.GET_SESSION_TOKEN, service.get_session_token, resources=nothing)
     app.serve_rpc(sts.GET_CALLER_IDENTITY, get_caller_identity, resources=nothing)
+
+
+def wire_policies(app: App, identity: Identity, store: Store) -> None:
+    shared = SharedResources(
+        store.resource_policies,
+        identity.policies,
+        tags_of=store.tags.current,
+        changed=identity.authenticator.forget,
+    )
+    app.serve(bedrock.PUT_RESOURCE_POLICY, shared.put_resource_policy, resources=shared.touched)
+    app.serve(bedrock.GET_RESOURCE_POLICY, shared.get_resource_policy, resources=shared.touched)
+    app.serve(
+        bedrock.DELETE_RESOURCE_POLICY, shared.delete_resource_policy, resources=shared.touched
+    )
 
 
 async def note_uses(authenticator: Authenticator, keys: AccessKeys) -> None:

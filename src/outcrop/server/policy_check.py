@@ -10,9 +10,11 @@ from outcrop.fleet.fleet import Fleet
 from outcrop.iam.access import AuthorizationRequest, accesses
 from outcrop.iam.actions import ACTIONS, MODEL
 from outcrop.iam.administration import RefusedError
+from outcrop.iam.authenticator import Identified
 from outcrop.iam.directory import Directory
 from outcrop.iam.policy.context import Environment
 from outcrop.iam.policy.denial import statement_of
+from outcrop.iam.resource_policies import ResourcePolicies
 from outcrop.runtime.target import Targets
 from outcrop.runtime.touched import resources
 from outcrop.store.catalogue import Catalogue
@@ -53,7 +55,9 @@ async def check(
     authorizer = await directory.named(question.principal, question.region)
     if authorizer is None:
         raise RefusedError(f"There is no user or role {question.principal}.")
-    caller = authorizer.principal.caller
+    policies = ResourcePolicies(store.resource_policies, lambda: 0)
+    named = Identified(authorizer=authorizer)
+    caller = (await policies.reaching(named, {"modelId": question.model_id})).caller
     targets = Targets(
         catalogue, Fleet([], None), store.inference_profiles, store.provisioned_model_throughputs
     )
@@ -62,10 +66,11 @@ async def check(
     except AwsError as error:
         raise RefusedError(f"{question.model_id}: {error.message}") from error
     tags = dict(await store.tags.current(target.tagged_arn)) if target.tagged_arn else {}
+    policy = await policies.at(caller, target.tagged_arn) if target.tagged_arn else None
     asked = AuthorizationRequest(
         operation=question.operation,
         environment=Environment(now=now, source_ip=question.source_ip, is_secure=True),
-        resources=resources(caller, target, tags),
+        resources=resources(caller, target, tags, policy),
         service_tier=question.service_tier,
     )
     decisions = [authorizer.decide(one) for one in accesses(asked, authorizer.principal)]

@@ -18,6 +18,7 @@ from outcrop.control.touched import Touched as ControlTouched
 from outcrop.fleet.units import Units
 from outcrop.iam.access import everything
 from outcrop.iam.config import declare
+from outcrop.iam.resource_policies import ResourcePolicies
 from outcrop.metering.audit import AuditTrail
 from outcrop.metering.costs import Costs
 from outcrop.metering.prices import PriceList
@@ -41,7 +42,7 @@ from outcrop.runtime.touched import Touched as RuntimeTouched
 from outcrop.server.app import App
 from outcrop.server.config import Config
 from outcrop.server.configured_units import configured_units
-from outcrop.server.identity_wiring import Identity, note_uses, open_identity, wire_sts
+from outcrop.server.identity_wiring import Identity, note_uses, open_identity, wire_identity
 from outcrop.server.logs import request_log
 from outcrop.server.parts import Parts, open_parts
 from outcrop.server.reload import Reloader
@@ -76,9 +77,9 @@ async def assembled(
         await declare(parts.store.identities, config.accounts, clock=clock)
         identity = await open_identity(parts.store, config.state, clock=clock)
         with _opened_app(config, parts, identity) as app:
-            wire_sts(app, identity, region=config.region, clock=clock)
+            wire_identity(app, identity, parts.store, region=config.region, clock=clock)
             wire_logging(app, parts)
-            product = Product(app, parts)
+            product = Product(app, parts, identity.policies)
             await product.wire(config)
             follow = tls or ListenerTls(config, clock)
             reloader = Reloader(config, reread, product.reload, tls=follow, tasks=parts.tasks)
@@ -113,6 +114,7 @@ def _opened_app(config: Config, parts: Parts, identity: Identity) -> Generator[A
             clock=clock,
             meter=observing.meter,
             audit=trail,
+            policies=identity.policies,
             is_secure=config.tls.serves,
         )
     finally:
@@ -137,9 +139,10 @@ class Product:
     A request that has begun keeps the handlers it began with.
     """
 
-    def __init__(self, app: App, parts: Parts) -> None:
+    def __init__(self, app: App, parts: Parts, policies: ResourcePolicies) -> None:
         self._app = app
         self._parts = parts
+        self._policies = policies
         self._watching: asyncio.Task[None] | None = None
 
     async def wire(self, config: Config) -> None:
@@ -180,8 +183,8 @@ class Product:
             room=FleetRoom(model_units, catalogue, custom_models=config.custom_models),
             page_token_key=page_token_key,
         )
-        units = wire_control(app, parts, now)
-        wire_runtime(app, parts, now)
+        units = wire_control(app, parts, self._policies, now)
+        wire_runtime(app, parts, self._policies, now)
         wire_reporting(app, parts, now)
         fleet.watch(catalogue.refresh)
         self.close()
@@ -189,10 +192,13 @@ class Product:
         await tell_of_oversold(parts.store, now.room)
 
 
-def wire_control(app: App, parts: Parts, now: Configured) -> ProvisionedThroughput:
+def wire_control(
+    app: App, parts: Parts, policies: ResourcePolicies, now: Configured
+) -> ProvisionedThroughput:
     store, catalogue = parts.store, now.catalogue
     units = _provisioned_throughput(parts, now)
-    touched = ControlTouched(catalogue, store.provisioned_model_throughputs, store.tags.current)
+    throughputs, tags_of = store.provisioned_model_throughputs, store.tags.current
+    touched = ControlTouched(catalogue, throughputs, tags_of, policies)
     serve_profiles(app, _inference_profiles(parts, now), touched)
     serve_units(app, units, touched)
     serve_models(app, FoundationModels(catalogue, serves=parts.keeper.fleet.serves), touched)
@@ -315,7 +321,7 @@ def wire_logging(app: App, parts: Parts) -> None:
     )
 
 
-def wire_runtime(app: App, parts: Parts, now: Configured) -> None:
+def wire_runtime(app: App, parts: Parts, policies: ResourcePolicies, now: Configured) -> None:
     store, router = parts.store, parts.keeper.router
     profiles, throughputs = store.inference_profiles, store.provisioned_model_throughputs
     targets = Targets(now.catalogue, parts.keeper.fleet, profiles, throughputs)
@@ -332,7 +338,7 @@ def wire_runtime(app: App, parts: Parts, now: Configured) -> None:
         targets, admission, router, clock=parts.clock, tags=tags, documents=documents
     )
     invoke = InvokeModel(inference, Embeddings(admission, router), clock=parts.clock)
-    touched = RuntimeTouched(inference, targets)
+    touched = RuntimeTouched(inference, targets, policies)
     serve_converse(app, Converse(inference), touched)
     serve_invoke(app, invoke, touched)
     app.serve(

@@ -13,6 +13,7 @@ from outcrop.store.database import Database, Transaction, insertion
 from outcrop.store.errors import QuotaReachedError
 from outcrop.store.listed import Listed
 from outcrop.store.records import ClientToken, InferenceProfileRecord
+from outcrop.store.resource_policies import remove_policy
 from outcrop.store.scopes import Scopes
 from outcrop.store.tags import add_tags, remove_tags
 from outcrop.wire.arn import Arn
@@ -108,7 +109,7 @@ class InferenceProfiles:
         return decode(rows[0][0]) if rows else None
 
     async def delete(self, account_id: str, region: str, inference_profile_id: str) -> bool:
-        """Whether there was one. Its tags go with it."""
+        """Whether there was one. Its tags and its policy go with it."""
 
         async def work(transaction: Transaction) -> bool:
             scope = await self._scopes.lock(transaction, account_id, region)
@@ -118,7 +119,9 @@ class InferenceProfiles:
             if not rows:
                 return False
             await transaction.execute(_DELETE, scope.scope_id, inference_profile_id)
-            await remove_tags(transaction, decode(rows[0][0]).inference_profile_arn)
+            arn = decode(rows[0][0]).inference_profile_arn
+            await remove_tags(transaction, arn)
+            await remove_policy(transaction, arn)
             scope.live_count -= 1
             await scope.save(transaction)
             return True

@@ -197,7 +197,23 @@ IDENTITY = (
     "INSERT INTO identity_version VALUES (0)",
 )
 
-MIGRATIONS: Sequence[Sequence[str]] = (FIRST, SECOND, USAGE, SEEN, LOGGING, IDENTITY)
+# Policies at resources (store/resource_policies.py).
+RESOURCE_POLICIES = (
+    """CREATE TABLE resource_policies (
+        resource_arn TEXT NOT NULL PRIMARY KEY,
+        document TEXT NOT NULL
+    )""",
+)
+
+MIGRATIONS: Sequence[Sequence[str]] = (
+    FIRST,
+    SECOND,
+    USAGE,
+    SEEN,
+    LOGGING,
+    IDENTITY,
+    RESOURCE_POLICIES,
+)
 
 
 async def migrate(database: Database, migrations: Sequence[Sequence[str]] = MIGRATIONS) -> None:

@@ -17,6 +17,7 @@ from outcrop.store.records import (
     ProvisionedModelThroughputFilters,
     ProvisionedModelThroughputRecord,
 )
+from outcrop.store.resource_policies import remove_policy
 from outcrop.store.scopes import Scope, Scopes
 from outcrop.store.tags import add_tags, remove_tags
 from outcrop.store.throughput_history import keep_deleted
@@ -145,7 +146,10 @@ class ProvisionedModelThroughputs:
         return await self._database.write(work)
 
     async def delete(self, before: ProvisionedModelThroughputRecord) -> bool:
-        """Whether it was there in `before`'s version. Its tags go with it; its units are free."""
+        """Whether it was there in `before`'s version.
+
+        Its tags and its policy go with it; its units are free.
+        """
 
         async def work(transaction: Transaction) -> bool:
             scope, row = await self._lock_current(transaction, before)
@@ -155,6 +159,7 @@ class ProvisionedModelThroughputs:
             await self._capacity.move(transaction, before, None, ROOM_FOR_ALL)
             await keep_deleted(transaction, before, self._clock())
             await remove_tags(transaction, before.provisioned_model_arn)
+            await remove_policy(transaction, before.provisioned_model_arn)
             await self._names.changed(transaction, scope, row[0], lost={LIVE}, won=())
             scope.live_count -= 1
             await scope.save(transaction)

@@ -13,6 +13,7 @@ from outcrop.store.logging_configurations import LoggingConfigurations
 from outcrop.store.migrations import migrate
 from outcrop.store.postgres import open_postgres
 from outcrop.store.provisioned_throughputs import ProvisionedModelThroughputs
+from outcrop.store.resource_policies import ResourcePolicies
 from outcrop.store.secrets import Secrets
 from outcrop.store.sqlite import open_sqlite
 from outcrop.store.tags import Tags
@@ -29,6 +30,7 @@ class Store:
         self.provisioned_model_throughputs = ProvisionedModelThroughputs(database, clock)
         self.capacity = Capacity(database)
         self.tags = Tags(database)
+        self.resource_policies = ResourcePolicies(database)
         self.access_keys = AccessKeys(database)
         self.identities = Identities(database, clock)
         self.secrets = Secrets(database)

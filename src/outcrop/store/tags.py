@@ -1,12 +1,10 @@
 """Tags on inference profiles and provisioned model throughputs, by the ARN of the resource."""
 
 from collections.abc import Iterable, Mapping
-from typing import NamedTuple
 
 from outcrop.store.database import Database, Transaction
-from outcrop.store.errors import ResourceGoneError, TooManyTagsError
-from outcrop.store.scopes import Scopes
-from outcrop.wire.arn import Arn
+from outcrop.store.errors import TooManyTagsError
+from outcrop.store.resources import Resources
 
 LIMIT = 50
 """Of tags on one resource (the shape documentation of TooManyTagsException)."""
@@ -20,36 +18,14 @@ _REMOVE = "DELETE FROM tags WHERE resource_arn = $1 AND tag_key = $2"
 _REMOVE_ALL = "DELETE FROM tags WHERE resource_arn = $1"
 
 
-class _Kind(NamedTuple):
-    name: str
-    find: str
-
-
-_KINDS: Mapping[str, _Kind] = {
-    "application-inference-profile": _Kind(
-        "inference_profile",
-        "SELECT 1 FROM inference_profiles WHERE scope_id = $1 AND inference_profile_id = $2",
-    ),
-    "provisioned-model": _Kind(
-        "provisioned_model_throughput",
-        "SELECT 1 FROM provisioned_model_throughputs"
-        " WHERE scope_id = $1 AND provisioned_model_id = $2",
-    ),
-}
-
-
 class Tags:
     def __init__(self, database: Database) -> None:
         self._database = database
-        self._scopes = {kind.name: Scopes(database, kind.name) for kind in _KINDS.values()}
+        self._resources = Resources(database)
 
     async def of(self, resource_arn: str) -> list[tuple[str, str]]:
         """By key. Raises ResourceGoneError, as all of these do where there is no such resource."""
-        arn, kind = _parsed(resource_arn)
-        scope_id = await self._scopes[kind.name].find(arn.account_id, arn.region)
-        found = await self._database.fetch(kind.find, scope_id, arn.resource_id)
-        if not found:
-            raise ResourceGoneError
+        await self._resources.require(resource_arn)
         rows = await self._database.fetch(_OF, resource_arn)
         return sorted((key, value) for key, value in rows)
 
@@ -62,7 +38,7 @@ class Tags:
         """Adds tags, or gives those that are there their new values. Raises TooManyTagsError."""
 
         async def work(transaction: Transaction) -> None:
-            await self._lock_resource(transaction, resource_arn)
+            await self._resources.lock(transaction, resource_arn)
             there = {key for key, _ in await transaction.fetch(_OF, resource_arn)}
             if len(there | set(tags)) > limit:
                 raise TooManyTagsError
@@ -74,17 +50,11 @@ class Tags:
         """Keys that are not there do not matter."""
 
         async def work(transaction: Transaction) -> None:
-            await self._lock_resource(transaction, resource_arn)
+            await self._resources.lock(transaction, resource_arn)
             for key in keys:
                 await transaction.execute(_REMOVE, resource_arn, key)
 
         await self._database.write(work)
-
-    async def _lock_resource(self, transaction: Transaction, resource_arn: str) -> None:
-        arn, kind = _parsed(resource_arn)
-        scope = await self._scopes[kind.name].lock(transaction, arn.account_id, arn.region)
-        if not scope or not await transaction.fetch(kind.find, scope.scope_id, arn.resource_id):
-            raise ResourceGoneError
 
 
 async def add_tags(transaction: Transaction, resource_arn: str, tags: Mapping[str, str]) -> None:
@@ -94,11 +64,3 @@ async def add_tags(transaction: Transaction, resource_arn: str, tags: Mapping[st
 
 async def remove_tags(transaction: Transaction, resource_arn: str) -> None:
     await transaction.execute(_REMOVE_ALL, resource_arn)
-
-
-def _parsed(resource_arn: str) -> tuple[Arn, _Kind]:
-    try:
-        arn = Arn.parse(resource_arn)
-        return arn, _KINDS[arn.resource_type]
-    except (ValueError, KeyError):
-        raise ResourceGoneError from None

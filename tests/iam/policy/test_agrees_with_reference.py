@@ -1,5 +1,6 @@
 """Policies and requests at random: the product and the reference, written apart, agree."""
 
+import itertools
 from typing import Any
 
 import pytest
@@ -9,7 +10,7 @@ from outcrop.iam.policy.context import is_constant, principal_context
 from outcrop.iam.policy.document import PolicyKind
 from outcrop.iam.policy.evaluation import Authorizer, Decision
 from outcrop.iam.policy.principal import Principal
-from outcrop.iam.policy.rules import Access, AttachedPolicy, PolicySet
+from outcrop.iam.policy.rules import Access, AttachedPolicy, PolicySet, names
 from tests.iam.policy import reference
 from tests.iam.policy.world import ACCOUNT, ROLE, ROOT, SESSION, USER, attached, root, session, user
 
@@ -191,15 +192,39 @@ def test_product_and_reference_decide_alike(raw: Raw, asked: list[Raw]) -> None:
 
 
 @pytest.mark.slow
+@settings(max_examples=300, deadline=None)
+@given(policies("resource-based policy"), situations())
+def test_whom_a_policy_lets_in_it_names(document: Raw, one: Raw) -> None:
+    principal: Principal = one["principal"]
+    constant = {key: value for key, value in one["context"].items() if is_constant(key)}
+    everything = {"Effect": "Allow", "Action": "*", "Resource": "*"}
+    allowed = {"Version": "2012-10-17", "Statement": everything}
+    raw = {"identity": [allowed], "boundary": None, "session": None, "scps": []}
+
+    named = names(
+        attached(document, "resource-based policy"),
+        principal,
+        {**principal_context(principal), **constant},
+    )
+    effect, _ = reference.verdict(
+        {**_request(one), "crosses": True}, {**raw, "resource": [document]}
+    )
+
+    assert named or effect != "allow"
+
+
+@pytest.mark.slow
 @settings(max_examples=50, deadline=None)
-@given(sets(), st.lists(situations(), min_size=2, max_size=6))
-def test_what_an_authorizer_remembers_changes_nothing(raw: Raw, asked: list[Raw]) -> None:
+@given(sets(), sets(), st.lists(situations(), min_size=2, max_size=6))
+def test_what_an_authorizer_remembers_changes_nothing(
+    raw: Raw, later: Raw, asked: list[Raw]
+) -> None:
     one_principal = [{**one, "principal": asked[0]["principal"]} for one in asked]
     authorizer = Authorizer(asked[0]["principal"], _policy_set(raw))
 
-    for one in [*one_principal, *one_principal]:
+    for one, at_resource in itertools.product([*one_principal, *one_principal], [raw, later]):
         fresh = Authorizer(one["principal"], _policy_set(raw))
-        access = _access(one, raw)
+        access = _access(one, at_resource)
         assert _verdict(authorizer.decide(access)) == _verdict(fresh.decide(access))
 
 

@@ -1,6 +1,7 @@
 """Whether the policies of a principal let it do one action on one resource, and which decides."""
 
 from collections.abc import Callable
+from typing import NamedTuple
 
 import msgspec
 from msgspec import Struct
@@ -50,12 +51,11 @@ class Authorizer:
             # A federated user can do nothing but what session policies allow.
             policies = msgspec.structs.replace(policies, session=())
         self._policies = policies
-        self._relevant: dict[tuple[str, str, tuple[tuple[str, str], ...]], RelevantRules] = {}
+        self._relevant: dict[tuple[str, str, tuple[tuple[str, str], ...]], _Relevant] = {}
 
     def decide(self, access: Access) -> Decision:
         """An explicit denial anywhere denies; else every kind that limits has to allow."""
-        relevant = self._relevant_to(access)
-        by_resource = resource_rules(self.principal, access, relevant.constant)
+        relevant, by_resource, _ = self._relevant_to(access)
         asked = _Asked(access, relevant)
         denied = asked.first(relevant.denying) or asked.first(by_resource.denying)
         if denied is not None:
@@ -93,15 +93,29 @@ class Authorizer:
             return Decision(allowed=True, access=asked.access, kind=None)
         return asked.limited(asked.first(asked.relevant.identity))
 
-    def _relevant_to(self, access: Access) -> RelevantRules:
+    def _relevant_to(self, access: Access) -> "_Relevant":
         key = (access.action, access.resource, access.constant)
         found = self._relevant.get(key)
-        if found is None:
-            if len(self._relevant) >= MOST_REMEMBERED:
-                del self._relevant[next(iter(self._relevant))]
-            constant = {**self._context, **dict(access.constant)}
-            found = self._relevant[key] = relevant_rules(self._policies, access, constant)
+        if found is not None and found.attached is access.resource_policy:
+            return found
+        if found is None and len(self._relevant) >= MOST_REMEMBERED:
+            del self._relevant[next(iter(self._relevant))]
+        rules = self._rules_for(access) if found is None else found.rules
+        by_resource = resource_rules(self.principal, access, rules.constant)
+        found = self._relevant[key] = _Relevant(rules, by_resource, access.resource_policy)
         return found
+
+    def _rules_for(self, access: Access) -> RelevantRules:
+        constant = {**self._context, **dict(access.constant)}
+        return relevant_rules(self._policies, access, constant)
+
+
+class _Relevant(NamedTuple):
+    """To one action on one resource, while its policy is the same."""
+
+    rules: RelevantRules
+    by_resource: ResourceRules
+    attached: AttachedPolicy | None
 
 
 class Authorizers:

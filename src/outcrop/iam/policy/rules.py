@@ -133,6 +133,17 @@ def resource_rules(principal: Principal, access: Access, constant: Context) -> R
     )
 
 
+def names(policy: AttachedPolicy, principal: Principal, constant: Context) -> bool:
+    """Whether a statement allows the principal something, as far as constant keys tell."""
+    return any(
+        statement.effect == "Allow"
+        and statement.principals is not None
+        and statement.principals.grants(principal) is not Granted.NOT_AT_ALL
+        and _may_be_met(statement, constant)
+        for statement in policy.policy.statements
+    )
+
+
 _NO_RESOURCE_RULES = ResourceRules()
 
 
@@ -156,8 +167,7 @@ def _narrowed(
         covers = statement.resources.cover_in(resource, constant)
     if covers is False:
         return None
-    settled = [met for met in statement.conditions if all(map(is_constant, met.keys))]
-    if not all(condition.met(constant) for condition in settled):
+    if not _may_be_met(statement, constant):
         return None
     return Rule(
         policy=policy,
@@ -167,6 +177,11 @@ def _narrowed(
             met for met in statement.conditions if not all(map(is_constant, met.keys))
         ),
     )
+
+
+def _may_be_met(statement: Statement, constant: Context) -> bool:
+    settled = [met for met in statement.conditions if all(map(is_constant, met.keys))]
+    return all(condition.met(constant) for condition in settled)
 
 
 def _allowing(rules: Iterable[Rule]) -> Rules:

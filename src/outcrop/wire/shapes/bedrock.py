@@ -485,6 +485,39 @@ class DeleteModelInvocationLoggingConfigurationResponse(Shape, frozen=True, kw_o
     pass
 
 
+ResourcePolicyResourceArn = Annotated[str, Meta(min_length=1, max_length=255)]
+
+ResourcePolicyDocument = Annotated[
+    str,
+    Meta(min_length=1, max_length=20480, pattern=r"\A(?a:[\u0009\u000A\u000D\u0020-\u00FF]+)\Z"),
+]
+
+
+class PutResourcePolicyRequest(Shape, frozen=True, kw_only=True):
+    resource_arn: ResourcePolicyResourceArn
+    resource_policy: ResourcePolicyDocument
+
+
+class PutResourcePolicyResponse(Shape, frozen=True, kw_only=True):
+    resource_arn: ResourcePolicyResourceArn | None = None
+
+
+class GetResourcePolicyRequest(Shape, frozen=True, kw_only=True):
+    resource_arn: ResourcePolicyResourceArn
+
+
+class GetResourcePolicyResponse(Shape, frozen=True, kw_only=True):
+    resource_policy: ResourcePolicyDocument | None = None
+
+
+class DeleteResourcePolicyRequest(Shape, frozen=True, kw_only=True):
+    resource_arn: ResourcePolicyResourceArn
+
+
+class DeleteResourcePolicyResponse(Shape, frozen=True, kw_only=True):
+    pass
+
+
 LIST_INFERENCE_PROFILES: Operation[ListInferenceProfilesRequest, ListInferenceProfilesResponse] = (
     Operation(
         "ListInferenceProfiles",
@@ -719,6 +752,40 @@ DELETE_MODEL_INVOCATION_LOGGING_CONFIGURATION: Operation[
     input_type=DeleteModelInvocationLoggingConfigurationRequest,
     output_type=DeleteModelInvocationLoggingConfigurationResponse,
     status=200,
+)
+
+PUT_RESOURCE_POLICY: Operation[PutResourcePolicyRequest, PutResourcePolicyResponse] = Operation(
+    "PutResourcePolicy",
+    service="bedrock",
+    method="POST",
+    uri="/resource-policy",
+    input_type=PutResourcePolicyRequest,
+    output_type=PutResourcePolicyResponse,
+    status=201,
+)
+
+GET_RESOURCE_POLICY: Operation[GetResourcePolicyRequest, GetResourcePolicyResponse] = Operation(
+    "GetResourcePolicy",
+    service="bedrock",
+    method="GET",
+    uri="/resource-policy/{resourceArn}",
+    input_type=GetResourcePolicyRequest,
+    labels={"resourceArn": "resourceArn"},
+    output_type=GetResourcePolicyResponse,
+    status=200,
+)
+
+DELETE_RESOURCE_POLICY: Operation[DeleteResourcePolicyRequest, DeleteResourcePolicyResponse] = (
+    Operation(
+        "DeleteResourcePolicy",
+        service="bedrock",
+        method="DELETE",
+        uri="/resource-policy/{resourceArn}",
+        input_type=DeleteResourcePolicyRequest,
+        labels={"resourceArn": "resourceArn"},
+        output_type=DeleteResourcePolicyResponse,
+        status=200,
+    )
 )
 
 OPERATIONS: tuple[tuple[str, str, str], ...] = (
