@@ -17,7 +17,7 @@ from outcrop.metering.journal import Journal, new_segment
 from outcrop.server.clock import utc_now
 from outcrop.store.usage_records import frame
 from tests.clocks import FakeClock
-from tests.metering.logged import Shelf, frames, logging_config, spooled
+from tests.metering.logged import ACCOUNT, REGION, Shelf, frames, logging_config, spooled
 
 
 class World(Struct):
@@ -185,7 +185,10 @@ def test_sealing_while_the_disk_is_busy_loses_nothing(tmp_path: Path) -> None:
 @pytest.mark.parametrize("key", ["../../x", "a/../../../x"])
 def test_a_key_cannot_leave_its_folder(tmp_path: Path, key: str) -> None:
     folder = Folder(tmp_path / "buckets", by_name=True)
+    escaping = Delivered(
+        place=Place("bucket", "logs"), account_id=ACCOUNT, region=REGION, key=key, body=b""
+    )
 
     with pytest.raises(UndeliveredError, match="would leave its folder"):
-        asyncio.run(folder.put(Delivered(place=Place("bucket", "logs"), key=key, body=b"")))
+        asyncio.run(folder.put(escaping))
     assert list(tmp_path.rglob("x")) == []
