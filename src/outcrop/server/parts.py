@@ -125,6 +125,7 @@ def _open_invocation_log(
         config.state / "invocation-log",
         store.logging_configurations,
         config.invocation_logging,
+        usage=store.usage,
         environ=os.environ,
         tasks=tasks,
         clock=clock,

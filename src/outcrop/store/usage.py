@@ -18,6 +18,7 @@ from outcrop.store.usage_rollup import (
     METRIC_SPANS,
     Costs,
     CostSeries,
+    DeliveryCounts,
     MetricSeries,
     RolledUp,
     decode_dimensions,
@@ -26,6 +27,7 @@ from outcrop.store.usage_rollup import (
     encode_seen,
     encode_series,
     rolled_up,
+    rolled_up_deliveries,
 )
 from outcrop.store.usage_sums import Spread, Sums, decode_sums, encode_sums
 from outcrop.wire.timestamps import from_micros, to_micros
@@ -149,6 +151,20 @@ class Usage:
         added = not records or await self._database.write(work)
         self._seen |= seen
         return added
+
+    async def count_deliveries(self, counts: DeliveryCounts) -> None:
+        """Of invocation logs; each call adds to what is there."""
+        sums = rolled_up_deliveries(counts)
+        ids = await self._series_ids(sums)
+        seen: dict[int, Mapping[str, int]] = {}
+
+        async def work(transaction: Transaction) -> None:
+            await transaction.alone()
+            await _add_metrics(transaction, sums, ids)
+            seen.update(await _see(transaction, sums, ids, self._seen))
+
+        await self._database.write(work)
+        self._seen |= seen
 
     async def forget_journal(self, journal_id: str) -> None:
         """When its file is gone."""

@@ -1,7 +1,8 @@
 """Many usage records as few sums, by metric series and by what a bill is split by (pure)."""
 
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from typing import NamedTuple
+from typing import NamedTuple, TypeAlias
 
 from msgspec import Struct, json
 
@@ -82,6 +83,21 @@ def rolled_up(records: Iterable[UsageRecord]) -> RolledUp:
             for span_s in METRIC_SPANS:
                 spans.setdefault((span_s, minute * 60 // span_s * span_s), Sums()).add(sums)
         _add_costs(result, group, minute * 60)
+    return result
+
+
+DeliveryCounts: TypeAlias = dict[tuple[str, str, int], Counter[str]]
+"""By account, Region and the second at which the minute begins; then by the metric's name."""
+
+
+def rolled_up_deliveries(counts: DeliveryCounts) -> RolledUp:
+    """Of invocation logs: they count for the account and Region, for no model."""
+    result = RolledUp(metrics={}, costs={})
+    for (account_id, region, minute_s), numbers in counts.items():
+        spans = result.metrics.setdefault(MetricSeries(account_id, region, ()), {})
+        for span_s in METRIC_SPANS:
+            at = minute_s // span_s * span_s
+            spans.setdefault((span_s, at), Sums()).add(Sums(deliveries=dict(numbers)))
     return result
 
 
