@@ -19,8 +19,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 from tests.clients.conftest import client
 from tests.clients.environments import python_environment
 from tests.clients.scripted_server import scripted_server
-from tests.fakes.s3_server import PART, Fault
-from tests.fakes.s3_server import s3_server as front_of
+from tests.fakes.s3_server import PART, Fault, s3_server as front_of
 from tests.outcrop_process import OutcropProcess, outcrop_process
 
 pytestmark = [pytest.mark.client, pytest.mark.timeout(300)]
@@ -38,7 +37,7 @@ IDENTITIES = {
 }
 LARGE = "y" * 200_000
 # Of what cannot be made shorter: more than two parts.
-HUGE = b64encode(Random(7).randbytes(18_000_000)).decode()  # noqa: S311
+HUGE = b64encode(Random(7).randbytes(18_000_000)).decode()
 WITHIN_S = 60.0
 
 

@@ -56,28 +56,26 @@ class Bucket(Struct):
 
     def answer(self, method: str, path: str, query: str, body: bytes) -> tuple[int, str]:
         asked = {name: values[0] for name, values in parse_qs(query, True).items()}
+        status, text = 200, ""
         match method, asked:
             case "GET", {"uploads": _}:
-                return 200, self._listed(asked.get("prefix", ""))
+                text = self._listed(asked.get("prefix", ""))
             case "POST", {"uploads": _}:
                 self.begun += 1
                 self.uploads[f"{path} {self.begun}"] = {}
-                return 200, f"<R><UploadId>{self.begun}</UploadId></R>"
+                text = f"<R><UploadId>{self.begun}</UploadId></R>"
             case "PUT", {"partNumber": number, "uploadId": upload_id}:
                 self.uploads[f"{path} {upload_id}"][int(number)] = body
-                return 200, ""
             case "POST", {"uploadId": upload_id}:
                 parts = self.uploads.pop(f"{path} {upload_id}")
                 listed = [int(one) for one in re.findall(rb"<PartNumber>(\d+)<", body)]
                 self.objects[path] = b"".join(parts[number] for number in listed)
-                return 200, "<R></R>"
             case "DELETE", {"uploadId": upload_id}:
-                return (204 if self.uploads.pop(f"{path} {upload_id}", None) is not None else 404), ""
-            case "PUT", _:
-                self.objects[path] = body
-                return 200, ""
+                gone = self.uploads.pop(f"{path} {upload_id}", None) is None
+                status = 404 if gone else 204
             case _:
-                return 400, "<Error><Code>InvalidRequest</Code></Error>"
+                self.objects[path] = body
+        return status, text
 
     def _listed(self, prefix: str) -> str:
         begun = (name.rpartition(" ") for name in self.uploads)

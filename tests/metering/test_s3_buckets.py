@@ -14,7 +14,7 @@ from outcrop.server.clock import utc_now
 from tests.fakes.s3_server import PART, Fault, S3Server, s3_server
 from tests.metering.logged import ACCOUNT, REGION
 
-BODY = Random(5).randbytes(2 * PART_BYTES + 17)  # noqa: S311 - any bytes will do
+BODY = Random(5).randbytes(2 * PART_BYTES + 17)
 KEY = "team/a b/data/r-1_input_1.png"
 AT = f"/logs/{KEY}"
 
