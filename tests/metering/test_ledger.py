@@ -284,6 +284,7 @@ def test_everything_is_in_the_store_when_the_ledger_has_closed(
             async with open_ledger(
                 tmp_path,
                 store.usage,
+                store.provisioned_hours,
                 config=MeteringConfig(),
                 prices=own,
                 tasks=tasks,

@@ -19,7 +19,7 @@ from outcrop.store.store import Store, open_store
 from outcrop.store.usage_records import framed
 from tests.clocks import FakeClock
 from tests.metering.records import ACCOUNT, MODEL, REGION, record
-from tests.metering.test_costs import buy
+from tests.metering.units import buy
 
 NOON = datetime(2026, 11, 22, 12, tzinfo=UTC)
 

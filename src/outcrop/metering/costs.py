@@ -86,12 +86,10 @@ class Costs:
         bill = _Bill(split)
         bill.add_tokens(account_id, await self._points(account_id, start, end, granularity))
         for held in await self._provisioned.held(account_id, since=start):
-            record = held.record
-            model_id = Arn.parse(record.foundation_model_arn).resource_id
-            price = self._prices.unit_hour(record.region, model_id, record.commitment_duration)
-            names = _unit_names(held, model_id)
-            last = min(moment for moment in (end, self._clock(), held.until) if moment)
-            bill.add_units(names, price, record, (max(start, record.creation_time), last))
+            price = _unit_price(held, self._prices)
+            names = _unit_names(held, model_id_of(held))
+            span = _held_within(held, start, min(end, self._clock()))
+            bill.add_units(names, price, held.record, span)
         return bill.rows()
 
     async def tag_keys(self, account_id: str, *, start: datetime, end: datetime) -> Sequence[str]:
@@ -155,10 +153,9 @@ class _Bill:
         if keys is None:
             return
         for at, length in _pieces(*span, self._split.granularity):
-            micros = length // timedelta(microseconds=1)
-            hours = Decimal(micros) * record.model_units / _HOUR_MICROS
+            hours = _unit_hours(record, length)
             total = self._sum(at, keys, MODEL_UNIT_HOURS)
-            total.cost_pico += 0 if price is None else int(hours * price * PICO_DOLLARS)
+            total.cost_pico += _units_cost(hours, price)
             total.usage += hours
             total.priced = total.priced and price is not None
 
@@ -193,6 +190,36 @@ class _Bill:
             if keys is not None:
                 places.setdefault(keys, []).append(kind)
         return [(keys, tuple(kinds)) for keys, kinds in places.items()]
+
+
+def held_cost(held: Held, prices: PriceList, start: datetime, end: datetime) -> int:
+    """Pico-dollars for the model units from `start` to `end`; 0 where no price is known."""
+    first, last = _held_within(held, start, end)
+    hours = _unit_hours(held.record, max(last - first, timedelta()))
+    return _units_cost(hours, _unit_price(held, prices))
+
+
+def model_id_of(held: Held) -> str:
+    return Arn.parse(held.record.foundation_model_arn).resource_id
+
+
+def _unit_price(held: Held, prices: PriceList) -> Decimal | None:
+    record = held.record
+    return prices.unit_hour(record.region, model_id_of(held), record.commitment_duration)
+
+
+def _held_within(held: Held, start: datetime, end: datetime) -> tuple[datetime, datetime]:
+    last = end if held.until is None else min(end, held.until)
+    return max(start, held.record.creation_time), last
+
+
+def _unit_hours(record: ProvisionedModelThroughputRecord, length: timedelta) -> Decimal:
+    micros = length // timedelta(microseconds=1)
+    return Decimal(micros) * record.model_units / _HOUR_MICROS
+
+
+def _units_cost(hours: Decimal, price: Decimal | None) -> int:
+    return 0 if price is None else int(hours * price * PICO_DOLLARS)
 
 
 def dollars(pico: int) -> Decimal:

@@ -110,6 +110,7 @@ def _open_ledger(
     return open_ledger(
         config.state / "journal",
         store.usage,
+        store.provisioned_hours,
         config=config.metering,
         prices=PriceList(config.prices),
         budgets=config.budgets,

@@ -9,10 +9,10 @@ from pathlib import Path
 
 from msgspec import Struct
 
-from outcrop.metering.budgets import begins, dollars_of, ends, spent_in_store
 from outcrop.metering.config import BudgetConfig
 from outcrop.metering.costs import MODEL_UNIT_HOURS, TAG, TOKENS, CostRow, Costs, Granularity
 from outcrop.metering.prices import PriceList
+from outcrop.metering.spending import Spending, begins, dollars_of, ends
 from outcrop.server.config import Config
 from outcrop.server.usage_formats import (
     FOCUS_GROUPS,
@@ -126,9 +126,11 @@ class UsageReport:
     async def budgets(self, store: Store) -> list[tuple[BudgetConfig, Decimal]]:
         """With what is spent of each in its present period."""
         now, found = self._clock(), list[tuple[BudgetConfig, Decimal]]()
+        prices = PriceList(self._config.prices)
+        spending = Spending(store.usage, store.provisioned_hours, prices, clock=self._clock)
         for rule in self._config.budgets:
             start, end = begins(now, rule.period), ends(now, rule.period)
-            spent = await spent_in_store(store.usage, [rule], start, end)
+            spent = await spending.spent([rule], start, end)
             found.append((rule, dollars_of(spent.get(rule.name, 0))))
         return found
 
