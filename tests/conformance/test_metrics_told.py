@@ -1,7 +1,6 @@
 """boto3 asks CloudWatch for what only the runtime and the log know: quotas, model units, logs."""
 
 import gzip
-import time
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -13,6 +12,7 @@ from botocore.config import Config
 
 from tests.clients.scripted_server import USAGE, scripted_server
 from tests.outcrop_process import OutcropProcess, outcrop_process
+from tests.waiting import eventually
 
 pytestmark = pytest.mark.slow
 
@@ -20,7 +20,6 @@ NOVA, BASE = "amazon.nova-lite-v1:0", "anthropic.claude-sonnet-4-20250514-v1:0"
 CLAUDE = f"us.{BASE}"
 INPUT, OUTPUT = USAGE["prompt_tokens"], USAGE["completion_tokens"]
 LOGS = {"s3Config": {"bucketName": "logs"}}
-WITHIN_S = 20.0
 
 
 def configuration(url: str, more: str) -> str:
@@ -82,10 +81,9 @@ def summed(server: OutcropProcess, metric: str, **dimensions: str) -> float:
 
 
 def becomes(look: Callable[[], float], value: float) -> float:
-    deadline = time.monotonic() + WITHIN_S
-    while (seen := look()) != value and time.monotonic() < deadline:
-        time.sleep(0.1)
-    return seen
+    """What it is, as soon as it is that; what it is by then, otherwise."""
+    eventually(lambda: look() == value)
+    return look()
 
 
 def bought(server: OutcropProcess) -> str:
@@ -143,6 +141,11 @@ def logged(folder: Path) -> int:
     return sum(len(gzip.decompress(path.read_bytes()).splitlines()) for path in files(folder))
 
 
+def says_and_is_logged(server: OutcropProcess, folder: Path, before: int) -> bool:
+    say(server, NOVA)
+    return logged(folder) > before
+
+
 def test_deliveries_of_logs_are_counted_by_all_workers_and_stay_after_a_restart(
     tmp_path: Path,
 ) -> None:
@@ -154,12 +157,11 @@ def test_deliveries_of_logs_are_counted_by_all_workers_and_stay_after_a_restart(
         with outcrop_process(state, config=config, arguments=["--workers", "2"]) as server:
             bedrock = client(server, "bedrock")
             bedrock.put_model_invocation_logging_configuration(loggingConfig=LOGS)
-            time.sleep(1.5)  # the other worker sees it within a second
-            for said in range(1, 5):
-                say(server, NOVA)
-                assert becomes(lambda: logged(folder), said) == said
-            delivered = len(files(folder))
-            assert becomes(lambda: summed(server, success), delivered) == delivered
+            for _ in range(4):  # until both workers know of it, and one of them has logged
+                before = logged(folder)
+                assert eventually(lambda: says_and_is_logged(server, folder, before))  # noqa: B023
+            assert eventually(lambda: summed(server, success) == len(files(folder)))
+        delivered = len(files(folder))
 
         # The bucket becomes a file: nothing can be put into it.
         (folder / "logs").rename(folder / "before")
@@ -167,6 +169,7 @@ def test_deliveries_of_logs_are_counted_by_all_workers_and_stay_after_a_restart(
         with outcrop_process(state, config=config) as server:
             say(server, NOVA)
             assert becomes(lambda: float(summed(server, failure) >= 1), 1) == 1
+            # What came while the server before was stopping is counted too.
             assert summed(server, success) == delivered
             listed = client(server, "cloudwatch").list_metrics(MetricName=failure)["Metrics"]
             assert listed == [{"Namespace": "AWS/Bedrock", "MetricName": failure, "Dimensions": []}]

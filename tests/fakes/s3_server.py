@@ -5,10 +5,12 @@ import re
 from collections.abc import Generator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from threading import Event, Thread
+from threading import Event
 from urllib.parse import parse_qs, unquote, urlsplit
 
 from msgspec import Struct, field
+
+from tests.fakes.threads import serving
 
 PART = re.compile(r"PUT .*[?&]partNumber=(\d+)")
 """A request's line that brings a part."""
@@ -90,16 +92,11 @@ class Bucket(Struct):
 @contextmanager
 def s3_server(behind: str | None = None) -> Generator[S3Server]:
     """`behind`: the URL of the server that is really asked."""
-    server = S3Server(behind)
-    thread = Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
-    thread.start()
-    try:
-        yield server
-    finally:
-        server.held.set()
-        server.shutdown()
-        thread.join()
-        server.server_close()
+    with serving(S3Server(behind)) as server:
+        try:
+            yield server
+        finally:
+            server.held.set()
 
 
 class _Handler(BaseHTTPRequestHandler):

@@ -1,6 +1,5 @@
 """SIGHUP and money: prices hold for what comes after, budgets forget nothing."""
 
-import time
 from collections.abc import Iterator
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
@@ -15,6 +14,7 @@ from botocore.exceptions import ClientError
 from tests.clients.scripted_server import ScriptedServer, scripted_server
 from tests.outcrop_process import OutcropProcess, outcrop_process
 from tests.server.test_reload import HELLO, MODEL_ID, READ_AGAIN, client, reload, settings
+from tests.waiting import eventually
 
 pytestmark = pytest.mark.slow
 
@@ -70,9 +70,7 @@ def test_calls_cost_what_the_price_list_said_when_they_were_made(
 
         # 22 tokens at a hundredth of a cent and 33 at a tenth; 14 at a tenth and 21 at a cent.
         expected = {"input-tokens": Decimal("0.0352"), "output-tokens": Decimal("0.224")}
-        deadline = time.monotonic() + 15
-        while bill(server) != expected and time.monotonic() < deadline:
-            time.sleep(0.1)
+        eventually(lambda: bill(server) == expected)
         assert bill(server) == expected
 
 
