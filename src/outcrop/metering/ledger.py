@@ -4,7 +4,7 @@ import asyncio
 import logging
 from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import asynccontextmanager
-from datetime import datetime, timedelta
+from datetime import datetime
 from pathlib import Path
 from typing import NamedTuple, TypeAlias
 
@@ -102,8 +102,7 @@ async def open_ledger(  # noqa: PLR0913 - each by its name
 ) -> AsyncGenerator["Metering"]:
     """Records, and brings into the store, until the block ends; then all of it is in the store."""
     journal = Journal(folder)
-    keep = timedelta(days=config.keep_records_days)
-    importer = Importer(journal, folder, usage, keep_records=keep, clock=clock)
+    importer = Importer(journal, folder, usage, config=config, clock=clock)
     refuses = config.when_unwritable == "refuse"
     spending = Spending(usage, provisioned, prices, clock=clock)
     book = Budgets(budgets, spending, importer, clock=clock)
@@ -144,7 +143,7 @@ class Metering(Struct, frozen=True):
             follow_budgets()
             self.ledger.prices = prices
             self.ledger.refuses = config.when_unwritable == "refuse"
-            self.importer.keep_records = timedelta(days=config.keep_records_days)
+            self.importer.config = config
 
         return follow
 

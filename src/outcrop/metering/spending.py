@@ -12,6 +12,7 @@ from outcrop.metering.prices import PriceList
 from outcrop.store.throughput_history import Held, ProvisionedHours
 from outcrop.store.usage import CostPoint, Usage
 from outcrop.store.usage_records import PICO_DOLLARS
+from outcrop.store.usage_rollup import CostSeries
 from outcrop.wire.timestamps import Clock
 
 HELD_FRESH = timedelta(seconds=10)
@@ -40,6 +41,9 @@ class Spending:
         self.prices = prices
         self._clock = clock
         self._held: tuple[datetime, datetime, Sequence[tuple[str, Held]]] | None = None
+        # Asked every second: whose series is covered by what, for the rules asked about last. The
+        # store has one object for each series; it is kept, so that no other has its id.
+        self._covering: tuple[object, dict[int, tuple[CostSeries, Sequence[str]]]] = None, {}
 
     def at(self, prices: PriceList) -> "Spending":
         """The like, with hours at other prices."""
@@ -58,15 +62,18 @@ class Spending:
     async def _add_tokens(
         self, spent: Counter[str], rules: Iterable[BudgetConfig], start: datetime, end: datetime
     ) -> None:
+        if self._covering[0] is not rules:
+            self._covering = rules, {}
+        names = self._covering[1]
         for account_id in await self._usage.accounts():
-            names: dict[int, Sequence[str]] = {}
             points = await self._usage.costs(account_id, start=start, end=end, span_s=_DAY_S)
             for point in points:
                 of = id(point.series)
                 if of not in names:
                     spender = _spender_at(account_id, point)
-                    names[of] = [rule.name for rule in rules if covers(rule, spender)]
-                for name in names[of]:
+                    covering = [rule.name for rule in rules if covers(rule, spender)]
+                    names[of] = point.series, covering
+                for name in names[of][1]:
                     spent[name] += point.costs.cost
 
     async def _add_hours(
