@@ -14,13 +14,12 @@ from outcrop.metering.costs import MODEL_UNIT_HOURS, TAG, TOKENS, CostRow, Costs
 from outcrop.metering.prices import PriceList
 from outcrop.metering.spending import Spending, begins, dollars_of, ends
 from outcrop.server.config import Config
+from outcrop.server.usage_focus import FOCUS_GROUPS, focus_csv
 from outcrop.server.usage_formats import (
-    FOCUS_GROUPS,
     Line,
     Unused,
     as_json,
     budgets_table,
-    focus_csv,
     plot,
     table,
     unused_table,
