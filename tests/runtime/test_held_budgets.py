@@ -112,7 +112,7 @@ def test_of_many_calls_at_once_as_many_begin_as_the_budget_is_good_for(
             with pytest.raises(ThrottlingException) as refused:
                 await here[0].begin()
             assert str(refused.value) == (
-                'budget "b": 0 of 0.35 USD a month, and the rest is held for calls in progress,'
+                'The rest of budget "b" is held for calls in progress,'
                 " please wait before trying again."
             )
             assert refused.value.retry_after_s == 1

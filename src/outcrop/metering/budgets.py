@@ -80,18 +80,19 @@ class Budgets:
         """
         if not self.rules:
             return ()
-        now, most = self._clock(), Decimal(0)
+        now, most = self._clock(), 0
         held: list[Quota] = []
         cost = self._expected_cost(invocation, expected)
         for rule in self._book.of(_spender_of(invocation)):
             key = rule.name, begins(now, rule.period)
-            spent = dollars_of(self._book.spent(key))
-            if spent >= rule.amount_usd and rule.when_spent == "refuse":
-                raise AccessDeniedException(_refusal(rule, spent, now))
-            if cost and rule.when_spent == "refuse":
-                held.append(_held(rule, key, spent, cost))
-            percent = 100 * spent / rule.amount_usd
-            if percent >= max(Decimal(rule.warn_at_percent), most):
+            spent, amount = self._book.spent(key), self._book.amounts[rule.name]
+            if rule.when_spent == "refuse":
+                if spent >= amount:
+                    raise AccessDeniedException(_refusal(rule, spent, now))
+                if cost:
+                    held.append(_held(key, amount - spent, cost))
+            percent = 100 * spent // amount
+            if percent >= max(rule.warn_at_percent, most):
                 most = percent
                 invocation.budget = _notice(rule, spent)
                 self._book.tell_once(key, invocation.budget)
@@ -148,6 +149,8 @@ class _Book:
 
     def __init__(self, rules: Sequence[BudgetConfig], told: set[Key] | None = None) -> None:
         self.rules = rules
+        self.amounts = {rule.name: max(int(rule.amount_usd * PICO_DOLLARS), 1) for rule in rules}
+        """Pico-dollars."""
         self.stored: Mapping[Key, int] = {}
         self.closed: tuple[datetime | None, Mapping[str, int]] = None, {}
         self.recorded: Counter[Key] = Counter()
@@ -195,18 +198,21 @@ class _Book:
             yield (rule.name, begins(now, rule.period)), fresh.get(rule.name, 0) + before
 
 
-def _held(rule: BudgetConfig, key: Key, spent: Decimal, cost: int) -> Quota:
-    """A call goes ahead while what others are expected to cost leaves anything of the budget."""
+def _held(key: Key, left: int, cost: int) -> Quota:
+    """A call goes ahead while what others are expected to cost leaves anything of the budget.
+
+    `left` and `cost` are pico-dollars, and more than 0.
+    """
+    name, begin = key
     amount = -(-cost // _NANO)
-    left = -(-int((rule.amount_usd - spent) * PICO_DOLLARS) // _NANO)
     limit = Limit(
-        key=f"budget/{key[0]}/{key[1]:%Y-%m-%d}", most=max(left, 1) - 1 + amount, span_s=HELD
+        key=f"budget/{name}/{begin.toordinal()}", most=-(-left // _NANO) - 1 + amount, span_s=HELD
     )
     return Quota(
         limit=limit,
         per_call=amount,
         text=(
-            f"{_notice(rule, spent)}, and the rest is held for calls in progress,"
+            f'The rest of budget "{name}" is held for calls in progress,'
             " please wait before trying again."
         ),
     )
@@ -233,14 +239,15 @@ def _spender_in(record: UsageRecord, model_id: str) -> Spender:
     )
 
 
-def _refusal(rule: BudgetConfig, spent: Decimal, now: datetime) -> str:
+def _refusal(rule: BudgetConfig, spent: int, now: datetime) -> str:
     return (
         f"{_notice(rule, spent)}. Calls that it covers are refused until"
         f" {iso8601(ends(now, rule.period))}."
     )
 
 
-def _notice(rule: BudgetConfig, spent: Decimal) -> str:
+def _notice(rule: BudgetConfig, pico: int) -> str:
     """To the cent, downwards: a budget that is not spent does not look it."""
+    spent = dollars_of(pico)
     told = spent.quantize(Decimal("0.01"), "ROUND_FLOOR") if spent >= 1 else spent.normalize()
     return f'budget "{rule.name}": {told:f} of {rule.amount_usd:f} USD a {rule.period.lower()}'
