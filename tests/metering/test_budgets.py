@@ -100,6 +100,20 @@ def test_a_spent_budget_refuses_and_says_until_when(
     asyncio.run(main())
 
 
+def test_a_budget_below_the_smallest_amount_is_spent_by_anything(
+    tmp_path: Path, clock: FakeClock
+) -> None:
+    async def main() -> None:
+        location = str(tmp_path / "outcrop.sqlite3")
+        least = budget(amount_usd=Decimal("1e-13"))
+        async with metering(location, tmp_path / "j", clock, least) as opened:
+            assert refused(opened, call(clock)) is None
+            await opened.ledger.record(call(clock, 1))
+            assert refused(opened, call(clock)) is not None
+
+    asyncio.run(main())
+
+
 def test_what_was_spent_counts_once_before_and_after_it_is_in_the_store(
     location: str, tmp_path: Path, clock: FakeClock
 ) -> None:

@@ -34,7 +34,7 @@ async def counted(store: Store, clock: FakeClock, period_s: int) -> list[int]:
 async def spent(store: Store, clock: FakeClock, **question: Any) -> Decimal:
     costs = Costs(store.usage, store.provisioned_hours, PriceList(), clock=clock)
     given = {"start": clock() - 500 * DAY, "end": clock() + DAY, "granularity": "MONTHLY"}
-    rows = await costs.costs(ACCOUNT, **{**given, **question})  # type: ignore[arg-type]
+    rows = await costs.costs(ACCOUNT, **{**given, **question})
     return sum((row.cost for row in rows), Decimal(0))
 
 

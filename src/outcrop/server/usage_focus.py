@@ -27,7 +27,7 @@ FOCUS_GROUPS = (
 )
 """What a row is split by, apart from tags."""
 
-COLUMNS = (
+COLUMNS: Sequence[str] = (
     "BilledCost",
     "BillingAccountId",
     "BillingAccountName",
