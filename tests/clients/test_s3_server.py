@@ -5,9 +5,11 @@ import json
 import socket
 import subprocess
 import time
+from base64 import b64encode
 from collections.abc import Generator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from random import Random
 from typing import Any
 
 import boto3
@@ -17,6 +19,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 from tests.clients.conftest import client
 from tests.clients.environments import python_environment
 from tests.clients.scripted_server import scripted_server
+from tests.fakes.s3_server import PART, Fault, s3_server as front_of
 from tests.outcrop_process import OutcropProcess, outcrop_process
 
 pytestmark = [pytest.mark.client, pytest.mark.timeout(300)]
@@ -33,6 +36,8 @@ IDENTITIES = {
     ]
 }
 LARGE = "y" * 200_000
+# Of what cannot be made shorter: more than two parts.
+HUGE = b64encode(Random(7).randbytes(18_000_000)).decode()
 WITHIN_S = 60.0
 
 
@@ -143,6 +148,11 @@ secret_access_key_env = "S3_SECRET"
 """
 
 
+def in_parts(s3: Any) -> list[str]:
+    """Of the uploads in parts that are not over."""
+    return [one["Key"] for one in s3.list_multipart_uploads(Bucket="logs").get("Uploads", [])]
+
+
 def said(server: OutcropProcess, text: str) -> str:
     answer = client(server, "bedrock-runtime").converse(
         modelId=MODEL, messages=[{"role": "user", "content": [{"text": text}]}]
@@ -189,3 +199,40 @@ def test_a_bucket_gets_every_record_once_though_both_servers_come_and_go(tmp_pat
 
     assert json.loads(body)["messages"][0]["content"] == [{"text": LARGE}]
     assert "inputBodyJson" not in large["input"]
+
+
+def test_a_long_body_arrives_once_and_whole_though_parts_fail_and_the_server_is_killed_between_them(
+    tmp_path: Path,
+) -> None:
+    state = tmp_path / "state"
+    environment = {"S3_KEY": KEY, "S3_SECRET": SECRET}
+    with (
+        scripted_server() as model_server,
+        s3_server(tmp_path / "s3", free_ports(4)) as url,
+        front_of(url) as front,
+    ):
+        s3 = s3_client(url)
+        s3.create_bucket(Bucket="logs")
+        settings = configuration(model_server.url, front.url)
+        with outcrop_process(state, config=settings, environment=environment) as server:
+            client(server, "bedrock").put_model_invocation_logging_configuration(
+                loggingConfig={"s3Config": {"bucketName": "logs"}}
+            )
+            front.faults = [Fault("partNumber=1&", "refuses"), Fault("partNumber=2&", "holds")]
+            request_id = said(server, HUGE)
+            assert front.held.wait(WITHIN_S)
+            server.kill()
+        assert len(in_parts(s3)) == 1
+        front.faults = [Fault("partNumber=2&", "drops"), Fault("POST .*uploadId=", "refuses")]
+        with outcrop_process(state, config=settings, environment=environment):
+            wait_for(lambda: request_ids(s3) == [request_id])
+            wait_for(lambda: list((state / "invocation-log").glob("*.journal")) == [])
+        (record,) = records(s3)
+        listed = [one["Key"] for one in s3.list_objects_v2(Bucket="logs")["Contents"]]
+        bucket, _, key = record["input"]["inputBodyS3Path"].removeprefix("s3://").partition("/")
+        body = gzip.decompress(s3.get_object(Bucket=bucket, Key=key)["Body"].read())
+
+        assert in_parts(s3) == []
+    assert json.loads(body)["messages"][0]["content"] == [{"text": HUGE}]
+    assert [one for one in listed if "/data/" in one] == [key]
+    assert {1, 2, 3} == {int(found[1]) for found in map(PART.match, front.lines) if found}

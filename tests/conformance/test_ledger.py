@@ -149,7 +149,7 @@ def test_the_command_tells_what_was_used(tmp_path: Path) -> None:
     assert "blue" in table
     assert "0.002340" in table
     assert len(focus) == 3
-    assert focus[0].startswith("BilledCost,BillingAccountId,BillingCurrency")
+    assert focus[0].startswith("BilledCost,BillingAccountId,BillingAccountName,")
     assert '"{""team"":""blue""}"' in focus[1]
 
 

@@ -10,21 +10,28 @@ from typing import Any
 
 import pytest
 
-from outcrop.metering.config import BudgetConfig, MeteringConfig
+from outcrop.metering.config import BudgetConfig, MeteringConfig, Price
 from outcrop.metering.invocation import ModelInvocation
 from outcrop.metering.ledger import Metering, open_ledger
 from outcrop.metering.prices import PriceList
+from outcrop.metering.quotas import Tokens
+from outcrop.metering.spending import begins, dollars_of
+from outcrop.store.errors import StoreError
 from outcrop.store.store import open_store
 from outcrop.store.usage_records import framed
 from outcrop.wire.errors import AccessDeniedException
 from outcrop.wire.shapes.bedrock_runtime import TokenUsage
 from tests.clocks import FakeClock
 from tests.metering.records import ACCOUNT, MODEL, REGION, record
+from tests.metering.units import buy
 from tests.runtime.requests import invocation
 
 CENT = Decimal("0.01")
 # At 0.06 dollars a million: a cent, but for a sixth of a thousandth of one.
 ALMOST = 166_665
+UNITS_MODEL = "amazon.nova-pro-v1:0"
+NOTHING = Tokens(0, 0)
+PRICES = PriceList([Price(model=UNITS_MODEL, model_unit_hour=Decimal("0.5"))])
 PROFILE = f"arn:aws:bedrock:{REGION}:{ACCOUNT}:application-inference-profile/abcdef123456"
 
 
@@ -52,8 +59,9 @@ async def metering(
         open_ledger(
             folder,
             store.usage,
+            store.provisioned_hours,
             config=MeteringConfig(),
-            prices=PriceList(),
+            prices=PRICES,
             budgets=rules,
             tasks=tasks,
             clock=clock,
@@ -64,10 +72,15 @@ async def metering(
 
 def refused(opened: Metering, made: ModelInvocation) -> str | None:
     try:
-        opened.budgets.require(made)
+        opened.budgets.require(made, NOTHING)
     except AccessDeniedException as refusal:
         return str(refusal)
     return None
+
+
+def spent_of(opened: Metering, clock: FakeClock, name: str = "b") -> Decimal:
+    rule = next(rule for rule in opened.budgets.rules if rule.name == name)
+    return dollars_of(opened.budgets._book.spent((name, begins(clock(), rule.period))))
 
 
 def test_a_spent_budget_refuses_and_says_until_when(
@@ -83,6 +96,20 @@ def test_a_spent_budget_refuses_and_says_until_when(
                 'budget "team blue": 0.01000002 of 0.01 USD a month.'
                 " Calls that it covers are refused until 2026-12-01T00:00:00Z."
             )
+
+    asyncio.run(main())
+
+
+def test_a_budget_below_the_smallest_amount_is_spent_by_anything(
+    tmp_path: Path, clock: FakeClock
+) -> None:
+    async def main() -> None:
+        location = str(tmp_path / "outcrop.sqlite3")
+        least = budget(amount_usd=Decimal("1e-13"))
+        async with metering(location, tmp_path / "j", clock, least) as opened:
+            assert refused(opened, call(clock)) is None
+            await opened.ledger.record(call(clock, 1))
+            assert refused(opened, call(clock)) is not None
 
     asyncio.run(main())
 
@@ -197,7 +224,7 @@ def test_before_it_is_spent_answers_and_one_line_of_the_log_say_so(
         async with metering(location, tmp_path / "j", clock, budget()) as opened:
             for tokens in (80_000, 80_000, 0):
                 made = call(clock, tokens)
-                opened.budgets.require(made)
+                opened.budgets.require(made, NOTHING)
                 told.append(made.budget)
                 await opened.ledger.record(made)
                 clock.advance(seconds=1)
@@ -211,7 +238,7 @@ def test_before_it_is_spent_answers_and_one_line_of_the_log_say_so(
     ]
 
 
-def test_another_configuration_is_followed_within_a_refresh(
+def test_another_configuration_knows_at_once_what_was_spent(
     tmp_path: Path, clock: FakeClock
 ) -> None:
     async def main() -> None:
@@ -221,10 +248,11 @@ def test_another_configuration_is_followed_within_a_refresh(
         ) as opened:
             await opened.ledger.record(call(clock, 10**6))
             assert refused(opened, call(clock)) is None
-            opened.follow(MeteringConfig(), PriceList(), [budget()])
-            await opened.budgets.refresh()
+            follow = await opened.prepared(MeteringConfig(), PRICES, [budget()])
+            assert refused(opened, call(clock)) is None
+            follow()
             assert refused(opened, call(clock)) is not None
-            opened.follow(MeteringConfig(), PriceList(), [])
+            (await opened.prepared(MeteringConfig(), PRICES, []))()
             assert refused(opened, call(clock)) is None
 
     asyncio.run(main())
@@ -250,6 +278,99 @@ def test_reading_goes_on_by_itself(tmp_path: Path, clock: FakeClock) -> None:
             await other.usage.add("other", 0, framed(spent))
             with suppress(EnoughError):
                 await opened.budgets.run(sleep)
+            assert refused(opened, call(clock)) is not None
+
+    asyncio.run(main())
+
+
+HOURS = [
+    ({}, True),
+    ({"account": "9*"}, False),
+    ({"model": "amazon.nova-pro-*"}, True),
+    ({"model": MODEL}, False),
+    ({"tags": {"team": "blue"}}, True),
+    ({"tags": {"team": "red"}}, False),
+    # Who bought them is not known, and no profile is called.
+    ({"principal": "arn:aws:iam::*"}, False),
+    ({"profile": "*"}, False),
+]
+
+
+@pytest.mark.parametrize(("rule", "counts"), HOURS)
+def test_hours_of_model_units_count_for_what_they_can_be_attributed_to(
+    tmp_path: Path, clock: FakeClock, rule: dict[str, Any], *, counts: bool
+) -> None:
+    async def main() -> None:
+        location = str(tmp_path / "outcrop.sqlite3")
+        async with open_store(location, clock=clock) as store:
+            await buy(store, "units", 2, UNITS_MODEL, team="blue")
+        clock.advance(minutes=90)
+        all_of_it = budget(amount_usd=Decimal("1.5"), **rule)
+        async with metering(location, tmp_path / "j", clock, all_of_it) as opened:
+            assert spent_of(opened, clock) == (Decimal("1.5") if counts else 0)
+
+    asyncio.run(main())
+
+
+def test_hours_go_on_counting_while_nobody_calls_until_units_are_given_back(
+    location: str, tmp_path: Path, clock: FakeClock
+) -> None:
+    async def main() -> None:
+        month, day = budget(), budget(name="d", period="DAY")
+        async with (
+            open_store(location, clock=clock) as store,
+            metering(location, tmp_path / "j", clock, month, day) as opened,
+        ):
+            held = await buy(store, "units", 2, UNITS_MODEL)
+            told: list[Any] = []
+            for hours in (1, 11, 6, 5, 5):
+                clock.advance(hours=hours)
+                await opened.budgets.refresh()
+                told.append((spent_of(opened, clock), spent_of(opened, clock, "d")))
+                if len(told) == 4:
+                    assert await store.provisioned_model_throughputs.delete(held)
+            # A dollar an hour for both; a new day begins after twelve.
+            assert told == [(1, 1), (12, 0), (18, 6), (23, 11), (23, 11)]
+
+    asyncio.run(main())
+
+
+def test_a_configuration_that_is_read_again_forgets_nothing_for_no_moment(
+    location: str, tmp_path: Path, clock: FakeClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def main() -> None:
+        async with metering(location, tmp_path / "j", clock, budget()) as opened:
+            await opened.ledger.record(call(clock, 90_000))
+            assert refused(opened, call(clock)) is None
+            follow = await opened.prepared(MeteringConfig(), PRICES, [budget()])
+            # Recorded after it was read, before it holds.
+            await opened.ledger.record(call(clock, 90_000))
+            assert refused(opened, call(clock)) is not None
+            follow()
+            assert refused(opened, call(clock)) is not None
+            await opened.budgets.refresh()
+            assert refused(opened, call(clock)) is not None
+
+    asyncio.run(main())
+    assert len([line for line in caplog.messages if "budget:" in line]) == 1
+
+
+def test_a_configuration_that_cannot_be_prepared_changes_nothing(
+    tmp_path: Path, clock: FakeClock
+) -> None:
+    async def main() -> None:
+        location = str(tmp_path / "outcrop.sqlite3")
+        async with metering(location, tmp_path / "j", clock, budget()) as opened:
+            await opened.ledger.record(call(clock, 10**6))
+            once = opened.importer.once
+
+            async def away() -> None:
+                raise StoreError("away")
+
+            opened.importer.once = away  # type: ignore[method-assign]
+            with pytest.raises(StoreError):
+                await opened.prepared(MeteringConfig(), PRICES, [budget(amount_usd=Decimal(9))])
+            opened.importer.once = once  # type: ignore[method-assign]
             assert refused(opened, call(clock)) is not None
 
     asyncio.run(main())

@@ -9,41 +9,14 @@ from typing import Any
 from outcrop.metering.config import Price
 from outcrop.metering.costs import CostRow, Costs
 from outcrop.metering.prices import PriceList
-from outcrop.store.records import ProvisionedModelThroughputRecord
 from outcrop.store.store import Store, open_store
 from outcrop.store.usage_records import framed
 from tests.clocks import FakeClock
 from tests.metering.records import ACCOUNT, MODEL, PRINCIPAL, REGION, record
+from tests.metering.units import NOON, buy
 
-NOON = datetime(2026, 11, 22, 12, tzinfo=UTC)
 MIDNIGHT = NOON.replace(hour=0)
 UNITS = PriceList([Price(model=MODEL, model_unit_hour=Decimal("21.18"))])
-
-
-def provisioned(name: str, units: int) -> ProvisionedModelThroughputRecord:
-    prefix = f"arn:aws:bedrock:{REGION}:"
-    model_arn = f"{prefix}:foundation-model/{MODEL}"
-    return ProvisionedModelThroughputRecord(
-        account_id=ACCOUNT,
-        region=REGION,
-        provisioned_model_id=name,
-        provisioned_model_arn=f"{prefix}{ACCOUNT}:provisioned-model/{name}",
-        provisioned_model_name=name,
-        model_arn=model_arn,
-        desired_model_arn=model_arn,
-        foundation_model_arn=model_arn,
-        model_units=units,
-        desired_model_units=units,
-        status="InService",
-        creation_time=NOON,
-        last_modified_time=NOON,
-    )
-
-
-async def buy(store: Store, name: str, units: int, **tags: str) -> ProvisionedModelThroughputRecord:
-    return await store.provisioned_model_throughputs.create(
-        provisioned(name, units), tags=tags, client_token=None, quota=None
-    )
 
 
 async def bill(

@@ -21,6 +21,7 @@ from outcrop.metering.ledger import Ledger, open_ledger
 from outcrop.metering.prices import PriceList
 from outcrop.metering.tags import TagMemory
 from outcrop.store.store import Store, open_store
+from outcrop.store.usage import MetricName
 from outcrop.store.usage_records import UsageRecord, framed, records_in, whole_frames
 from outcrop.wire.errors import (
     AwsError,
@@ -31,7 +32,7 @@ from outcrop.wire.errors import (
 )
 from outcrop.wire.shapes.bedrock_runtime import TokenUsage
 from tests.clocks import FakeClock
-from tests.metering.records import ACCOUNT, MODEL, record
+from tests.metering.records import ACCOUNT, MODEL, REGION, record
 from tests.runtime.requests import invocation
 
 USED = TokenUsage(input_tokens=1_000, output_tokens=10, total_tokens=1_010)
@@ -204,7 +205,7 @@ async def importing(
     store: Store, folder: Path, clock: FakeClock, *, segment_bytes: int = 1 << 20
 ) -> AsyncGenerator[tuple[Journal, Importer]]:
     journal = Journal(folder, segment_bytes=segment_bytes)
-    importer = Importer(journal, folder, store.usage, keep_records=None, clock=clock)
+    importer = Importer(journal, folder, store.usage, config=MeteringConfig(), clock=clock)
     try:
         yield journal, importer
     finally:
@@ -215,6 +216,39 @@ async def kept(store: Store, clock: FakeClock) -> list[str]:
     day = timedelta(days=1)
     found = await store.usage.records(ACCOUNT, start=clock() - day, end=clock() + day)
     return [one.request_id for one in found]
+
+
+def test_what_is_older_than_it_is_kept_is_forgotten_by_the_day(
+    tmp_path: Path, clock: FakeClock
+) -> None:
+    minutes = MetricName(name="Invocations", dimensions=())
+
+    async def main() -> None:
+        async with (
+            open_store(tmp_path / "outcrop.sqlite3", clock=clock) as store,
+            importing(store, tmp_path / "journal", clock) as (journal, importer),
+        ):
+            await journal.append(partial(framed, record(clock)))
+            await importer.once()
+
+            async def points() -> int:
+                since = clock() - timedelta(days=200)
+                found = await store.usage.metric(
+                    ACCOUNT, REGION, minutes, start=since, end=clock(), period_s=60
+                )
+                return len(found)
+
+            left: list[tuple[int, int]] = []
+            for days in (1, 62, 1, 26, 1):  # 63 days for minutes, 90 for records
+                clock.advance(days=days)
+                await importer.forget()
+                found = await store.usage.records(
+                    ACCOUNT, start=clock() - timedelta(days=200), end=clock()
+                )
+                left.append((await points(), len(found)))
+            assert left == [(1, 1), (1, 1), (0, 1), (0, 1), (0, 0)]
+
+    asyncio.run(main())
 
 
 @pytest.mark.slow
@@ -284,6 +318,7 @@ def test_everything_is_in_the_store_when_the_ledger_has_closed(
             async with open_ledger(
                 tmp_path,
                 store.usage,
+                store.provisioned_hours,
                 config=MeteringConfig(),
                 prices=own,
                 tasks=tasks,

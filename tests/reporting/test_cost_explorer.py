@@ -10,6 +10,7 @@ import pytest
 from outcrop.reporting.cost_explorer import CostExplorer
 from outcrop.wire.errors import InvalidNextTokenException, ValidationException
 from outcrop.wire.shapes.ce import (
+    CostCategoryValues,
     DateInterval,
     DimensionValues,
     Expression,
@@ -194,6 +195,11 @@ def nested(depth: int) -> Expression:
         ({"group_by": [GroupDefinition(key="SERVICE")]}, "Group Definition type is invalid."),
         ({"group_by": [GroupDefinition(type="DIMENSION", key="TENANCY")]}, "TENANCY is not"),
         ({"group_by": [GroupDefinition(type="TAG")]}, "key of a tag"),
+        ({"group_by": [GroupDefinition(type="COST_CATEGORY", key="c")]}, "type is invalid."),
+        (
+            {"filter": Expression(cost_categories=CostCategoryValues(key="c", values=["v"]))},
+            "by cost category or product attribute are not supported",
+        ),
         ({"filter": Expression()}, "exactly one of"),
         ({"filter": Expression(and_=[tag("team", "a")])}, "at least two"),
         ({"filter": tag("team")}, "must not be empty"),
@@ -289,6 +295,35 @@ def test_pages_cover_all_groups_in_their_periods() -> None:
     assert second.next_page_token is None
     with pytest.raises(InvalidNextTokenException):
         asyncio.run(served(money).get_cost_and_usage(OTHER, again))
+
+
+def test_pages_of_values_and_tags_cover_all_of_them_once() -> None:
+    period = DateInterval(start="2026-11-20", end="2026-11-22")
+
+    async def listed() -> tuple[list[list[str]], list[list[str]]]:
+        explorer, values, tags = served(), list[list[str]](), list[list[str]]()
+        token: str | None = None
+        while token or not values:
+            found = await explorer.get_dimension_values(
+                CALLER,
+                GetDimensionValuesRequest(
+                    time_period=period, dimension="USAGE_TYPE", max_results=2, next_page_token=token
+                ),
+            )
+            values.append([one.value or "" for one in found.dimension_values])
+            token = found.next_page_token
+        while token or not tags:
+            told = await explorer.get_tags(
+                CALLER, GetTagsRequest(time_period=period, max_results=1, next_page_token=token)
+            )
+            tags.append(told.tags)
+            token = told.next_page_token
+        return values, tags
+
+    values, tags = asyncio.run(listed())
+
+    assert values == [[INPUT, OUTPUT], ["USE1-Units"]]
+    assert tags == [["aws:PrincipalArn"], ["stage"], ["team"]]
 
 
 def test_another_account_has_spent_nothing() -> None:

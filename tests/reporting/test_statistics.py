@@ -26,7 +26,7 @@ MEASUREMENTS = Measurements(MeasuredValues(), usage_sums)
 
 
 def test_every_metric_that_is_kept_has_a_unit() -> None:
-    assert set(UNITS) == {*usage_sums.ONES, *usage_sums.COUNTED}
+    assert set(UNITS) == {*usage_sums.ONES, *usage_sums.COUNTED, *usage_sums.DELIVERIES}
 
 
 @pytest.mark.parametrize(

@@ -13,13 +13,13 @@ import pytest
 
 from outcrop.metering.config import BudgetConfig
 from outcrop.server.config import Config
-from outcrop.server.usage_report import Question, UsageReport, moment
+from outcrop.server.usage_report import GROUPS, PERIODS, Question, UsageReport, moment
 from outcrop.store.records import InferenceProfileRecord
 from outcrop.store.store import Store, open_store
 from outcrop.store.usage_records import framed
 from tests.clocks import FakeClock
-from tests.metering.records import ACCOUNT, MODEL, REGION, record
-from tests.metering.test_costs import buy
+from tests.metering.records import ACCOUNT, MODEL, PRINCIPAL, REGION, record
+from tests.metering.units import buy
 
 NOON = datetime(2026, 11, 22, 12, tzinfo=UTC)
 
@@ -129,7 +129,99 @@ def test_csv_has_the_columns_of_focus(told: Callable[..., str]) -> None:
         ("USE1-nova-lite-v1:0-input-tokens", "0.060000000000"),
         ("USE1-nova-lite-v1:0-output-tokens", "0.000001200000"),
     ]
-    assert {row["ConsumedUnit"] for row in rows} == {"Tokens", "ModelUnitHours"}
+    assert {row["ConsumedUnit"] for row in rows} == {"Tokens", "Unit-Hours"}
+
+
+# FOCUS_Spec, tags v1.0 and v1.2: feature level Mandatory; those that may be null last.
+MANDATORY = (
+    *("BilledCost", "BillingAccountId", "BillingCurrency", "BillingPeriodEnd"),
+    *("BillingPeriodStart", "ChargeCategory", "ChargePeriodEnd", "ChargePeriodStart"),
+    *("ContractedCost", "EffectiveCost", "InvoiceIssuerName", "ListCost", "ProviderName"),
+    *("PublisherName", "ServiceCategory", "ServiceName"),
+    # Null for a tax only, of which there is none here.
+    *("PricingQuantity", "PricingUnit", "ChargeDescription"),
+)
+NULLABLE = ("BillingAccountName", "ChargeClass")
+# That go with one another: null together, or not at all.
+TOGETHER = (
+    ("ConsumedQuantity", "ConsumedUnit"),
+    ("RegionId", "RegionName"),
+    ("ResourceId", "ResourceType"),
+    ("SkuId", "SkuMeter"),
+    ("SubAccountId", "SubAccountName"),
+)
+
+
+def test_every_mandatory_column_of_focus_is_there_and_has_what_it_must(
+    told: Callable[..., str],
+) -> None:
+    reader = csv.DictReader(told("tag:team", form="csv").splitlines())
+    rows = list(reader)
+
+    columns = reader.fieldnames or []
+    assert {*MANDATORY, *NULLABLE} <= {*columns}
+    assert columns == sorted(columns, key=lambda name: (name.startswith("x_"), name))
+    for row in rows:
+        assert [name for name in MANDATORY if not row[name]] == []
+        assert {bool(row[one]) == bool(row[other]) for one, other in TOGETHER} == {True}
+        product = Decimal(row["ListUnitPrice"]) * Decimal(row["PricingQuantity"])
+        assert product == Decimal(row["ListCost"])
+        assert (row["BillingPeriodStart"], row["BillingPeriodEnd"]) == (
+            "2026-11-01T00:00:00Z",
+            "2026-12-01T00:00:00Z",
+        )
+        assert row["BillingPeriodStart"] <= row["ChargePeriodStart"] < row["ChargePeriodEnd"]
+    assert {row["ResourceType"] for row in rows} == {
+        *("Foundation Model", "Inference Profile", "Provisioned Model"),
+    }
+
+
+BY = {
+    "account": [ACCOUNT],
+    "principal": [PRINCIPAL, "-"],
+    "profile": ["usedusedused", "-"],
+    "provisioned": ["idle-units", "-"],
+    "region": [REGION],
+    "usage-type": ["input-tokens", "output-tokens", "model-unit-hours"],
+    "model": [MODEL, "mine"],
+    "tag:team": ["blue", "-"],
+    "hour": ["2026-11-22 12:00", "2026-11-22 13:00"],
+    "day": ["2026-11-22"],
+    "month": ["2026-11"],
+}
+
+
+@pytest.mark.parametrize("name", [*GROUPS, *PERIODS, "tag:team"])
+def test_each_split_is_a_table_and_bars(
+    told: Callable[..., str], monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    monkeypatch.setenv("COLUMNS", "200")
+    head, *lines = told(name).splitlines()
+    bars = told(name, form="plot").splitlines()
+
+    assert head.startswith(name)
+    for value in BY[name]:
+        assert any(value in line for line in lines)
+        assert any(value in line for line in bars)
+    assert "thousandths of a USD" in bars[0]
+    assert any("60.00" in bar for bar in bars)
+
+
+@pytest.mark.parametrize("name", [*GROUPS, *PERIODS, "tag:team"])
+def test_each_split_fits_eighty_columns(told: Callable[..., str], name: str) -> None:
+    for form in (None, "plot"):
+        text = told(name, form=form)
+        assert max(map(len, text.splitlines())) <= 80
+        assert "\x1b" not in text
+
+
+def test_every_split_tells_the_same_sum(told: Callable[..., str]) -> None:
+    sums = {
+        sum(Decimal(line["cost_usd"]) for line in msgspec.json.decode(told(name, form="json")))
+        for name in BY
+    }
+
+    assert sums == {Decimal("0.0600012")}
 
 
 def test_bars_are_drawn(told: Callable[..., str]) -> None:

@@ -82,8 +82,15 @@ class LoggingConfiguration:
             if place.kind == "bucket"
             else log_folder(caller.account_id, caller.region, place.name)
         )
+        check = Delivered(
+            place=place,
+            account_id=caller.account_id,
+            region=caller.region,
+            key=f"{folder}/{PERMISSION_CHECK}",
+            body=b"",
+        )
         try:
-            await self._to.put(Delivered(place=place, key=f"{folder}/{PERMISSION_CHECK}", body=b""))
+            await self._to.put(check)
         except UndeliveredError as error:
             raise ValidationException(f"{refusal} ({error})") from error
 

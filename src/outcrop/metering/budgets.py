@@ -3,17 +3,20 @@
 import asyncio
 import logging
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 from decimal import Decimal
-from typing import NamedTuple, TypeAlias
+from typing import TypeAlias
 
-from outcrop.metering.config import BudgetConfig, Period
+from outcrop.counters.limit import Limit
+from outcrop.metering.config import BudgetConfig
 from outcrop.metering.importer import Importer, Sleep
 from outcrop.metering.invocation import ModelInvocation
+from outcrop.metering.prices import PriceList
+from outcrop.metering.quotas import HELD, Quota, Tokens
+from outcrop.metering.spending import Spender, Spending, begins, covers, dollars_of, ends
 from outcrop.store.errors import StoreError
-from outcrop.store.usage import CostPoint, Usage
-from outcrop.store.usage_records import PICO_DOLLARS, UsageRecord
+from outcrop.store.usage_records import PICO_DOLLARS, UsageRecord, cost_of
 from outcrop.wire.errors import AccessDeniedException
 from outcrop.wire.timestamps import Clock, from_micros, iso8601
 
@@ -23,7 +26,8 @@ CLOSED_EVERY = 60
 """Rounds until days that are over are read again: a dead worker's journal may come late."""
 _REMEMBERED = 10_000
 _DAY = timedelta(days=1)
-_DAY_S = 86_400
+_NANO = 1_000
+"""Pico-dollars: what is held is counted in thousands of them, where numbers are floats."""
 
 _log = logging.getLogger(__name__)
 
@@ -31,75 +35,78 @@ Key: TypeAlias = tuple[str, datetime]
 """A budget's name, and when the period begins."""
 
 
-class Spender(NamedTuple):
-    """All that a budget can be about."""
-
-    account_id: str
-    principal_arn: str
-    model_id: str
-    profile_arn: str | None
-    tags: tuple[tuple[str, str], ...]
-
-
 class Budgets:
     """What is in the store, and what this process has recorded since it was read."""
 
     def __init__(
-        self, rules: Sequence[BudgetConfig], usage: Usage, importer: Importer, *, clock: Clock
+        self,
+        rules: Sequence[BudgetConfig],
+        spending: Spending,
+        importer: Importer,
+        *,
+        clock: Clock,
     ) -> None:
-        self._usage = usage
+        self._spending = spending
         self._importer = importer
         self._clock = clock
-        self.follow(rules)
+        self._book = _Book(rules)
+        self._next: _Book | None = None
 
-    def follow(self, rules: Sequence[BudgetConfig]) -> None:
-        """Others from here on; what was spent of them is known after the next `refresh`."""
-        self.rules = rules
-        self._covering: dict[Spender, Sequence[BudgetConfig]] = {}
-        self._stored: Mapping[Key, int] = {}
-        self._closed: tuple[datetime | None, Mapping[str, int]] = None, {}
-        self._recorded: Counter[Key] = Counter()
-        self._told: set[Key] = set()
+    @property
+    def rules(self) -> Sequence[BudgetConfig]:
+        return self._book.rules
 
-    def require(self, invocation: ModelInvocation) -> None:
-        """Raises AccessDeniedException when a budget that refuses is spent.
+    async def prepared(
+        self, rules: Sequence[BudgetConfig], prices: PriceList
+    ) -> Callable[[], None]:
+        """What has others hold from then on: what was spent of them is known by then.
 
-        Writes down, for the answer's headers, the budget that is nearest to its end.
+        Raises StoreError.
+        """
+        spending = self._spending.at(prices)
+        book = self._next = _Book(rules, self._book.told)
+        await self._refresh(book, spending)
+
+        def follow() -> None:
+            self._book, self._spending, self._next = book, spending, None
+
+        return follow
+
+    def require(self, invocation: ModelInvocation, expected: Tokens) -> Sequence[Quota]:
+        """What is to be held until the call is recorded, of the budgets that refuse.
+
+        Raises AccessDeniedException when one of them is spent. Writes down, for the answer's
+        headers, the budget that is nearest to its end.
         """
         if not self.rules:
-            return
-        now, most = self._clock(), Decimal(0)
-        for rule in self._of(_spender_of(invocation)):
-            spent = dollars_of(self._spent((rule.name, begins(now, rule.period))))
-            if spent >= rule.amount_usd and rule.when_spent == "refuse":
-                raise AccessDeniedException(_refusal(rule, spent, now))
-            percent = 100 * spent / rule.amount_usd
-            if percent >= max(Decimal(rule.warn_at_percent), most):
+            return ()
+        now, most = self._clock(), 0
+        held: list[Quota] = []
+        cost = self._expected_cost(invocation, expected)
+        for rule in self._book.of(_spender_of(invocation)):
+            key = rule.name, begins(now, rule.period)
+            spent, amount = self._book.spent(key), self._book.amounts[rule.name]
+            if rule.when_spent == "refuse":
+                if spent >= amount:
+                    raise AccessDeniedException(_refusal(rule, spent, now))
+                if cost:
+                    held.append(_held(key, amount - spent, cost))
+            percent = 100 * spent // amount
+            if percent >= max(rule.warn_at_percent, most):
                 most = percent
                 invocation.budget = _notice(rule, spent)
-                self._tell_once((rule.name, begins(now, rule.period)), invocation.budget)
+                self._book.tell_once(key, invocation.budget)
+        return held
 
     def add(self, record: UsageRecord) -> None:
         """What this process has on disk: it counts before it is in the store."""
-        if not self.rules or record.foundation_model_id is None or not record.cost:
-            return
-        ended_at = from_micros(record.began_at + record.duration_us)
-        for rule in self._of(_spender_in(record, record.foundation_model_id)):
-            self._recorded[rule.name, begins(ended_at, rule.period)] += record.cost
+        for book in (self._book, self._next):
+            if book is not None:
+                book.add(record)
 
     async def refresh(self) -> None:
         """Raises StoreError; what was known stays."""
-        recorded, rules = dict(self._recorded), self.rules
-        if not rules:
-            return
-        # What was recorded until here is in the store afterwards.
-        await self._importer.once()
-        stored = await self._read(rules, self._clock())
-        if rules is not self.rules:
-            return
-        self._stored = stored
-        self._recorded.subtract(recorded)
-        self._recorded = +self._recorded
+        await self._refresh(self._book, self._spending)
 
     async def run(self, sleep: Sleep = asyncio.sleep) -> None:
         """For as long as the worker lives."""
@@ -108,7 +115,7 @@ class Budgets:
             await sleep(EVERY_S)
             rounds += 1
             if rounds % CLOSED_EVERY == 0:
-                self._closed = None, {}
+                self._book.closed = None, {}
             try:
                 await self.refresh()
             except StoreError as error:
@@ -116,23 +123,41 @@ class Budgets:
             except Exception:  # noqa: BLE001 - the next round may do better
                 _log.exception("budgets could not be read")
 
-    async def _read(self, rules: Sequence[BudgetConfig], now: datetime) -> Mapping[Key, int]:
-        today, month = begins(now, "DAY"), begins(now, "MONTH")
-        day, closed = self._closed
-        if day != today:
-            closed = await spent_in_store(self._usage, rules, month, today)
-            self._closed = today, closed
-        fresh = await spent_in_store(self._usage, rules, today, today + _DAY)
-        return {
-            (rule.name, begins(now, rule.period)): fresh[rule.name]
-            + (closed[rule.name] if rule.period == "MONTH" else 0)
-            for rule in rules
-        }
+    async def _refresh(self, book: "_Book", spending: Spending) -> None:
+        if not book.rules:
+            return
+        recorded = dict(book.recorded)
+        # What was recorded until here is in the store afterwards.
+        await self._importer.once()
+        book.stored = await book.read(spending, self._clock())
+        book.recorded.subtract(recorded)
+        book.recorded = +book.recorded
 
-    def _spent(self, key: Key) -> int:
-        return self._stored.get(key, 0) + self._recorded[key]
+    def _expected_cost(self, invocation: ModelInvocation, expected: Tokens) -> int:
+        """Pico-dollars; 0 where no price is known."""
+        rates = self._spending.prices.rates(
+            invocation.caller.region,
+            invocation.profile_id,
+            invocation.foundation_model_id or "",
+            invocation.service_tier,
+        )
+        return cost_of((expected.input, expected.output, 0, 0), rates)
 
-    def _of(self, spender: Spender) -> Sequence[BudgetConfig]:
+
+class _Book:
+    """The budgets of one configuration, and what was spent of them."""
+
+    def __init__(self, rules: Sequence[BudgetConfig], told: set[Key] | None = None) -> None:
+        self.rules = rules
+        self.amounts = {rule.name: max(int(rule.amount_usd * PICO_DOLLARS), 1) for rule in rules}
+        """Pico-dollars."""
+        self.stored: Mapping[Key, int] = {}
+        self.closed: tuple[datetime | None, Mapping[str, int]] = None, {}
+        self.recorded: Counter[Key] = Counter()
+        self.told = set(told or ())
+        self._covering: dict[Spender, Sequence[BudgetConfig]] = {}
+
+    def of(self, spender: Spender) -> Sequence[BudgetConfig]:
         found = self._covering.get(spender)
         if found is None:
             if len(self._covering) >= _REMEMBERED:
@@ -140,53 +165,57 @@ class Budgets:
             found = self._covering[spender] = [r for r in self.rules if covers(r, spender)]
         return found
 
-    def _tell_once(self, key: Key, notice: str) -> None:
-        if key not in self._told:
-            self._told.add(key)
+    def spent(self, key: Key) -> int:
+        """Pico-dollars."""
+        return self.stored.get(key, 0) + self.recorded[key]
+
+    def add(self, record: UsageRecord) -> None:
+        if not self.rules or record.foundation_model_id is None or not record.cost:
+            return
+        ended_at = from_micros(record.began_at + record.duration_us)
+        for rule in self.of(_spender_in(record, record.foundation_model_id)):
+            self.recorded[rule.name, begins(ended_at, rule.period)] += record.cost
+
+    async def read(self, spending: Spending, now: datetime) -> Mapping[Key, int]:
+        today, month = begins(now, "DAY"), begins(now, "MONTH")
+        day, closed = self.closed
+        if day != today:
+            closed = await spending.spent(self.rules, month, today)
+            self.closed = today, closed
+        fresh = await spending.spent(self.rules, today, today + _DAY)
+        return dict(self._sums(now, fresh, closed))
+
+    def tell_once(self, key: Key, notice: str) -> None:
+        if key not in self.told:
+            self.told.add(key)
             _log.warning("budget: %s", notice)
 
+    def _sums(
+        self, now: datetime, fresh: Mapping[str, int], closed: Mapping[str, int]
+    ) -> Iterator[tuple[Key, int]]:
+        for rule in self.rules:
+            before = closed.get(rule.name, 0) if rule.period == "MONTH" else 0
+            yield (rule.name, begins(now, rule.period)), fresh.get(rule.name, 0) + before
 
-def covers(rule: BudgetConfig, spender: Spender) -> bool:
-    return rule.applies_to(
-        account_id=spender.account_id,
-        principal_arn=spender.principal_arn,
-        model_id=spender.model_id,
-        profile_arn=spender.profile_arn,
-        tags=dict(spender.tags),
+
+def _held(key: Key, left: int, cost: int) -> Quota:
+    """A call goes ahead while what others are expected to cost leaves anything of the budget.
+
+    `left` and `cost` are pico-dollars, and more than 0.
+    """
+    name, begin = key
+    amount = -(-cost // _NANO)
+    limit = Limit(
+        key=f"budget/{name}/{begin.toordinal()}", most=-(-left // _NANO) - 1 + amount, span_s=HELD
     )
-
-
-async def spent_in_store(
-    usage: Usage, rules: Iterable[BudgetConfig], start: datetime, end: datetime
-) -> Mapping[str, int]:
-    """Pico-dollars by budget's name, in days of UTC. Raises StoreError."""
-    spent: Counter[str] = Counter()
-    for account_id in await usage.accounts() if start < end else ():
-        names: dict[int, Sequence[str]] = {}
-        for point in await usage.costs(account_id, start=start, end=end, span_s=_DAY_S):
-            of = id(point.series)
-            if of not in names:
-                spender = _spender_at(account_id, point)
-                names[of] = [rule.name for rule in rules if covers(rule, spender)]
-            for name in names[of]:
-                spent[name] += point.costs.cost
-    return spent
-
-
-def begins(moment: datetime, period: Period) -> datetime:
-    """In UTC, as the clock is."""
-    day = moment.replace(hour=0, minute=0, second=0, microsecond=0)
-    return day.replace(day=1) if period == "MONTH" else day
-
-
-def ends(moment: datetime, period: Period) -> datetime:
-    first = begins(moment, period)
-    return first + _DAY if period == "DAY" else (first + 31 * _DAY).replace(day=1)
-
-
-def dollars_of(pico: int) -> Decimal:
-    """Exact."""
-    return Decimal(pico) / PICO_DOLLARS
+    return Quota(
+        limit=limit,
+        per_call=amount,
+        text=(
+            f'The rest of budget "{name}" is held for calls in progress,'
+            " please wait before trying again."
+        ),
+    )
 
 
 def _spender_of(invocation: ModelInvocation) -> Spender:
@@ -210,25 +239,15 @@ def _spender_in(record: UsageRecord, model_id: str) -> Spender:
     )
 
 
-def _spender_at(account_id: str, point: CostPoint) -> Spender:
-    series = point.series
-    return Spender(
-        account_id,
-        series.principal_arn,
-        series.foundation_model_id,
-        series.inference_profile_arn,
-        series.tags,
-    )
-
-
-def _refusal(rule: BudgetConfig, spent: Decimal, now: datetime) -> str:
+def _refusal(rule: BudgetConfig, spent: int, now: datetime) -> str:
     return (
         f"{_notice(rule, spent)}. Calls that it covers are refused until"
         f" {iso8601(ends(now, rule.period))}."
     )
 
 
-def _notice(rule: BudgetConfig, spent: Decimal) -> str:
+def _notice(rule: BudgetConfig, pico: int) -> str:
     """To the cent, downwards: a budget that is not spent does not look it."""
+    spent = dollars_of(pico)
     told = spent.quantize(Decimal("0.01"), "ROUND_FLOOR") if spent >= 1 else spent.normalize()
     return f'budget "{rule.name}": {told:f} of {rule.amount_usd:f} USD a {rule.period.lower()}'

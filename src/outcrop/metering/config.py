@@ -58,7 +58,11 @@ class QuotaConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
 class MeteringConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     enabled: bool = True  # invocations are recorded and counted; takes effect at a start
     when_unwritable: Literal["refuse", "serve"] = "refuse"  # while records cannot be written
-    keep_records_days: Annotated[int, Meta(ge=1, le=36_500)] = 90  # sums are kept for ever
+    keep_records_days: Annotated[int, Meta(ge=1, le=36_500)] = 90
+    # Of sums: those of days are kept for ever. The least is what CloudWatch keeps.
+    keep_minutes_days: Annotated[int, Meta(ge=63, le=36_500)] = 63
+    keep_hours_days: Annotated[int, Meta(ge=455, le=36_500)] = 455
+    most_series: Positive = 10_000  # of costs of one account; new sessions of a role are then one
 
 
 class BudgetConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -12,6 +12,7 @@ from outcrop.metering.usage_types import TOKEN_KINDS, token_usage_type, unit_usa
 from outcrop.store.records import ProvisionedModelThroughputRecord
 from outcrop.store.throughput_history import Held, ProvisionedHours
 from outcrop.store.usage import CostPoint, Usage
+from outcrop.store.usage_age import HOURS_KEPT
 from outcrop.store.usage_records import PICO_DOLLARS
 from outcrop.store.usage_rollup import CostSeries
 from outcrop.wire.arn import Arn
@@ -25,6 +26,7 @@ NONE = ""
 """The key of what has no such tag, profile or provisioned model."""
 
 _HOUR, _DAY = timedelta(hours=1), timedelta(days=1)
+_HOUR_S, _DAY_S = 3_600, 86_400
 _HOUR_MICROS = 3_600_000_000
 
 
@@ -84,31 +86,43 @@ class Costs:
         """
         split = _Split(granularity=granularity, group_by=group_by, filters=filters or {})
         bill = _Bill(split)
-        bill.add_tokens(account_id, await self._points(account_id, start, end, granularity))
+        bill.add_tokens(account_id, await self.points(account_id, start, end, granularity))
         for held in await self._provisioned.held(account_id, since=start):
-            record = held.record
-            model_id = Arn.parse(record.foundation_model_arn).resource_id
-            price = self._prices.unit_hour(record.region, model_id, record.commitment_duration)
-            names = _unit_names(held, model_id)
-            last = min(moment for moment in (end, self._clock(), held.until) if moment)
-            bill.add_units(names, price, record, (max(start, record.creation_time), last))
+            price = _unit_price(held, self._prices)
+            names = _unit_names(held, model_id_of(held))
+            span = _held_within(held, start, min(end, self._clock()))
+            bill.add_units(names, price, held.record, span)
         return bill.rows()
 
     async def tag_keys(self, account_id: str, *, start: datetime, end: datetime) -> Sequence[str]:
         """Of what was used or held."""
-        points = await self._points(account_id, start, end, "DAILY")
+        points = await self.points(account_id, start, end)
         held = await self._provisioned.held(account_id, since=start)
         tags = [*(point.series.tags for point in points), *(one.tags for one in held)]
         return sorted({key for pairs in tags for key, _ in pairs})
 
-    async def _points(
-        self, account_id: str, start: datetime, end: datetime, granularity: Granularity
+    async def points(
+        self, account_id: str, start: datetime, end: datetime, granularity: Granularity = "DAILY"
     ) -> Sequence[CostPoint]:
-        days = granularity != "HOURLY" and _on_the_day(start) and _on_the_day(end)
-        span = _DAY if days else _HOUR
+        """By day where both ends are midnight; else by hour, to the hour.
+
+        Of what is so old that hours are not kept, by whole days; nothing if hours are asked for.
+        """
         first = start.replace(minute=0, second=0, microsecond=0)
-        span_s = int(span.total_seconds())
-        return await self._usage.costs(account_id, start=first, end=end, span_s=span_s)
+        if granularity == "HOURLY":
+            return await self._usage.costs(account_id, start=first, end=end, span_s=_HOUR_S)
+        oldest = _midnight(self._clock() - HOURS_KEPT) + _DAY
+        hours_from = end if _on_the_day(start) and _on_the_day(end) else min(oldest, end)
+        days: Sequence[CostPoint] = []
+        if first < hours_from:
+            days = await self._usage.costs(
+                account_id, start=_midnight(first), end=hours_from, span_s=_DAY_S
+            )
+        since = max(first, hours_from)
+        if since >= end:
+            return days
+        hours = await self._usage.costs(account_id, start=since, end=end, span_s=_HOUR_S)
+        return [*days, *hours]
 
 
 class _Sum(Struct):
@@ -155,10 +169,9 @@ class _Bill:
         if keys is None:
             return
         for at, length in _pieces(*span, self._split.granularity):
-            micros = length // timedelta(microseconds=1)
-            hours = Decimal(micros) * record.model_units / _HOUR_MICROS
+            hours = _unit_hours(record, length)
             total = self._sum(at, keys, MODEL_UNIT_HOURS)
-            total.cost_pico += 0 if price is None else int(hours * price * PICO_DOLLARS)
+            total.cost_pico += _units_cost(hours, price)
             total.usage += hours
             total.priced = total.priced and price is not None
 
@@ -193,6 +206,36 @@ class _Bill:
             if keys is not None:
                 places.setdefault(keys, []).append(kind)
         return [(keys, tuple(kinds)) for keys, kinds in places.items()]
+
+
+def held_cost(held: Held, prices: PriceList, start: datetime, end: datetime) -> int:
+    """Pico-dollars for the model units from `start` to `end`; 0 where no price is known."""
+    first, last = _held_within(held, start, end)
+    hours = _unit_hours(held.record, max(last - first, timedelta()))
+    return _units_cost(hours, _unit_price(held, prices))
+
+
+def model_id_of(held: Held) -> str:
+    return Arn.parse(held.record.foundation_model_arn).resource_id
+
+
+def _unit_price(held: Held, prices: PriceList) -> Decimal | None:
+    record = held.record
+    return prices.unit_hour(record.region, model_id_of(held), record.commitment_duration)
+
+
+def _held_within(held: Held, start: datetime, end: datetime) -> tuple[datetime, datetime]:
+    last = end if held.until is None else min(end, held.until)
+    return max(start, held.record.creation_time), last
+
+
+def _unit_hours(record: ProvisionedModelThroughputRecord, length: timedelta) -> Decimal:
+    micros = length // timedelta(microseconds=1)
+    return Decimal(micros) * record.model_units / _HOUR_MICROS
+
+
+def _units_cost(hours: Decimal, price: Decimal | None) -> int:
+    return 0 if price is None else int(hours * price * PICO_DOLLARS)
 
 
 def dollars(pico: int) -> Decimal:
@@ -254,6 +297,9 @@ def _next(period: datetime, granularity: Granularity) -> datetime:
     return period + (_HOUR if granularity == "HOURLY" else _DAY)
 
 
+def _midnight(moment: datetime) -> datetime:
+    return moment.astimezone(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
+
+
 def _on_the_day(moment: datetime) -> bool:
-    utc = moment.astimezone(UTC)
-    return utc == utc.replace(hour=0, minute=0, second=0, microsecond=0)
+    return moment == _midnight(moment)

@@ -3,10 +3,11 @@
 import asyncio
 import logging
 import os
-from datetime import timedelta
+from datetime import date, timedelta
 from pathlib import Path
 from typing import Protocol
 
+from outcrop.metering.config import MeteringConfig
 from outcrop.metering.journal import Journal, Segment, orphans, remove
 from outcrop.store.errors import StoreError
 from outcrop.store.usage import Usage
@@ -34,16 +35,17 @@ class Importer:
         folder: Path,
         usage: Usage,
         *,
-        keep_records: timedelta | None,
+        config: MeteringConfig,
         clock: Clock,
     ) -> None:
-        self.keep_records = keep_records
+        self.config = config
         self._journal = journal
         self._folder = folder
         self._usage = usage
         self._clock = clock
         self._positions: dict[str, int] = {}
         self._lock = asyncio.Lock()
+        self._forgot_on: date | None = None
 
     async def run(self, sleep: Sleep = asyncio.sleep) -> None:
         """For as long as the worker lives."""
@@ -73,9 +75,15 @@ class Importer:
                 await self._import_orphan(segment)
 
     async def forget(self) -> None:
-        """Records that are older than they are kept; sums stay."""
-        if self.keep_records is not None:
-            await self._usage.forget_records(self._clock() - self.keep_records)
+        """What is older than it is kept: records, and once a day sums of minutes and hours."""
+        now, config = self._clock(), self.config
+        await self._usage.forget_records(now - timedelta(days=config.keep_records_days))
+        if self._forgot_on != now.date():
+            await self._usage.forget_sums(
+                minutes_before=now - timedelta(days=config.keep_minutes_days),
+                hours_before=now - timedelta(days=config.keep_hours_days),
+            )
+            self._forgot_on = now.date()
 
     async def _import_orphan(self, segment: Segment) -> None:
         try:
@@ -105,7 +113,8 @@ class Importer:
                     break
                 size *= 2  # a single long one
                 continue
-            if await self._usage.add(journal_id, position, data[:whole]):
+            most = self.config.most_series
+            if await self._usage.add(journal_id, position, data[:whole], most_series=most):
                 position += whole
             else:
                 position = await self._usage.position(journal_id)

@@ -78,3 +78,11 @@ class ModelInvocation(Struct, kw_only=True):
     """What its provisioned model's units give; empty where they are not limited."""
     trace: Trace | None = None
     """Who follows it from server to server; None: nobody."""
+    held: Callable[[], None] | None = None
+    """Gives back what is held of budgets: what it cost counts when it is recorded."""
+
+    def give_back(self) -> None:
+        """Nothing happens a second time."""
+        if self.held is not None:
+            held, self.held = self.held, None
+            held()

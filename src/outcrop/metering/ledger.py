@@ -2,9 +2,9 @@
 
 import asyncio
 import logging
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import asynccontextmanager
-from datetime import datetime, timedelta
+from datetime import datetime
 from pathlib import Path
 from typing import NamedTuple, TypeAlias
 
@@ -16,6 +16,8 @@ from outcrop.metering.importer import Importer
 from outcrop.metering.invocation import ModelInvocation
 from outcrop.metering.journal import Journal, JournalError
 from outcrop.metering.prices import FREE, PriceList, Rates
+from outcrop.metering.spending import Spending
+from outcrop.store.throughput_history import ProvisionedHours
 from outcrop.store.usage import Usage
 from outcrop.store.usage_records import Outcome, UsageRecord, cost_of, framed
 from outcrop.wire.errors import AwsError, ServiceUnavailableException
@@ -67,6 +69,8 @@ class Ledger:
                 raise _unwritable() from failure
         else:
             self._spend(entry)
+        finally:
+            invocation.give_back()
 
     def record_cut_off(self, invocation: ModelInvocation) -> None:
         """Of a client that left before its answer was complete: there is nobody to wait for."""
@@ -77,6 +81,7 @@ class Ledger:
             entry = _Entry(invocation, end, self._clock(), self.prices)
             self._journal.append_unawaited(entry.frame)
             self._spend(entry)
+            invocation.give_back()
 
     def _spend(self, entry: "_Entry") -> None:
         if self._budgets is not None and self._budgets.rules:
@@ -87,6 +92,7 @@ class Ledger:
 async def open_ledger(  # noqa: PLR0913 - each by its name
     folder: Path,
     usage: Usage,
+    provisioned: ProvisionedHours,
     *,
     config: MeteringConfig,
     prices: PriceList,
@@ -96,16 +102,16 @@ async def open_ledger(  # noqa: PLR0913 - each by its name
 ) -> AsyncGenerator["Metering"]:
     """Records, and brings into the store, until the block ends; then all of it is in the store."""
     journal = Journal(folder)
-    keep = timedelta(days=config.keep_records_days)
-    importer = Importer(journal, folder, usage, keep_records=keep, clock=clock)
+    importer = Importer(journal, folder, usage, config=config, clock=clock)
     refuses = config.when_unwritable == "refuse"
-    book = Budgets(budgets, usage, importer, clock=clock)
+    spending = Spending(usage, provisioned, prices, clock=clock)
+    book = Budgets(budgets, spending, importer, clock=clock)
     ledger = Ledger(journal, prices, budgets=book, refuses=refuses, clock=clock)
     running: list[asyncio.Task[None]] = []
     try:
         await book.refresh()
         running += (tasks.create_task(importer.run()), tasks.create_task(book.run()))
-        yield Metering(ledger, importer, book)
+        yield Metering(ledger, importer, book, enabled=config.enabled)
     finally:
         for task in running:
             task.cancel()
@@ -121,15 +127,25 @@ class Metering(Struct, frozen=True):
     ledger: Ledger
     importer: Importer
     budgets: Budgets
+    enabled: bool
+    """At the start. Without records, nothing would give back what budgets hold."""
 
-    def follow(
+    async def prepared(
         self, config: MeteringConfig, prices: PriceList, budgets: Sequence[BudgetConfig]
-    ) -> None:
-        """Another configuration; what is recorded keeps the price it had."""
-        self.ledger.prices = prices
-        self.ledger.refuses = config.when_unwritable == "refuse"
-        self.budgets.follow(budgets)
-        self.importer.keep_records = timedelta(days=config.keep_records_days)
+    ) -> Callable[[], None]:
+        """What makes another configuration hold; what is recorded keeps the price it had.
+
+        Raises StoreError, and then nothing has changed.
+        """
+        follow_budgets = await self.budgets.prepared(budgets, prices)
+
+        def follow() -> None:
+            follow_budgets()
+            self.ledger.prices = prices
+            self.ledger.refuses = config.when_unwritable == "refuse"
+            self.importer.config = config
+
+        return follow
 
 
 class _End(NamedTuple):

@@ -30,6 +30,12 @@ UNITS: Mapping[str, StandardUnit] = {
     "InvocationSpillovers": "Count",
     "ProvisionedInputUtilization": "Percent",
     "ProvisionedOutputUtilization": "Percent",
+    "ModelInvocationLogsS3DeliverySuccess": "Count",
+    "ModelInvocationLogsS3DeliveryFailure": "Count",
+    "ModelInvocationLogsCloudWatchDeliverySuccess": "Count",
+    "ModelInvocationLogsCloudWatchDeliveryFailure": "Count",
+    "ModelInvocationLargeDataS3DeliverySuccess": "Count",
+    "ModelInvocationLargeDataS3DeliveryFailure": "Count",
 }
 """Of every metric there is."""
 

@@ -8,9 +8,14 @@ from outcrop.wire.errors import AwsError
 from outcrop.wire.timestamps import from_micros, to_micros
 
 _SECOND_US = 1_000_000
-# Amazon keeps less and less of what is older: starts are rounded to that. Here every minute is
-# kept, but who asks for years in odd minutes would wait for all of them to be put together.
-_ROUNDING_S = ((timedelta(days=63), 3600), (timedelta(days=15), 300), (timedelta.min, 60))
+# Less and less is kept of what is older: starts are rounded to that. What Amazon has forgotten,
+# days are kept of.
+_ROUNDING_S = (
+    (timedelta(days=455), 86_400),
+    (timedelta(days=63), 3_600),
+    (timedelta(days=15), 300),
+    (timedelta.min, 60),
+)
 
 
 class TimeRange(Struct, frozen=True):

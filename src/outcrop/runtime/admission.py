@@ -5,6 +5,7 @@ What is held is an estimate; when the answer is over it becomes what was really 
 
 import asyncio
 from collections.abc import Mapping, Sequence
+from functools import partial
 
 from msgspec import Struct
 
@@ -71,7 +72,8 @@ class Admission:
     ) -> Admitted:
         """Raises ThrottlingException or, for too many calls at once, ServiceUnavailableException.
 
-        AccessDeniedException when a budget is spent; what model units pay for spends nothing.
+        AccessDeniedException when a budget is spent, ThrottlingException while the rest of it is
+        held for other calls; what model units pay for spends nothing.
 
         `tokens_in` is an estimate; `tokens_out` the most that may be answered, None if nobody said.
         Whoever gets the answer settles it.
@@ -87,8 +89,7 @@ class Admission:
             if not self._spills_over(invocation):
                 raise _refusal(bought, granted)
             invocation.spilled_over = True
-        if self._budgets is not None:
-            self._budgets.require(invocation)
+        await self._hold_budgets(invocation, tokens)
         quotas = self._on_demand(invocation, target)
         granted = await self._hold(quotas, tokens)
         if isinstance(granted, Refused):
@@ -96,6 +97,16 @@ class Admission:
         standing = _STANDING[invocation.service_tier]
         invocation.resolved_service_tier = invocation.service_tier or "default"
         return self._admitted(invocation, standing, quotas, granted)
+
+    async def _hold_budgets(self, invocation: ModelInvocation, tokens: Tokens) -> None:
+        if self._budgets is None:
+            return
+        quotas = self._budgets.require(invocation, tokens)
+        granted = await self._hold(quotas, tokens)
+        if isinstance(granted, Refused):
+            raise _refusal(quotas, granted)
+        if granted is not None:
+            invocation.held = partial(self._counters.settle, granted, {})
 
     async def _hold(self, quotas: Sequence[Quota], tokens: Tokens) -> Grant | Refused | None:
         if not quotas:

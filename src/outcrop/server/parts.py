@@ -115,6 +115,7 @@ def _open_ledger(
     return open_ledger(
         config.state / "journal",
         store.usage,
+        store.provisioned_hours,
         config=config.metering,
         prices=PriceList(config.prices),
         budgets=config.budgets,
@@ -130,6 +131,7 @@ def _open_invocation_log(
         config.state / "invocation-log",
         store.logging_configurations,
         config.invocation_logging,
+        usage=store.usage,
         environ=os.environ,
         tasks=tasks,
         clock=clock,

@@ -1,30 +1,17 @@
-"""How `outcrop usage` looks: a table, bars, JSON, and CSV in FOCUS's columns (pure)."""
+"""How `outcrop usage` looks: a table, bars, JSON (pure)."""
 
-import csv
-import io
-from collections.abc import Mapping, Sequence
-from datetime import datetime, timedelta
+from collections.abc import Sequence
+from datetime import datetime
 from decimal import Decimal
 from typing import Any, cast
 
 from msgspec import Struct, json, structs
 
 from outcrop.metering.config import BudgetConfig
-from outcrop.metering.costs import SERVICE, TAG, CostRow, Granularity
-from outcrop.wire.timestamps import iso8601
 
-FOCUS_GROUPS = (
-    "LINKED_ACCOUNT",
-    "REGION",
-    "MODEL",
-    "INFERENCE_PROFILE",
-    "PROVISIONED_MODEL",
-    "PRINCIPAL",
-    "USAGE_TYPE",
-)
-"""What a row of the CSV is split by, apart from tags."""
 _STARTS = {"hour": "%Y-%m-%d %H:%M", "day": "%Y-%m-%d", "month": "%Y-%m"}
 _NARROWEST = 8
+_MONEY = (("USD", 1), ("thousandths of a USD", 1_000), ("millionths of a USD", 1_000_000))
 _NUMBERS = ("invocations", "tokens", "unit hours", "USD")
 
 
@@ -97,28 +84,26 @@ def plot(lines: Sequence[Line], by: Sequence[str], width: int) -> str:
     import plotext  # noqa: PLC0415  # pyright: ignore[reportMissingTypeStubs] -- half a second
 
     plt = cast("Any", plotext)
-    paid = any(line.cost_usd for line in lines)
-    values = [float(line.cost_usd) if paid else float(line.tokens) for line in lines]
+    title, values = _heights(lines)
     names = [" ".join(_cells(line, by)[: -len(_NUMBERS)]) or "all" for line in lines]
     plt.clear_figure()
     plt.theme("clear")
     plt.simple_bar(
         [_shortened(name, width // 2) for name in names],
         values,
-        width=width,
-        title="USD" if paid else "tokens",
+        width=width - 1,  # it takes "60.00" to be as long as "60.0"
+        title=title,
     )
-    return str(plt.build())
+    return str(plt.uncolorize(plt.build()))
 
 
-def focus_csv(rows: Sequence[CostRow], group_by: Sequence[str], granularity: Granularity) -> str:
-    """FOCUS 1.2 (https://focus.finops.org), with columns of our own as it wants them named."""
-    text = io.StringIO()
-    writer = csv.DictWriter(text, _FOCUS, lineterminator="\n")
-    writer.writeheader()
-    for row in rows:
-        writer.writerow(_focus_row(row, dict(zip(group_by, row.keys, strict=True)), granularity))
-    return text.getvalue()
+def _heights(lines: Sequence[Line]) -> tuple[str, list[float]]:
+    """Their unit, and what they are; bars are labelled to two decimals."""
+    most = max((line.cost_usd for line in lines), default=Decimal(0))
+    if not most:
+        return "tokens", [float(line.tokens) for line in lines]
+    title, factor = next((one for one in _MONEY if most * one[1] >= 1), _MONEY[-1])
+    return title, [float(line.cost_usd * factor) for line in lines]
 
 
 def _cells(line: Line, by: Sequence[str]) -> tuple[str, ...]:
@@ -147,65 +132,3 @@ def _shortened(text: str, width: int) -> str:
         return text
     kept = width - 1
     return f"{text[: kept // 3]}…{text[len(text) - (kept - kept // 3) :]}"
-
-
-_FOCUS: tuple[str, ...] = (
-    "BilledCost",
-    "BillingAccountId",
-    "BillingCurrency",
-    "ChargeCategory",
-    "ChargeDescription",
-    "ChargePeriodEnd",
-    "ChargePeriodStart",
-    "ConsumedQuantity",
-    "ConsumedUnit",
-    "ContractedCost",
-    "EffectiveCost",
-    "ListCost",
-    "ProviderName",
-    "PublisherName",
-    "RegionId",
-    "ResourceId",
-    "ServiceCategory",
-    "ServiceName",
-    "SkuId",
-    "SubAccountId",
-    "Tags",
-    "x_Invocations",
-    "x_Model",
-    "x_Principal",
-)
-
-
-def _focus_row(row: CostRow, names: Mapping[str, str], granularity: Granularity) -> dict[str, Any]:
-    cost = f"{row.cost:f}"
-    tags = {name.removeprefix(TAG): key for name, key in names.items() if name.startswith(TAG)}
-    return {
-        **dict.fromkeys(("BilledCost", "ContractedCost", "EffectiveCost", "ListCost"), cost),
-        "BillingAccountId": names["LINKED_ACCOUNT"],
-        "BillingCurrency": "USD",
-        "ChargeCategory": "Usage",
-        "ChargeDescription": names["USAGE_TYPE"] if row.priced else "no price is known",
-        "ChargePeriodEnd": iso8601(_end(row.start, granularity)),
-        "ChargePeriodStart": iso8601(row.start),
-        "ConsumedQuantity": f"{row.usage:f}",
-        "ConsumedUnit": row.unit,
-        "ProviderName": "Outcrop",
-        "PublisherName": "Outcrop",
-        "RegionId": names["REGION"],
-        "ResourceId": names["PROVISIONED_MODEL"] or names["INFERENCE_PROFILE"] or names["MODEL"],
-        "ServiceCategory": "AI and Machine Learning",
-        "ServiceName": SERVICE,
-        "SkuId": names["USAGE_TYPE"],
-        "SubAccountId": names["LINKED_ACCOUNT"],
-        "Tags": json.encode({key: value for key, value in tags.items() if value}).decode(),
-        "x_Invocations": row.invocations,
-        "x_Model": names["MODEL"],
-        "x_Principal": names["PRINCIPAL"],
-    }
-
-
-def _end(start: datetime, granularity: Granularity) -> datetime:
-    if granularity == "MONTHLY":
-        return (start + timedelta(days=31)).replace(day=1)
-    return start + (timedelta(hours=1) if granularity == "HOURLY" else timedelta(days=1))

@@ -9,18 +9,17 @@ from pathlib import Path
 
 from msgspec import Struct
 
-from outcrop.metering.budgets import begins, dollars_of, ends, spent_in_store
 from outcrop.metering.config import BudgetConfig
 from outcrop.metering.costs import MODEL_UNIT_HOURS, TAG, TOKENS, CostRow, Costs, Granularity
 from outcrop.metering.prices import PriceList
+from outcrop.metering.spending import Spending, begins, dollars_of, ends
 from outcrop.server.config import Config
+from outcrop.server.usage_focus import FOCUS_GROUPS, focus_csv
 from outcrop.server.usage_formats import (
-    FOCUS_GROUPS,
     Line,
     Unused,
     as_json,
     budgets_table,
-    focus_csv,
     plot,
     table,
     unused_table,
@@ -129,15 +128,17 @@ class UsageReport:
     async def budgets(self, store: Store) -> list[tuple[BudgetConfig, Decimal]]:
         """With what is spent of each in its present period."""
         now, found = self._clock(), list[tuple[BudgetConfig, Decimal]]()
+        prices = PriceList(self._config.prices)
+        spending = Spending(store.usage, store.provisioned_hours, prices, clock=self._clock)
         for rule in self._config.budgets:
             start, end = begins(now, rule.period), ends(now, rule.period)
-            spent = await spent_in_store(store.usage, [rule], start, end)
+            spent = await spending.spent([rule], start, end)
             found.append((rule, dollars_of(spent.get(rule.name, 0))))
         return found
 
     async def unused(self, store: Store, question: Question) -> list[Unused]:
         """Application profiles and provisioned models that nobody called in that time."""
-        called = await _called(store, question)
+        called = await self._called(store, question)
         found = [
             Unused(kind="inference profile", arn=arn, name=name)
             for arn, name in await store.inference_profiles.arns()
@@ -153,8 +154,7 @@ class UsageReport:
     async def _rows(
         self, store: Store, question: Question, granularity: Granularity, group_by: Sequence[str]
     ) -> list[CostRow]:
-        prices = PriceList(self._config.prices)
-        costs = Costs(store.usage, store.provisioned_hours, prices, clock=self._clock)
+        costs = self._costs(store)
         rows: list[CostRow] = []
         for account_id in await _accounts(store):
             rows += await costs.costs(
@@ -166,6 +166,18 @@ class UsageReport:
             )
         return rows
 
+    async def _called(self, store: Store, question: Question) -> set[str]:
+        costs, called = self._costs(store), set[str]()
+        for account_id in await store.usage.accounts():
+            for point in await costs.points(account_id, question.since, question.until):
+                series = point.series
+                called |= {series.inference_profile_arn or "", series.provisioned_model_arn or ""}
+        return called
+
+    def _costs(self, store: Store) -> Costs:
+        prices = PriceList(self._config.prices)
+        return Costs(store.usage, store.provisioned_hours, prices, clock=self._clock)
+
     @property
     def _location(self) -> str | Path:
         return self._config.database_url or self._config.sqlite_path
@@ -174,17 +186,6 @@ class UsageReport:
 async def _accounts(store: Store) -> Sequence[str]:
     used, bought = await store.usage.accounts(), await store.provisioned_hours.accounts()
     return sorted({*used, *bought})
-
-
-async def _called(store: Store, question: Question) -> set[str]:
-    called: set[str] = set()
-    for account_id in await store.usage.accounts():
-        start = question.since.replace(minute=0, second=0, microsecond=0)
-        points = await store.usage.costs(account_id, start=start, end=question.until, span_s=3_600)
-        for point in points:
-            series = point.series
-            called |= {series.inference_profile_arn or "", series.provisioned_model_arn or ""}
-    return called
 
 
 def _lines(rows: Sequence[CostRow], *, by_time: bool) -> list[Line]:

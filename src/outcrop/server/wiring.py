@@ -156,6 +156,8 @@ class Product:
         model_units = configured_units(config)
         # Before anything changes: the store may be out of reach.
         page_token_key = await self._page_token_key()
+        prices = PriceList(config.prices)
+        follow_prices = await parts.metering.prepared(config.metering, prices, config.budgets)
         await parts.keeper.reload(
             config.model_servers,
             custom_models=config.custom_models,
@@ -163,7 +165,7 @@ class Product:
             routing=config.routing,
         )
         await declare(parts.store.identities, config.accounts, clock=parts.clock)
-        parts.metering.follow(config.metering, PriceList(config.prices), config.budgets)
+        follow_prices()
         await self._follow(config, model_units, page_token_key)
 
     def close(self) -> None:
@@ -330,7 +332,7 @@ def wire_runtime(app: App, parts: Parts, policies: ResourcePolicies, now: Config
         Quotas(now.config.quotas),
         now.model_units,
         now.config.admission,
-        budgets=parts.metering.budgets,
+        budgets=parts.metering.budgets if parts.metering.enabled else None,
     )
     tags = TagMemory(store.tags.current)
     documents = DocumentReader()

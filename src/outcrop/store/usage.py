@@ -7,26 +7,31 @@ transaction: each record counts exactly once, whoever reads the journal and howe
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 from hashlib import blake2b
-from operator import itemgetter
 
 from msgspec import Struct
 
 from outcrop.store.database import Database, Row, Transaction, Value, insertion
+from outcrop.store.usage_age import forget_sums
 from outcrop.store.usage_records import UsageRecord, records_in
 from outcrop.store.usage_rollup import (
     COST_SPANS,
     METRIC_SPANS,
     Costs,
     CostSeries,
-    MetricSeries,
+    DeliveryCounts,
     RolledUp,
+    cost_key,
+    count_with_role,
     decode_dimensions,
     decode_seen,
     decode_series,
-    encode_seen,
     encode_series,
+    is_session,
+    metric_key,
     rolled_up,
+    rolled_up_deliveries,
 )
+from outcrop.store.usage_seen import see
 from outcrop.store.usage_sums import Spread, Sums, decode_sums, encode_sums
 from outcrop.wire.timestamps import from_micros, to_micros
 
@@ -55,11 +60,10 @@ _METRIC_SERIES = """
     SELECT dimensions, seen FROM usage_series
     WHERE kind = $1 AND account_id = $2 AND region = $3
 """
-_SEEN = "SELECT seen FROM usage_series WHERE series_id = $1"
-_SEE = "UPDATE usage_series SET seen = $2 WHERE series_id = $1"
 _COST_SERIES = """
     SELECT series_id, dimensions FROM usage_series WHERE kind = $1 AND account_id = $2
 """
+_COUNT_SERIES = "SELECT COUNT(*) FROM usage_series WHERE kind = $1 AND account_id = $2"
 _ACCOUNTS = "SELECT DISTINCT account_id FROM usage_series WHERE kind = $1"
 
 _SUMS = "SELECT sums FROM usage_metrics WHERE series_id = $1 AND span_s = $2 AND at = $3"
@@ -122,13 +126,19 @@ class Usage:
         rows = await self._database.fetch(_POSITION, journal_id)
         return rows[0][0] if rows else 0
 
-    async def add(self, journal_id: str, position: int, frames: bytes) -> bool:
+    async def add(
+        self, journal_id: str, position: int, frames: bytes, *, most_series: int | None = None
+    ) -> bool:
         """Takes in the whole frames that the journal has from `position` on.
+
+        Beyond `most_series` of an account, new sessions of a role count as one.
 
         False, and nothing has changed, if the store has another position for it by now.
         """
         records = list(records_in(frames))
         sums = rolled_up(records)
+        if most_series is not None:
+            await self._bound(sums, most_series)
         ids = await self._series_ids(sums)
 
         seen: dict[int, Mapping[str, int]] = {}
@@ -143,12 +153,26 @@ class Usage:
             await _add_block(transaction, journal_id, position, records, frames)
             await _add_metrics(transaction, sums, ids)
             await _add_costs(transaction, sums, ids)
-            seen.update(await _see(transaction, sums, ids, self._seen))
+            seen.update(await see(transaction, sums, ids, self._seen))
             return True
 
         added = not records or await self._database.write(work)
         self._seen |= seen
         return added
+
+    async def count_deliveries(self, counts: DeliveryCounts) -> None:
+        """Of invocation logs; each call adds to what is there."""
+        sums = rolled_up_deliveries(counts)
+        ids = await self._series_ids(sums)
+        seen: dict[int, Mapping[str, int]] = {}
+
+        async def work(transaction: Transaction) -> None:
+            await transaction.alone()
+            await _add_metrics(transaction, sums, ids)
+            seen.update(await see(transaction, sums, ids, self._seen))
+
+        await self._database.write(work)
+        self._seen |= seen
 
     async def forget_journal(self, journal_id: str) -> None:
         """When its file is gone."""
@@ -165,6 +189,10 @@ class Usage:
             return await transaction.execute(_FORGET_RECORDS, to_micros(before))
 
         return await self._database.write(work)
+
+    async def forget_sums(self, *, minutes_before: datetime, hours_before: datetime) -> None:
+        """Those of minutes and hours that begin before; those of days stay."""
+        await forget_sums(self._database, minutes_before=minutes_before, hours_before=hours_before)
 
     async def records(
         self, account_id: str, *, start: datetime, end: datetime
@@ -248,9 +276,24 @@ class Usage:
             self._ids[key] = rows[0][0]
         return self._ids[key]
 
+    async def _bound(self, sums: RolledUp, most_series: int) -> None:
+        """Of what sessions make new, what is too much goes to their roles."""
+        known: dict[str, int] = {}
+        for account_id, series in list(sums.costs):
+            if not is_session(series.principal_arn):
+                continue
+            if await self._series_id(cost_key(account_id, series)) is not None:
+                continue
+            if account_id not in known:
+                rows = await self._database.fetch(_COUNT_SERIES, "cost", account_id)
+                known[account_id] = rows[0][0]
+            known[account_id] += 1
+            if known[account_id] > most_series:
+                count_with_role(sums, account_id, series)
+
     async def _series_ids(self, sums: RolledUp) -> Mapping[tuple[str, str, str, str], int]:
         """Of all series, made where they are new: in a transaction of their own, which may stay."""
-        keys = [*map(_metric_key, sums.metrics), *(_cost_key(*key) for key in sums.costs)]
+        keys = [*map(metric_key, sums.metrics), *(cost_key(*key) for key in sums.costs)]
         new = [key for key in keys if await self._series_id(key) is None]
 
         async def work(transaction: Transaction) -> None:
@@ -278,15 +321,6 @@ def _floor(moment: datetime, span_s: int) -> int:
     return to_micros(moment) // _MICROS // span_s * span_s
 
 
-def _metric_key(series: MetricSeries) -> tuple[str, str, str, str]:
-    dimensions = encode_series(series.dimensions).decode()
-    return "metric", series.account_id, series.region, dimensions
-
-
-def _cost_key(account_id: str, series: CostSeries) -> tuple[str, str, str, str]:
-    return "cost", account_id, series.region, encode_series(series).decode()
-
-
 async def _add_block(
     transaction: Transaction,
     journal_id: str,
@@ -302,7 +336,7 @@ async def _add_metrics(
     transaction: Transaction, rolled: RolledUp, ids: Mapping[tuple[str, str, str, str], int]
 ) -> None:
     for series, spans in rolled.metrics.items():
-        series_id = ids[_metric_key(series)]
+        series_id = ids[metric_key(series)]
         for (span_s, at), sums in spans.items():
             rows = await transaction.fetch(_SUMS, series_id, span_s, at)
             total = decode_sums(rows[0][0]) if rows else Sums()
@@ -310,39 +344,11 @@ async def _add_metrics(
             await transaction.execute(_PUT_SUMS, series_id, span_s, at, encode_sums(total))
 
 
-async def _see(
-    transaction: Transaction,
-    rolled: RolledUp,
-    ids: Mapping[tuple[str, str, str, str], int],
-    known: Mapping[int, Mapping[str, int]],
-) -> Mapping[int, Mapping[str, int]]:
-    """Notes the last day of each metric, where that is new; gives all of what was noted."""
-    noted: dict[int, Mapping[str, int]] = {}
-    for series, spans in rolled.metrics.items():
-        series_id, days = ids[_metric_key(series)], _last_days(spans)
-        before = known.get(series_id, {})
-        if all(before.get(name, -1) >= day for name, day in days.items()):
-            continue
-        rows = await transaction.fetch(_SEEN, series_id)
-        before = decode_seen(rows[0][0])
-        noted[series_id] = before | {
-            name: max(at, before.get(name, 0)) for name, at in days.items()
-        }
-        await transaction.execute(_SEE, series_id, encode_seen(noted[series_id]).decode())
-    return noted
-
-
-def _last_days(spans: Mapping[tuple[int, int], Sums]) -> Mapping[str, int]:
-    """By a metric's name."""
-    days = [(at, sums) for (span_s, at), sums in spans.items() if span_s == _DAY_S]
-    return {name: at for at, sums in sorted(days, key=itemgetter(0)) for name in sums.metrics}
-
-
 async def _add_costs(
     transaction: Transaction, rolled: RolledUp, ids: Mapping[tuple[str, str, str, str], int]
 ) -> None:
     for (account_id, series), spans in rolled.costs.items():
-        series_id = ids[_cost_key(account_id, series)]
+        series_id = ids[cost_key(account_id, series)]
         for (span_s, at), costs in spans.items():
             values: tuple[Value, ...] = (account_id, span_s, at, series_id, *costs)
             await transaction.execute(_ADD_COSTS, *values)

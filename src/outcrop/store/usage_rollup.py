@@ -1,9 +1,10 @@
 """Many usage records as few sums, by metric series and by what a bill is split by (pure)."""
 
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from typing import NamedTuple
+from typing import NamedTuple, TypeAlias
 
-from msgspec import Struct, json
+from msgspec import Struct, json, structs
 
 from outcrop.store.burndown import burndown_rate
 from outcrop.store.usage_records import UsageRecord
@@ -83,6 +84,35 @@ def rolled_up(records: Iterable[UsageRecord]) -> RolledUp:
                 spans.setdefault((span_s, minute * 60 // span_s * span_s), Sums()).add(sums)
         _add_costs(result, group, minute * 60)
     return result
+
+
+DeliveryCounts: TypeAlias = dict[tuple[str, str, int], Counter[str]]
+"""By account, Region and the second at which the minute begins; then by the metric's name."""
+
+
+def rolled_up_deliveries(counts: DeliveryCounts) -> RolledUp:
+    """Of invocation logs: they count for the account and Region, for no model."""
+    result = RolledUp(metrics={}, costs={})
+    for (account_id, region, minute_s), numbers in counts.items():
+        spans = result.metrics.setdefault(MetricSeries(account_id, region, ()), {})
+        for span_s in METRIC_SPANS:
+            at = minute_s // span_s * span_s
+            spans.setdefault((span_s, at), Sums()).add(Sums(deliveries=dict(numbers)))
+    return result
+
+
+def is_session(principal_arn: str) -> bool:
+    """Of a role: there may be any number of them, each with a name of its own."""
+    return ":assumed-role/" in principal_arn
+
+
+def count_with_role(sums: RolledUp, account_id: str, series: CostSeries) -> None:
+    """What a session cost, as that of all those of its role: `…:assumed-role/ROLE/*`."""
+    role = series.principal_arn.rpartition("/")[0]
+    together = structs.replace(series, principal_arn=f"{role}/*")
+    spans = sums.costs.setdefault((account_id, together), {})
+    for key, costs in sums.costs.pop((account_id, series)).items():
+        spans[key] = spans[key].plus(costs) if key in spans else costs
 
 
 class _Group:
@@ -236,3 +266,12 @@ decode_series = json.Decoder(CostSeries).decode
 encode_seen = json.Encoder(order="deterministic").encode
 decode_seen = json.Decoder(dict[str, int]).decode
 decode_dimensions = json.Decoder(tuple[tuple[str, str], ...]).decode
+
+
+def metric_key(series: MetricSeries) -> tuple[str, str, str, str]:
+    dimensions = encode_series(series.dimensions).decode()
+    return "metric", series.account_id, series.region, dimensions
+
+
+def cost_key(account_id: str, series: CostSeries) -> tuple[str, str, str, str]:
+    return "cost", account_id, series.region, encode_series(series).decode()

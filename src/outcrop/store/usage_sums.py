@@ -1,5 +1,6 @@
 """What remains of many invocations: for each metric how many, how much, and how it is spread."""
 
+from collections import Counter
 from collections.abc import Sequence
 from typing import Self
 
@@ -34,6 +35,13 @@ ONES = {
     "InvocationSpillovers": "spillovers",
 }
 """Metrics whose every value is 1."""
+
+DELIVERIES = tuple(
+    f"ModelInvocation{what}Delivery{how}"
+    for what in ("LogsS3", "LogsCloudWatch", "LargeDataS3")
+    for how in ("Success", "Failure")
+)
+"""Likewise; of invocation logs, and so of no model."""
 
 
 class Spread(Struct, array_like=True):
@@ -83,25 +91,34 @@ class Sums(Struct, array_like=True):
     input_utilization: Spread = field(default_factory=Spread)
     """Percent of what model units are good for in a minute: the sum of a minute is its share."""
     output_utilization: Spread = field(default_factory=Spread)
+    deliveries: dict[str, int] | None = None
+    """By name of DELIVERIES; None where no log was delivered."""
 
     def add(self, other: "Sums") -> None:
         for name in ONES.values():
             setattr(self, name, getattr(self, name) + getattr(other, name))
         for name in _SPREADS:
             getattr(self, name).add(getattr(other, name))
+        if other.deliveries:
+            self.deliveries = dict(Counter(self.deliveries or {}) + Counter(other.deliveries))
 
     def spread(self, metric: str) -> Spread:
         """Of a metric by its CloudWatch name; count 0 where nothing was measured."""
         if metric in COUNTED:
             spread: Spread = getattr(self, COUNTED[metric])
             return spread
-        count: int = getattr(self, ONES[metric])
+        count: int
+        if metric in ONES:
+            count = getattr(self, ONES[metric])
+        else:
+            count = (self.deliveries or {}).get(metric, 0)
         return Spread(count, count, 1, 1) if count else Spread()
 
     @property
     def metrics(self) -> list[str]:
         """Those that have a value."""
-        return [name for name in (*ONES, *COUNTED) if self.spread(name).count]
+        names = (*ONES, *COUNTED, *(self.deliveries or ()))
+        return [name for name in names if self.spread(name).count]
 
 
 def sketch_of(values: Sequence[float]) -> bytes:

@@ -14,10 +14,12 @@ from msgspec import Struct, field
 from outcrop.metering.config import InvocationLoggingConfig
 from outcrop.metering.delivery.destinations import Destinations, destinations
 from outcrop.metering.delivery.records import Delivered, Place, delivered
+from outcrop.metering.delivery.tally import Tally
 from outcrop.metering.delivery.undelivered import UndeliveredError
 from outcrop.metering.invocation_log import InvocationLog
 from outcrop.metering.journal import Journal, Segment, orphans, remove
 from outcrop.store.logging_configurations import LoggingConfigurations
+from outcrop.store.usage import Usage
 from outcrop.store.usage_records import whole_frames
 from outcrop.wire.timestamps import Clock
 
@@ -60,6 +62,7 @@ class Deliverer:
         journal: Journal,
         folder: Path,
         to: Destinations,
+        tally: Tally,
         *,
         config: InvocationLoggingConfig,
         clock: Clock,
@@ -67,6 +70,7 @@ class Deliverer:
         self._journal = journal
         self._folder = folder
         self._to = to
+        self._tally = tally
         self._batch_s = config.batch_s
         self._keep = timedelta(days=config.keep_undelivered_days)
         self._clock = clock
@@ -98,6 +102,7 @@ class Deliverer:
             for segment in [*self._taken(), *self._journal.segments]:
                 if segment.sealed and (await self._delivered(segment) or self._too_old(segment)):
                     self._forget(segment)
+            await self._tally.store()
 
     def close(self) -> None:
         """What was taken up from others is there for whoever looks next."""
@@ -134,8 +139,10 @@ class Deliverer:
         try:
             await self._to.put(one)
         except UndeliveredError as error:
+            self._tally.note(one, arrived=False)
             self._failed(one.place, error)
             return False
+        self._tally.note(one, arrived=True)
         if self._waiting.pop(one.place, None):
             _log.warning("invocation logs are delivered again", extra={"place": one.place.name})
         return True
@@ -166,11 +173,12 @@ class Deliverer:
 
 
 @asynccontextmanager
-async def open_invocation_log(
+async def open_invocation_log(  # noqa: PLR0913 - each by its name
     folder: Path,
     configurations: LoggingConfigurations,
     config: InvocationLoggingConfig,
     *,
+    usage: Usage,
     environ: Mapping[str, str],
     tasks: asyncio.TaskGroup,
     clock: Clock,
@@ -179,7 +187,8 @@ async def open_invocation_log(
     to = destinations(config, environ, clock=clock)
     journal = Journal(folder, segment_bytes=SEGMENT_BYTES)
     log = InvocationLog(journal, configurations, clock=clock)
-    deliverer = Deliverer(journal, folder, to, config=config, clock=clock)
+    tally = Tally(usage, clock=clock)
+    deliverer = Deliverer(journal, folder, to, tally, config=config, clock=clock)
     await log.refresh()
     running = [tasks.create_task(log.keep_fresh()), tasks.create_task(deliverer.run())]
     try:
@@ -192,6 +201,7 @@ async def open_invocation_log(
         with suppress(TimeoutError):
             async with asyncio.timeout(STOP_S):
                 await deliverer.once()
+        await tally.store()
         deliverer.close()
         await journal.aclose()
         await to.aclose()

@@ -33,8 +33,13 @@ class Delivered(Struct, frozen=True, kw_only=True):
     """One object of a bucket, or one batch of a log group's events."""
 
     place: Place
+    account_id: str
+    region: str
+    """Whose it is."""
     key: str
     body: bytes
+    large: bool = False
+    """Whether it is what a record refers to, and no record itself."""
     content_type: str = JSON
     content_encoding: str | None = None
 
@@ -83,20 +88,37 @@ _decode = msgpack.Decoder(SpooledRecord).decode
 
 def delivered(frames: bytes, batch_id: str) -> Iterator[Delivered]:
     """What the whole frames of one journal make; `batch_id` is the journal's."""
-    lines: dict[tuple[Place, str], list[bytes]] = {}
+    lines: dict[_Batch, list[bytes]] = {}
     for payload in payloads_in(frames):
         spooled = _decode(payload)
         for place, folder, large in _destinations(spooled):
             line, objects = _record(spooled, large)
             yield from objects
-            lines.setdefault((place, folder), []).append(line)
-    for (place, begin), batch in lines.items():
-        whole, key = b"".join(batch), f"{begin}_{batch_id[:16]}"
-        if place.kind == "bucket":
-            body = gzip.compress(whole, 6, mtime=0)
-            yield Delivered(place=place, key=f"{key}.json.gz", body=body, content_encoding="gzip")
-        else:
-            yield Delivered(place=place, key=f"{key}.jsonl", body=whole)
+            batch = _Batch(place, spooled.account_id, spooled.region, folder)
+            lines.setdefault(batch, []).append(line)
+    for batch, records in lines.items():
+        yield batch.delivered(b"".join(records), batch_id)
+
+
+class _Batch(NamedTuple):
+    """Records that are one object."""
+
+    place: Place
+    account_id: str
+    region: str
+    begin: str
+    """Of its key."""
+
+    def delivered(self, lines: bytes, batch_id: str) -> Delivered:
+        zipped = self.place.kind == "bucket"
+        return Delivered(
+            place=self.place,
+            account_id=self.account_id,
+            region=self.region,
+            key=f"{self.begin}_{batch_id[:16]}{'.json.gz' if zipped else '.jsonl'}",
+            body=gzip.compress(lines, 6, mtime=0) if zipped else lines,
+            content_encoding="gzip" if zipped else None,
+        )
 
 
 def places(config: LoggingConfig) -> Iterable[tuple[Place, str]]:
@@ -208,7 +230,7 @@ def _body(
     uri = f"s3://{large.bucket_name}/{name}" if large else None
     line, media = extracted(_one_line(body), spooled.config, uri)
     if large:
-        objects += [_medium(bucket_of(large), f"{name}{medium.suffix}", medium) for medium in media]
+        objects += [_medium(spooled, large, f"{name}{medium.suffix}", medium) for medium in media]
     if len(line) <= INLINE_BYTES:
         return _Body(json=Raw(line))
     if large is None:
@@ -216,17 +238,26 @@ def _body(
     objects.append(
         Delivered(
             place=bucket_of(large),
+            account_id=spooled.account_id,
+            region=spooled.region,
             key=f"{name}.json.gz",
             body=gzip.compress(line, 6, mtime=0),
+            large=True,
             content_encoding="gzip",
         )
     )
     return _Body(s3_path=f"{uri}.json.gz")
 
 
-def _medium(place: Place, key: str, medium: Media) -> Delivered:
+def _medium(spooled: SpooledRecord, large: S3Config, key: str, medium: Media) -> Delivered:
     return Delivered(
-        place=place, key=key, body=medium.data, content_type="application/octet-stream"
+        place=bucket_of(large),
+        account_id=spooled.account_id,
+        region=spooled.region,
+        key=key,
+        body=medium.data,
+        large=True,
+        content_type="application/octet-stream",
     )
 
 

@@ -1,6 +1,7 @@
 """Objects into buckets of Amazon S3, or of a server that speaks its API."""
 
 import asyncio
+import logging
 import re
 from collections.abc import Mapping
 from html import unescape
@@ -18,6 +19,9 @@ from outcrop.wire.timestamps import Clock
 
 PART_BYTES = 8 << 20
 """A longer object goes in parts of this length; Amazon's least is 5 MiB."""
+PART_TRIES = 3
+"""Of one part, before all of the object is put off."""
+_log = logging.getLogger(__name__)
 _PATIENCE = Patience(connect_s=5, first_byte_s=60, between_chunks_s=30, total_s=300)
 _LONGEST_ANSWER = 64 * 1024
 # As in "Naming Amazon S3 buckets": nothing of it needs quoting.
@@ -31,8 +35,12 @@ class _Answer(Struct, frozen=True):
 
     def element(self, name: str) -> str:
         """The text of an XML element; empty if there is none."""
-        found = re.search(f"<{name}>([^<]*)</{name}>", self.body)
-        return unescape(found[1]) if found else ""
+        found = self.elements(name)
+        return found[0] if found else ""
+
+    def elements(self, name: str) -> list[str]:
+        """The texts of all elements of that name, in their order."""
+        return [unescape(text) for text in re.findall(f"<{name}>([^<]*)</{name}>", self.body)]
 
 
 class S3Buckets:
@@ -72,7 +80,10 @@ class S3Buckets:
         headers: Mapping[str, str],
         body: bytes,
     ) -> _Answer:
-        """Raises UndeliveredError for every answer but success."""
+        """Of the bucket itself where `key` is empty.
+
+        Raises UndeliveredError for every answer but success.
+        """
         address, client = self._client(bucket)
         path = f"/{bucket}/{_encoded(key)}" if self._config.path_style else f"/{_encoded(key)}"
         request = S3Request(
@@ -119,6 +130,7 @@ class _Upload:
         await self._ask("PUT", "", body, self._headers)
 
     async def in_parts(self, body: bytes) -> None:
+        await self._abort_abandoned()
         begun = await self._ask("POST", "uploads=", b"", self._headers)
         upload_id = quote(begun.element("UploadId"), safe="")
         if not upload_id:
@@ -133,10 +145,34 @@ class _Upload:
         listed = ""
         for number, start in enumerate(range(0, len(body), PART_BYTES), 1):
             query = f"partNumber={number}&uploadId={upload_id}"
-            part = await self._ask("PUT", query, body[start : start + PART_BYTES], {})
+            part = await self._part(query, body[start : start + PART_BYTES])
             listed += f"<Part><PartNumber>{number}</PartNumber><ETag>{part.etag}</ETag></Part>"
         whole = f"<CompleteMultipartUpload>{listed}</CompleteMultipartUpload>".encode()
         await self._ask("POST", f"uploadId={upload_id}", whole, {"content-type": "application/xml"})
+
+    async def _part(self, query: str, body: bytes) -> _Answer:
+        for _ in range(1, PART_TRIES):
+            try:
+                return await self._ask("PUT", query, body, {})
+            except UndeliveredError as error:
+                _log.info("a part of an object is sent again: %s", error)
+        return await self._ask("PUT", query, body, {})
+
+    async def _abort_abandoned(self) -> None:
+        """Those that a killed server left behind: whoever delivers a key is alone in that.
+
+        Who may not list them has, as for what `_abort` cannot tell, a rule of the bucket's own.
+        """
+        query = f"prefix={quote(self._key, safe='')}&uploads="
+        try:
+            listed = await self._buckets.ask("GET", self._bucket, "", query, {}, b"")
+        except UndeliveredError as error:
+            _log.info("uploads that were left behind cannot be listed: %s", error)
+            return
+        keys, ids = listed.elements("Key"), listed.elements("UploadId")
+        for key, upload_id in zip(keys, ids, strict=False):
+            if key == self._key:
+                await self._abort(quote(upload_id, safe=""))
 
     async def _abort(self, upload_id: str) -> None:
         """So that the parts take no room; who cannot be told will have its own rule for them."""
