@@ -4,9 +4,11 @@ from base64 import b64encode
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, TypeVar
 
-from msgspec import Raw
+import msgspec
+from msgspec import Raw, Struct
 
 from outcrop.runtime.dialects.anthropic_citations import as_anthropic
+from outcrop.runtime.dialects.bad_json import BAD_JSON
 from outcrop.runtime.dialects.dialect import Capabilities
 from outcrop.runtime.dialects.plain_text import (
     citations_text,
@@ -190,12 +192,25 @@ def own_tool_result(result: ToolResultBlock) -> Block:
 
 def _result_part(part: ToolResultContentBlock, write: "_Table") -> Block:
     if part.json:
-        return _text(bytes(part.json).decode())
+        return _reference(part.json) or _text(bytes(part.json).decode())
     for member in ("text", "image", "document", "search_result"):
         value = getattr(part, member)
         if value is not None:
             return write[member](value)
     raise _unsupported(part, "tool results")
+
+
+class _ToolReference(Struct, frozen=True, tag="tool_reference", forbid_unknown_fields=True):
+    tool_name: str
+
+
+def _reference(document: Raw) -> Block | None:
+    """A deferred tool that the caller has found for the model: Converse has no word for it."""
+    try:
+        reference = msgspec.json.decode(document, type=_ToolReference)
+    except BAD_JSON:
+        return None
+    return {"type": "tool_reference", "tool_name": reference.tool_name}
 
 
 def _reasoning(reasoning: ReasoningContentBlock) -> Block:
