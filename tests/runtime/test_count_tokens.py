@@ -52,17 +52,19 @@ async def counted(url: str, dialect: str, model_id: str, asked: Any) -> int:
 async def counted_by(servers: Sequence[tuple[str, str]], model_id: str, asked: Any) -> int:
     """Of the servers, each with its dialect, the first is asked first."""
     patience = TimeoutsConfig(connect_s=1)
+    model_servers = [
+        ModelServer(str(number), Address.parse(url), timeouts=patience, weight=10.0**-number)
+        for number, (url, _) in enumerate(servers)
+    ]
     candidates = [
         Candidate(
-            server=ModelServer(
-                str(number), Address.parse(url), timeouts=patience, weight=10.0**-number
-            ),
+            server=server,
             dialect=dialect,
             served_as="m",
             region=None,
             capabilities=Capabilities(documents=dialect != "openai"),
         )
-        for number, (url, dialect) in enumerate(servers)
+        for server, (_, dialect) in zip(model_servers, servers, strict=True)
     ]
     targets = Targets(
         Catalogue(),
@@ -74,8 +76,8 @@ async def counted_by(servers: Sequence[tuple[str, str]], model_id: str, asked: A
         count = CountTokens(targets, Router())
         answer = await count.count_tokens(caller(), request(model_id, asked))
     finally:
-        for candidate in candidates:
-            await candidate.server.aclose()
+        for server in model_servers:
+            await server.aclose()
     return answer.input_tokens
 
 

@@ -6,7 +6,7 @@ is measured is the processor time between two turns of the event loop: no other 
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from functools import cache
@@ -16,7 +16,7 @@ from typing import Literal, NamedTuple, get_args
 import pytest
 from hypothesis import HealthCheck, given, settings, strategies as st
 
-from outcrop.fleet.config import EmbeddedConfig, ModelServerConfig
+from outcrop.fleet.config import Dialect, EmbeddedConfig, ModelServerConfig
 from outcrop.server.app import App
 from outcrop.server.config import Config
 from outcrop.server.wiring import assembled
@@ -34,7 +34,7 @@ LLAMA = "us.meta.llama3-2-11b-instruct-v1:0"
 PIXTRAL = "us.mistral.pixtral-large-2502-v1:0"
 DEEPSEEK = "us.deepseek.r1-v1:0"
 NOVA = "amazon.nova-lite-v1:0"
-SERVED = {
+SERVED: Mapping[Dialect, Sequence[str]] = {
     "anthropic": [CLAUDE],
     "bedrock": [HAIKU],
     "openai": [
