@@ -3,8 +3,8 @@
 A scripted model server answers at once; in front of it stand, in turns, a bare pass-through,
 `outcrop serve` with signatures on, and two other gateways where they can be installed: smg, written
 in Rust, with nothing switched on, and LiteLLM's proxy. All are pinned to one core; loader and model
-server have the other. A second of a core is what the kernel charges to the processes in front, as in
-requests_per_second.py.
+server have the other. A second of a core is what the kernel charges to the processes in front, as
+in requests_per_second.py.
 """
 
 import os
