@@ -55,7 +55,7 @@ generate: $(READY) ## wire shapes from botocore's service models, and the compat
 bench: $(READY) ## what must stay fast, as ratios against a reference in the same run
 	$(BIN)/python -m benchmarks
 
-load: $(READY) ## the runtime under load: Converse beside a bare proxy and LiteLLM's, and 500 streams
+load: $(READY) ## the runtime under load: Converse beside a bare proxy, smg and LiteLLM's, and 500 streams
 	$(BIN)/python -m benchmarks converse streams
 
 clean: ## forget the virtual environment and every cache

@@ -1,9 +1,10 @@
 """Converse, as a part of what the same edge and HTTP client pass through without Outcrop.
 
 A scripted model server answers at once; in front of it stand, in turns, a bare pass-through,
-`outcrop serve` with signatures on, and LiteLLM's proxy where it can be installed. All are pinned to
-one core; loader and model server have the other. A second of a core is what the kernel charges to
-the processes in front, as in requests_per_second.py.
+`outcrop serve` with signatures on, and two other gateways where they can be installed: smg, written
+in Rust, with nothing switched on, and LiteLLM's proxy. All are pinned to one core; loader and model
+server have the other. A second of a core is what the kernel charges to the processes in front, as
+in requests_per_second.py.
 """
 
 import os
@@ -11,8 +12,10 @@ import statistics
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Callable, Generator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
+from http.client import HTTPConnection
 from pathlib import Path
 from secrets import token_hex
 
@@ -36,6 +39,9 @@ AT_LEAST = 0.5
 LITELLM = "litellm[proxy]==1.106.0"
 LITELLM_STARTS_S = 90.0
 OF_LITELLM = 40
+SMG = "smg==1.13.0"
+SMG_STARTS_S = 30.0
+OF_SMG = 1
 ADDED_MS = 1.5
 
 SERVER_CORE = ("taskset", "-c", "0")
@@ -89,14 +95,30 @@ def main() -> None:
         }
         _tell_rates(fronts, "bare", AT_LEAST, CONNECTIONS, SECONDS)
         _tell_latency({"model server": _model_server(model_server), **fronts})
-        try:
-            fronts["LiteLLM"] = held.enter_context(_litellm(model_server, folder))
-        except (pytest.skip.Exception, AssertionError, RuntimeError, OSError) as error:
-            print(f"LiteLLM's proxy is left out: {error}")
-            return
-        del fronts["bare"]
-        # A slow one needs longer for a number, and its queue is not what is measured.
-        _tell_rates(fronts, "LiteLLM", OF_LITELLM, CONNECTIONS[:1], SECONDS * 2)
+        _tell_beside("smg", _smg(model_server, folder), fronts["Outcrop"], OF_SMG, CONNECTIONS)
+        # A slow one has a queue, which is not what is measured.
+        _tell_beside(
+            "LiteLLM",
+            _litellm(model_server, folder),
+            fronts["Outcrop"],
+            OF_LITELLM,
+            CONNECTIONS[:1],
+        )
+
+
+def _tell_beside(
+    name: str,
+    gateway: AbstractContextManager[Front],
+    outcrop: Front,
+    at_least: float,
+    connections: Sequence[int],
+) -> None:
+    try:
+        with gateway as front:
+            fronts = {name: front, "Outcrop": outcrop}
+            _tell_rates(fronts, name, at_least, connections, SECONDS * 2)
+    except (pytest.skip.Exception, AssertionError, RuntimeError, OSError) as error:
+        print(f"{name} is left out: {error}")
 
 
 def _tell_rates(
@@ -230,6 +252,48 @@ def _litellm(model_server: int, folder: Path) -> Generator[Front]:
     finally:
         process.terminate()
         process.wait()
+
+
+@contextmanager
+def _smg(model_server: int, folder: Path) -> Generator[Front]:
+    """One worker, and no policy that looks into what is asked."""
+    program = python_environment("smg", SMG) / "smg"
+    port, metrics = free_port(), free_port()
+    with (folder / "smg.log").open("wb") as log:
+        process = subprocess.Popen(
+            [
+                *(*SERVER_CORE, program, "launch", "--host", "127.0.0.1", "--port", str(port)),
+                *("--worker-urls", f"http://127.0.0.1:{model_server}"),
+                *("--policy", "round_robin", "--log-level", "error"),
+                *("--prometheus-host", "127.0.0.1", "--prometheus-port", str(metrics)),
+            ],
+            env=outside({}, folder),
+            cwd=folder,
+            stdout=log,
+            stderr=log,
+        )
+    try:
+        await_port(port, process, patience_s=SMG_STARTS_S)
+        _await_worker(port)
+        path = "/v1/chat/completions"
+        yield Front(process.pid, port, lambda: _post(port, path, WHOLE_CHAT))
+    finally:
+        process.terminate()
+        process.wait()
+
+
+def _await_worker(port: int) -> None:
+    """It listens before it has found out what the model server serves."""
+    deadline = time.monotonic() + SMG_STARTS_S
+    while time.monotonic() < deadline:
+        connection = HTTPConnection("127.0.0.1", port, timeout=SMG_STARTS_S)
+        connection.request(
+            "POST", "/v1/chat/completions", WHOLE_CHAT, {"Content-Type": "application/json"}
+        )
+        if connection.getresponse().status == 200:
+            return
+        time.sleep(0.1)
+    raise RuntimeError("smg has not found its model server")
 
 
 def _post(port: int, path: str, body: bytes, headers: Mapping[str, str] | None = None) -> bytes:

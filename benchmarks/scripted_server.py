@@ -34,7 +34,11 @@ class Connection(asyncio.Protocol):
         head, blank, body = self._received.partition(b"\r\n\r\n")
         if not blank or len(body) < _content_length(head):
             return
+        asked = bytes(head)
         self._received.clear()
+        if asked.startswith(b"GET "):
+            self.transport.write(MODELS)
+            return
         self.answer(bytes(body))
 
     def answer(self, body: bytes) -> None:
@@ -76,12 +80,21 @@ def _whole() -> bytes:
         "choices": [{"index": 0, "message": message, "finish_reason": "stop"}],
         "usage": _USAGE,
     }
+    return _json(answer)
+
+
+def _json(answer: dict[str, Any]) -> bytes:
     body = msgspec.json.encode(answer)
     head = f"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: {len(body)}\r\n"
     return head.encode() + b"\r\n" + body
 
 
-STREAMED, WHOLE = _streamed(), _whole()
+def _models() -> bytes:
+    """Also to who asks for its health: a gateway that knows no other server finds out so."""
+    return _json({"object": "list", "data": [{"id": "m", "object": "model", "owned_by": "vllm"}]})
+
+
+STREAMED, WHOLE, MODELS = _streamed(), _whole(), _models()
 
 
 @contextmanager

@@ -19,6 +19,7 @@ PYTHON_CLIENTS = (
     "instructor==1.17.0",
     "langchain-aws==1.9.1",
     "litellm==1.106.0",
+    "llama-index-embeddings-bedrock==0.9.0",
     "llama-index-llms-bedrock-converse==0.15.5",
     "pydantic-ai-slim[bedrock]==2.68.0",
     "strands-agents==1.62.0",

@@ -28,10 +28,10 @@ def server(
 
 
 class Aws:
-    def __init__(self, program: Path, server: OutcropProcess) -> None:
-        self._program = program
+    def __init__(self, server: OutcropProcess) -> None:
+        self._program = python_environment("aws-cli", "awscli==1.46.3") / "aws"
         own = {name: value for name, value in os.environ.items() if not name.startswith("AWS_")}
-        self._variables = own | server.environment()
+        self._variables = own | server.environment() | {"AWS_MAX_ATTEMPTS": "1"}
 
     def run(self, *arguments: str, **variables: str) -> "subprocess.CompletedProcess[str]":
         return subprocess.run(
@@ -50,7 +50,13 @@ class Aws:
 
 @pytest.fixture(scope="module")
 def aws(server: OutcropProcess) -> Aws:
-    return Aws(python_environment("aws-cli", "awscli==1.46.3") / "aws", server)
+    return Aws(server)
+
+
+@pytest.fixture(scope="module")
+def scripted_aws(outcrop: OutcropProcess) -> Aws:
+    """In front of the scripted model server."""
+    return Aws(outcrop)
 
 
 def test_an_application_profile_lives_and_dies(aws: Aws) -> None:
@@ -155,3 +161,60 @@ def test_the_wrong_secret_is_refused(aws: Aws) -> None:
     done = aws.run("bedrock", "list-foundation-models", AWS_SECRET_ACCESS_KEY="wrong")
 
     assert "(InvalidSignatureException)" in done.stderr
+
+
+CLAUDE = "us.anthropic.claude-sonnet-4-5-20250929-v1:0"
+CITY = {"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"]}
+WEATHER = {"toolSpec": {"name": "get_weather", "inputSchema": {"json": CITY}}}
+
+
+def asking(said: str) -> tuple[str, ...]:
+    messages = json.dumps([{"role": "user", "content": [{"text": said}]}])
+    return ("bedrock-runtime", "converse", "--model-id", CLAUDE, "--messages", messages)
+
+
+def test_a_tool_is_called(scripted_aws: Aws) -> None:
+    answer = scripted_aws(
+        *asking("Call get_weather."), "--tool-config", json.dumps({"tools": [WEATHER]})
+    )
+
+    assert answer["stopReason"] == "tool_use"
+    assert answer["output"]["message"]["content"][0]["toolUse"]["input"] == {"city": "Zürich"}
+
+
+@pytest.mark.parametrize(
+    ("said", "error"),
+    [
+        ("Answer 429.", "ThrottlingException"),
+        ("Answer 500.", "ModelErrorException"),
+        ("Answer too long.", "ValidationException"),
+    ],
+)
+def test_a_model_servers_failure_is_bedrocks(scripted_aws: Aws, said: str, error: str) -> None:
+    done = scripted_aws.run(*asking(said))
+
+    assert f"({error}) when calling the Converse operation" in done.stderr
+
+
+def test_a_native_body_becomes_vectors(scripted_aws: Aws, tmp_path: Path) -> None:
+    body, answer = tmp_path / "body.json", tmp_path / "answer.json"
+    body.write_text(json.dumps({"input_type": "search_query", "texts": ["one", "two"]}))
+
+    told = scripted_aws(
+        *("bedrock-runtime", "invoke-model", "--model-id", "cohere.embed-english-v3"),
+        *("--body", f"fileb://{body}", str(answer)),
+    )
+
+    assert told["contentType"] == "application/json"
+    assert [len(vector) for vector in json.loads(answer.read_text())["embeddings"]] == [1024, 1024]
+
+
+def test_tokens_are_counted(scripted_aws: Aws) -> None:
+    counted = {"converse": {"messages": json.loads(MESSAGES)}}
+
+    told = scripted_aws(
+        *("bedrock-runtime", "count-tokens", "--model-id", CLAUDE.removeprefix("us.")),
+        *("--input", json.dumps(counted)),
+    )
+
+    assert told == {"inputTokens": 11}

@@ -7,7 +7,6 @@ from typing import Any
 import pytest
 from msgspec import json
 
-from tests.clients.environments import python_environment
 from tests.clients.scripted_server import USAGE, scripted_server
 from tests.clients.test_aws_cli import MESSAGES, Aws
 from tests.outcrop_process import OutcropProcess, outcrop_process
@@ -38,7 +37,7 @@ models = {{ "{MODEL}" = "m" }}
 
 @pytest.fixture(scope="module")
 def aws(server: OutcropProcess) -> Aws:
-    return Aws(python_environment("aws-cli", "awscli==1.46.3") / "aws", server)
+    return Aws(server)
 
 
 @pytest.fixture(scope="module")

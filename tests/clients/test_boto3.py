@@ -68,6 +68,20 @@ def test_a_tool_is_called_and_its_result_is_read(runtime: Any) -> None:
     assert json.loads(text.removeprefix("The tool says: ")) == {"weather": "rain"}
 
 
+def test_an_answer_is_held_to_a_schema(runtime: Any) -> None:
+    schema = {"type": "object", "properties": {"name": {"type": "string"}}}
+    kept = {"jsonSchema": {"name": "city", "schema": json.dumps(schema)}}
+
+    answer = runtime.converse(
+        modelId=SCRIPTED,
+        messages=[said("Which city?")],
+        outputConfig={"textFormat": {"type": "json_schema", "structure": kept}},
+    )
+
+    text = answer["output"]["message"]["content"][0]["text"]
+    assert json.loads(text) == {"name": "Zürich"}
+
+
 def test_the_model_server_is_asked_for_what_the_caller_asked(
     runtime: Any, scripted: ScriptedServer
 ) -> None:

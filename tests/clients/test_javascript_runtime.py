@@ -39,3 +39,19 @@ def test_a_native_stream_is_read_to_its_end(saw: Any) -> None:
 
 def test_a_stream_that_breaks_off_raises_the_sdks_exception(saw: Any) -> None:
     assert saw["broken"]["name"] == "ModelStreamErrorException"
+
+
+def test_failures_are_the_sdks_exceptions(saw: Any) -> None:
+    assert saw["refusals"] == {
+        "Answer 429.": {"name": "ThrottlingException", "status": 429},
+        "Answer 500.": {"name": "ModelErrorException", "status": 424},
+        "Answer too long.": {"name": "ValidationException", "status": 400},
+    }
+
+
+def test_texts_become_vectors(saw: Any) -> None:
+    assert saw["embeddings"] == [1024, 1024]
+
+
+def test_tokens_are_counted(saw: Any) -> None:
+    assert saw["inputTokens"] == 11

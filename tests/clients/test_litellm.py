@@ -74,3 +74,7 @@ def test_failures_are_litellms_exceptions(saw: Any) -> None:
 def test_texts_become_vectors(saw: Any) -> None:
     assert saw["titan_embeddings"] == [1024, 1024]
     assert saw["cohere_embeddings"] == [1024, 1024]
+
+
+def test_a_stream_that_breaks_off_does_not_pass_for_whole(saw: Any) -> None:
+    assert saw["broken_stream"]["raised"] == "BadRequestError"

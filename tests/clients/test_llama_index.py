@@ -53,3 +53,11 @@ def test_failures_are_botocores_exceptions(saw: Any) -> None:
     assert saw["failed"]["raised"] == "ModelErrorException"
     assert saw["too_long"]["raised"] == "ValidationException"
     assert "Input is too long for requested model." in saw["too_long"]["message"]
+
+
+def test_texts_become_vectors(saw: Any) -> None:
+    assert saw["embeddings"] == [[1024, 1024], [1024, 1024]]
+
+
+def test_a_stream_that_breaks_off_does_not_pass_for_whole(saw: Any) -> None:
+    assert saw["broken_stream"]["raised"] == "EventStreamError"

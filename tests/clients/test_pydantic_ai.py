@@ -52,8 +52,21 @@ def test_tokens_are_counted_before_anything_is_asked(saw: Any) -> None:
     assert saw["counted_too_long"]["raised"] == "UsageLimitExceeded"
 
 
+def test_a_tool_is_called_in_the_middle_of_a_stream(saw: Any) -> None:
+    assert "".join(saw["streamed_tool"]) == "The tool says: rain in Zürich"
+    assert len(saw["streamed_tool"]) > 2
+
+
+def test_texts_become_vectors(saw: Any) -> None:
+    assert saw["embeddings"] == [[1024, 1024], [1024, 1024]]
+
+
 def test_failures_are_pydantic_ais_exceptions(saw: Any) -> None:
     assert saw["throttled"]["raised"] == "ModelRateLimitError"
     assert saw["failed"]["raised"] == "ModelHTTPError"
     assert "status_code: 424" in saw["failed"]["message"]
     assert saw["too_long"]["raised"] == "ModelContextWindowExceededError"
+
+
+def test_a_stream_that_breaks_off_does_not_pass_for_whole(saw: Any) -> None:
+    assert saw["broken_stream"]["raised"] == "ModelServerError"

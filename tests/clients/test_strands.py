@@ -52,3 +52,7 @@ def test_failures_are_strands_exceptions(saw: Any) -> None:
     assert saw["throttled"]["raised"] == "ModelThrottledException"
     assert saw["failed"]["raised"] == "ModelErrorException"
     assert saw["too_long"]["raised"] == "ContextWindowOverflowException"
+
+
+def test_a_stream_that_breaks_off_does_not_pass_for_whole(saw: Any) -> None:
+    assert saw["broken_stream"]["raised"] == "EventStreamError"

@@ -8,7 +8,8 @@ from outcrop.fleet.capabilities import Capabilities
 from outcrop.runtime.dialects.anthropic_messages import AnthropicMessages
 from outcrop.runtime.dialects.dialect import Asked, Call, Complaint, Prompt
 from outcrop.wire.errors import ValidationException
-from outcrop.wire.shapes.bedrock_runtime import InferenceConfiguration
+from outcrop.wire.shapes.bedrock_runtime import InferenceConfiguration, MessageStopEvent
+from tests.fakes import anthropic_streams as recorded
 from tests.runtime.requests import converse_request, stream_request
 
 ANTHROPIC = Capabilities(documents=True, completions=False)
@@ -448,10 +449,17 @@ def test_complaints_are_anthropics() -> None:
 
 
 def test_the_reader_of_a_conversation_knows_which_fields_to_give_back() -> None:
-    asked = converse_request(additionalModelResponseFieldPaths=["/model"])
+    asked = converse_request(additionalModelResponseFieldPaths=["/type"])
 
-    assert AnthropicMessages().reader(asked)._paths == ["/model"]
-    assert AnthropicMessages().reader(Prompt(model_id="m", prompt="p"))._paths == ()
+    assert given_back(asked) == b'{"type":"message"}'
+    assert given_back(Prompt(model_id="m", prompt="p")) == b""
+
+
+def given_back(asked: Asked) -> bytes:
+    reader = AnthropicMessages().reader(asked)
+    events = [*reader.feed(recorded.HELLO), *reader.end()]
+    (stop,) = (event for event in events if isinstance(event, MessageStopEvent))
+    return bytes(stop.additional_model_response_fields)
 
 
 def test_what_was_found_alone_goes_back_alone() -> None:

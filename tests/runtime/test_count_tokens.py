@@ -1,10 +1,12 @@
 import asyncio
 import base64
 import json
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
 
+from outcrop.fleet.capabilities import Capabilities
 from outcrop.fleet.config import TimeoutsConfig
 from outcrop.fleet.fleet import Fleet, Served
 from outcrop.fleet.http_client import Address
@@ -44,11 +46,29 @@ def request(model_id: str, asked: Any) -> CountTokensRequest:
 
 
 async def counted(url: str, dialect: str, model_id: str, asked: Any) -> int:
-    server = ModelServer("gpu", Address.parse(url), timeouts=TimeoutsConfig(connect_s=1))
-    candidate = Candidate(server=server, dialect=dialect, served_as="m", region=None)
+    return await counted_by([(url, dialect)], model_id, asked)
+
+
+async def counted_by(servers: Sequence[tuple[str, str]], model_id: str, asked: Any) -> int:
+    """Of the servers, each with its dialect, the first is asked first."""
+    patience = TimeoutsConfig(connect_s=1)
+    model_servers = [
+        ModelServer(str(number), Address.parse(url), timeouts=patience, weight=10.0**-number)
+        for number, (url, _) in enumerate(servers)
+    ]
+    candidates = [
+        Candidate(
+            server=server,
+            dialect=dialect,
+            served_as="m",
+            region=None,
+            capabilities=Capabilities(documents=dialect != "openai"),
+        )
+        for server, (_, dialect) in zip(model_servers, servers, strict=True)
+    ]
     targets = Targets(
         Catalogue(),
-        Fleet([Served(model_id, candidate)], stand_in=None),
+        Fleet([Served(model_id, candidate) for candidate in candidates], stand_in=None),
         FakeInferenceProfiles(),
         FakeProvisionedModelThroughputs(),
     )
@@ -56,7 +76,8 @@ async def counted(url: str, dialect: str, model_id: str, asked: Any) -> int:
         count = CountTokens(targets, Router())
         answer = await count.count_tokens(caller(), request(model_id, asked))
     finally:
-        await server.aclose()
+        for server in model_servers:
+            await server.aclose()
     return answer.input_tokens
 
 
@@ -144,3 +165,38 @@ def test_a_server_that_is_away_is_an_unavailable_service() -> None:
 def test_a_conversation_that_no_model_takes_is_refused() -> None:
     with pytest.raises(AwsError, match="must start with a user message"):
         count_on(AnswersStatus(200), asked={"converse": {"messages": []}})
+
+
+def test_what_one_kind_of_server_cannot_be_asked_another_counts() -> None:
+    cited = {"name": "d", "format": "txt", "source": {"text": "x"}, "citations": {"enabled": True}}
+    asked = {"messages": [{"role": "user", "content": [{"text": "?"}, {"document": cited}]}]}
+
+    async def main() -> int:
+        async with (
+            FakeModelServer(AnswersStatus(200, b'{"count": 1}')) as chat,
+            FakeModelServer(AnswersStatus(200, b'{"input_tokens": 8}')) as claude,
+        ):
+            servers = [(chat.url, "openai"), (claude.url, "anthropic")]
+            count = await counted_by(servers, MODEL_ID, {"converse": asked})
+            assert chat.requests == []
+            return count
+
+    assert asyncio.run(main()) == 8
+
+
+def test_what_no_server_can_be_asked_is_refused_in_the_words_of_the_first() -> None:
+    picture = {"format": "png", "source": {"s3Location": {"uri": "s3://b/k"}}}
+    asked = {"messages": [{"role": "user", "content": [{"text": "?"}, {"image": picture}]}]}
+
+    with pytest.raises(AwsError, match=r"image\.source\.s3Location"):
+        count_on(AnswersStatus(200, b'{"count": 1}'), asked={"converse": asked})
+
+
+@pytest.mark.parametrize(
+    ("status", "name"), [(429, "ThrottlingException"), (503, "ServiceUnavailableException")]
+)
+def test_a_server_that_is_busy_may_count_later(status: int, name: str) -> None:
+    with pytest.raises(AwsError) as caught:
+        count_on(AnswersStatus(status, b"{}", {"retry-after": "7"}))
+
+    assert (caught.value.name, caught.value.retry_after_s) == (name, 7)

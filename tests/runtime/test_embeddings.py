@@ -377,3 +377,9 @@ def test_what_goes_wrong_on_the_server_has_the_name_that_users_know() -> None:
     assert isinstance(failure(AnswersStatus(503)), ServiceUnavailableException)
     assert isinstance(failure(Answers([b"rubbish"])), ModelErrorException)
     assert isinstance(failure(StallsBeforeTheFirstByte()), ModelTimeoutException)
+
+
+def test_a_busy_server_tells_when_to_ask_again() -> None:
+    error = failure(AnswersStatus(429, b"{}", {"retry-after": "7"}))
+
+    assert (error.name, error.retry_after_s) == ("ThrottlingException", 7)

@@ -62,10 +62,12 @@ def config(url: str, **members: Any) -> ModelServerConfig:
 
 
 @asynccontextmanager
-async def converse_with(*configs: ModelServerConfig) -> AsyncGenerator[Converse]:
+async def converse_with(
+    *configs: ModelServerConfig, dialect: str = "openai"
+) -> AsyncGenerator[Converse]:
     servers = [model_server(set_up(config, {})) for config in configs]
     candidates = [
-        Candidate(server=server, dialect="openai", served_as="m", region=None) for server in servers
+        Candidate(server=server, dialect=dialect, served_as="m", region=None) for server in servers
     ]
     async with converse_over(servers, candidates) as converse:
         yield converse
@@ -265,3 +267,46 @@ def test_another_server_answers_in_place_of_one_that_fails_before_its_first_even
             return await text_of(converse)
 
     assert asyncio.run(main()) == "Hello"
+
+
+def busy(status: int, seconds: str) -> AnswersStatus:
+    return AnswersStatus(status, b"{}", {"retry-after": seconds})
+
+
+@pytest.mark.parametrize("dialect", ["openai", "anthropic"])
+@pytest.mark.parametrize(("status", "expected"), [(429, THROTTLED), (503, UNAVAILABLE)])
+def test_a_caller_hears_when_a_busy_server_wants_to_be_asked_again(
+    status: int, expected: tuple[str, int], dialect: str
+) -> None:
+    async def main() -> AwsError:
+        async with (
+            FakeModelServer(busy(status, "60")) as first,
+            FakeModelServer(busy(status, "7")) as last,
+            converse_with(
+                config(first.url, name="first", weight=10),
+                config(last.url, name="last"),
+                dialect=dialect,
+            ) as converse,
+        ):
+            with pytest.raises(AwsError) as caught:
+                await text_of(converse)
+            assert (len(first.requests), len(last.requests)) == (1, 1), "the other was tried"
+            return caught.value
+
+    error = asyncio.run(main())
+
+    assert refused_with(error) == expected
+    assert error.retry_after_s == 7
+
+
+def test_a_server_that_failed_otherwise_names_no_time() -> None:
+    async def main() -> AwsError:
+        async with (
+            FakeModelServer(busy(500, "7")) as fake,
+            converse_with(config(fake.url)) as converse,
+        ):
+            with pytest.raises(AwsError) as caught:
+                await text_of(converse)
+            return caught.value
+
+    assert asyncio.run(main()).retry_after_s is None

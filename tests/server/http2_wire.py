@@ -30,9 +30,17 @@ class Http2:
     def flush(self) -> None:
         self.socket.sendall(self.protocol.data_to_send())
 
-    def ask(self, path: str, body: bytes = b"", *, method: str = "GET", **more: str) -> int:
+    def ask(
+        self,
+        path: str,
+        body: bytes = b"",
+        *,
+        method: str = "GET",
+        authority: str = "outcrop:1",
+        **more: str,
+    ) -> int:
         stream = self.protocol.get_next_available_stream_id()
-        head = {":method": method, ":path": path, ":scheme": "http", ":authority": "outcrop:1"}
+        head = {":method": method, ":path": path, ":scheme": "http", ":authority": authority}
         fields = [*head.items(), *((name.replace("_", "-"), value) for name, value in more.items())]
         self.protocol.send_headers(stream, fields, end_stream=not body)
         self.flush()

@@ -12,9 +12,9 @@ from outcrop.wire.http import HttpRequest
 MODEL = "amazon.nova-lite-v1:0"
 
 
-def signed(state: Path, operation: str, body: bytes) -> HttpRequest:
+def signed(state: Path, operation: str, body: bytes, *, model: str = MODEL) -> HttpRequest:
     key = read_root_access_key(state)
-    path = f"/model/{MODEL.replace(':', '%3A')}/{operation}"
+    path = f"/model/{model.replace(':', '%3A')}/{operation}"
     headers = {"content-type": "application/json"}
     request = AWSRequest("POST", f"http://127.0.0.1{path}", headers=headers, data=body)
     credentials = Credentials(key.access_key_id, key.secret_access_key)

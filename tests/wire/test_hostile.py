@@ -127,8 +127,8 @@ def test_a_value_too_deep_to_be_printed_is_refused() -> None:
     )
 
 
-def test_a_million_violations_are_told_in_time_and_within_reason() -> None:
-    body = b'{"resourceARN":"x","tags":[%s]}' % b",".join([b'{"key":"*"}'] * 100_000)
+def test_very_many_violations_are_told_in_time_and_within_reason() -> None:
+    body = b'{"resourceARN":"x","tags":[%s]}' % b",".join([b'{"key":"*"}'] * 40_000)
     start = perf_counter()
 
     with pytest.raises(AwsError) as caught:

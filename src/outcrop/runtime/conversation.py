@@ -182,7 +182,8 @@ def _answers(message: Message) -> list[str]:
 
 
 def _check_answers(asked: Sequence[str], answered: Sequence[str], path: str) -> None:
-    missing = [tool_use_id for tool_use_id in asked if tool_use_id not in answered]
+    found = set(answered)
+    missing = [tool_use_id for tool_use_id in asked if tool_use_id not in found]
     if missing:
         ids = ", ".join(missing)
         raise ValidationException(

@@ -1,7 +1,7 @@
 """CountTokens: how many tokens an input is to the model that would read it."""
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import aclosing
 
 from outcrop.fleet.failures import FailureKind, ServerFailureError
@@ -9,10 +9,11 @@ from outcrop.fleet.model_server import Call
 from outcrop.fleet.pool import Candidate
 from outcrop.fleet.router import Attempt, Request, Router
 from outcrop.iam.caller import Caller
+from outcrop.runtime.able import UnableError, first_able
 from outcrop.runtime.conversation import check
 from outcrop.runtime.dialects.anthropic_messages import AnthropicMessages
 from outcrop.runtime.dialects.bedrock_converse import BedrockConverse
-from outcrop.runtime.dialects.dialect import Asked
+from outcrop.runtime.dialects.dialect import Asked, Complaint
 from outcrop.runtime.dialects.token_counts import (
     EmbeddedCounter,
     OpenAiCounter,
@@ -23,6 +24,7 @@ from outcrop.runtime.dialects.token_counts import (
 from outcrop.runtime.document_reader import DocumentReader
 from outcrop.runtime.documents import formats_read, with_texts
 from outcrop.runtime.embeddings import answer_of
+from outcrop.runtime.failures import of_complaint, told_when
 from outcrop.runtime.families.table import family_of
 from outcrop.runtime.inference import DIALECTS
 from outcrop.runtime.suited import suited
@@ -36,6 +38,9 @@ from outcrop.wire.shapes.bedrock_runtime import (
 )
 
 _log = logging.getLogger(__name__)
+
+# It may count well: ask again.
+_BUSY = {429, 503, 529}
 
 COUNTERS: Mapping[str, TokenCounter] = {
     "anthropic": OwnCounter(AnthropicMessages(), member="input_tokens"),
@@ -68,22 +73,29 @@ class CountTokens:
 
         try:
             whose = Request(account_id=caller.account_id)
-            count = await self._router.first(suited(asked, target.pools), put_to, whose)
+            count = await first_able(self._router, suited(asked, target.pools), put_to, whose)
         except ServerFailureError as failure:
             _log.info("no count of tokens: %s", failure)
-            raise _as_aws_error(failure) from failure
+            raise _as_aws_error(failure, target.model_id) from failure
         return CountTokensResponse(input_tokens=count)
 
     async def _counted_by(self, candidate: Candidate, asked: Asked) -> int:
-        """Raises ServerFailureError."""
-        counter = COUNTERS.get(candidate.dialect)
-        if counter is not None:
-            readable = await with_texts(asked, formats_read(candidate), self._documents)
-            for way in counter.ways(readable, candidate.served_as, candidate.capabilities):
-                count = await _counted(candidate, way)
-                if count is not None:
-                    return count
+        """Raises ServerFailureError and UnableError."""
+        for way in await self._ways(candidate, asked):
+            count = await _counted(candidate, way)
+            if count is not None:
+                return count
         raise ServerFailureError(candidate.server.name, FailureKind.UNABLE, "it counts no tokens")
+
+    async def _ways(self, candidate: Candidate, asked: Asked) -> Sequence[Way]:
+        counter = COUNTERS.get(candidate.dialect)
+        if counter is None:
+            return ()
+        try:
+            readable = await with_texts(asked, formats_read(candidate), self._documents)
+            return counter.ways(readable, candidate.served_as, candidate.capabilities)
+        except ValidationException as refusal:
+            raise UnableError(candidate, refusal) from refusal
 
 
 async def _counted(candidate: Candidate, way: Way) -> int | None:
@@ -91,16 +103,19 @@ async def _counted(candidate: Candidate, way: Way) -> int | None:
     try:
         return way.counted(await answer_of(candidate, call))
     except ServerFailureError as failure:
-        # Any status: servers refuse what they do not know in many ways.
-        if failure.kind is FailureKind.STATUS:
+        # Any other status: servers refuse what they do not know in many ways.
+        if failure.kind is FailureKind.STATUS and failure.status not in _BUSY:
             return None
         raise
 
 
-def _as_aws_error(failure: ServerFailureError) -> AwsError:
+def _as_aws_error(failure: ServerFailureError, model_id: str) -> AwsError:
     if failure.kind is FailureKind.UNABLE:
         # The text is Amazon's for every model but some of Anthropic's.
         return ValidationException("The provided model doesn't support counting tokens.")
+    if failure.status is not None:
+        complaint = Complaint(failure.status, failure.detail)
+        return told_when(of_complaint(complaint, model_id), failure)
     return ServiceUnavailableException("Bedrock is unable to process your request.")
 
 

@@ -4,7 +4,6 @@ import csv
 import io
 import zipfile
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from importlib import import_module
 from typing import Any
 
 # Longer than any model reads: hostile files that unfold without end stop here.
@@ -133,11 +132,13 @@ def _csv_line(row: Iterable[Any]) -> str:
 
 
 def _html(content: bytes) -> Iterator[str]:
-    # Not Python's own parser: hostile pages keep it busy for hours (CVE-2025-6069). lxml comes
-    # without types, which an import statement could not say in one place.
-    etree: Any = import_module("lxml.etree")
+    # Not Python's own parser: hostile pages keep it busy for hours (CVE-2025-6069).
+    from lxml.etree import HTMLParser  # noqa: PLC0415 - only when there is one
+
     pieces: list[str] = []
-    parser = etree.HTMLParser(target=_HtmlText(pieces), encoding="utf-8")
+    # The types ask of a target all that it may have; lxml tells it what it has.
+    target: Any = _HtmlText(pieces)
+    parser = HTMLParser(target=target, encoding="utf-8")
     parser.feed("".join(_plain(content)).encode())
     parser.close()
     lines = "".join(pieces).splitlines()

@@ -26,7 +26,7 @@ from outcrop.runtime.dialects.openai_embeddings import (
     Vectors,
 )
 from outcrop.runtime.estimates import tokens_of_text
-from outcrop.runtime.failures import of_complaint, of_silence
+from outcrop.runtime.failures import of_complaint, of_silence, told_when
 from outcrop.runtime.families.embedding import EmbeddingFamily, Wanted
 from outcrop.runtime.families.family import Invocation
 from outcrop.runtime.inference import tell_who_serves
@@ -247,7 +247,7 @@ def _as_aws_error(error: ServerFailureError | ComplaintError, target: Target) ->
         seats = (pool.seat(error.server) for pool in target.pools)
         dialect = next(filter(None, seats)).candidate.dialect
         complaint = bedrock_complaint if dialect == _RELAYED else DIALECTS[dialect].complaint
-        return _of_complaint(complaint(error.status, error.body), target)
+        return told_when(_of_complaint(complaint(error.status, error.body), target), error)
     return of_silence(error)
 
 

@@ -17,7 +17,7 @@ from outcrop.runtime.dialects.dialect import (
     StopDetail,
 )
 from outcrop.runtime.estimates import Generated, characters_of
-from outcrop.runtime.failures import in_stream, of_complaint, of_silence
+from outcrop.runtime.failures import in_stream, of_complaint, of_silence, told_when
 from outcrop.wire.errors import AwsError
 from outcrop.wire.shapes.bedrock_runtime import (
     ContentBlockDeltaEvent,
@@ -167,4 +167,4 @@ def as_aws_error(error: ServerFailureError, dialect: Dialect, model_id: str) -> 
         complaint = dialect.complaint(error.status, error.body)
     else:
         return of_silence(error)
-    return complaint.error or of_complaint(complaint, model_id)
+    return told_when(complaint.error or of_complaint(complaint, model_id), error)

@@ -18,6 +18,9 @@ _CALLERS_FAULT = {400, 413, 422}
 _TIMED_OUT = {408, 504}
 _OVERLOADED = {503, 529}
 
+# What passes by itself.
+_PASSING = (ModelNotReadyException, ServiceUnavailableException, ThrottlingException)
+
 # What a server may say when the stream has begun, and the stream has an exception for; everything
 # else, and a server that breaks off without a word, is the model's error.
 _IN_STREAM = (ServiceUnavailableException, ThrottlingException, ValidationException)
@@ -60,6 +63,13 @@ def of_complaint(complaint: Complaint, model_id: str) -> AwsError:
         originalStatusCode=complaint.status,
         resourceName=model_id,
     )
+
+
+def told_when(error: AwsError, failure: ServerFailureError) -> AwsError:
+    """With the server's own word on when the same request may succeed."""
+    if isinstance(error, _PASSING) and error.retry_after_s is None:
+        error.retry_after_s = failure.retry_after_s
+    return error
 
 
 def in_stream(error: AwsError, *, told: bool) -> AwsError:

@@ -1,7 +1,7 @@
 """One question to whoever serves the model, whatever the operation was called, and its events."""
 
 import logging
-from collections.abc import Container, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from functools import partial
 
@@ -9,10 +9,11 @@ from msgspec import Struct
 
 from outcrop.fleet.affinity import Prefix, conversation_prefix, prompt_prefix
 from outcrop.fleet.failures import ServerFailureError
-from outcrop.fleet.pool import Candidate, Kind, Pool
+from outcrop.fleet.pool import Candidate, Pool
 from outcrop.fleet.router import Attempt, Request, Router
 from outcrop.metering.invocation import ModelInvocation
 from outcrop.metering.tags import TagsOf, untagged
+from outcrop.runtime.able import UnableError, first_able
 from outcrop.runtime.admission import Admission, Admitted
 from outcrop.runtime.conversation import asks_for_cache
 from outcrop.runtime.dialects.anthropic_messages import AnthropicMessages
@@ -126,24 +127,10 @@ class Inference:
             trace=question.invocation.trace,
         )
         try:
-            return await self._first_able(pools, question, request)
+            return await first_able(self._router, pools, question.put_to, request)
         except ServerFailureError as failure:
             _log.warning("no model server answered: %s", failure)
             raise as_aws_error(failure, _dialect_of(failure, target), target.model_id) from failure
-
-    async def _first_able(
-        self, pools: Sequence[Pool], question: "_Question", request: Request
-    ) -> Events:
-        """What servers of one kind cannot be asked, those of another may: each kind is tried."""
-        unable: dict[Kind, ValidationException] = {}
-        left = pools
-        while left:
-            try:
-                return await self._router.first(left, question.put_to, request)
-            except _UnableError as error:
-                unable[error.kind] = error.refusal
-            left = _without(unable, pools)
-        raise next(iter(unable.values()))
 
     async def _readable(self, asked: Asked, pools: Sequence[Pool]) -> Readable:
         """Before any server is asked: taking text out of files may take long."""
@@ -191,13 +178,13 @@ class _Question(Struct, frozen=True, kw_only=True):
         return [pool for pool in kept if pool is not None]
 
     async def put_to(self, attempt: Attempt) -> Events:
-        """Its events, from the first one on; they hold the attempt. Raises _UnableError."""
+        """Its events, from the first one on; they hold the attempt. Raises UnableError."""
         candidate = attempt.candidate
         dialect = DIALECTS[candidate.dialect]
         try:
             call = self._call(candidate, dialect)
         except ValidationException as refusal:
-            raise _UnableError(candidate, refusal) from refusal
+            raise UnableError(candidate, refusal) from refusal
         chunks = await attempt.open(call)
         events = Events(
             attempt,
@@ -218,20 +205,6 @@ class _Question(Struct, frozen=True, kw_only=True):
         if isinstance(asked, ValidationException):
             raise asked
         return dialect.call(asked, candidate.served_as, candidate.capabilities)
-
-
-def _without(kinds: Container[Kind], pools: Sequence[Pool]) -> Sequence[Pool]:
-    able = (pool.only(lambda kind: kind not in kinds) for pool in pools)
-    return [pool for pool in able if pool is not None]
-
-
-class _UnableError(Exception):
-    """No server of this kind can be asked this."""
-
-    def __init__(self, candidate: Candidate, refusal: ValidationException) -> None:
-        super().__init__(refusal.message)
-        self.kind = Kind(candidate.dialect, candidate.capabilities)
-        self.refusal = refusal
 
 
 def tell_who_serves(invocation: ModelInvocation, candidate: Candidate, target: Target) -> None:

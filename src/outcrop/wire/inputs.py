@@ -24,6 +24,7 @@ from msgspec import (
 from outcrop.wire import nodes, scalars, violations
 from outcrop.wire.errors import AwsError, SerializationException, ValidationException
 from outcrop.wire.http import HttpRequest
+from outcrop.wire.json_size import check_size
 from outcrop.wire.shape import Shape
 from outcrop.wire.unchecked import Check, check_of
 
@@ -181,6 +182,7 @@ def _part(fields: list[structs.FieldInfo]) -> type[Struct]:
 
 def _utf8(body: bytes) -> bytes:
     """`body`, or UnicodeDecodeError: msgspec does not look into what it skips."""
+    check_size(body)
     if not body.isascii():
         body.decode()
     return body or b"{}"

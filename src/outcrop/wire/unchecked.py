@@ -5,6 +5,7 @@ from typing import Any, cast
 
 from msgspec import DecodeError, Raw, inspect, json, structs
 
+from outcrop.wire.json_size import holds_too_much
 from outcrop.wire.shape import UnionShape
 
 Check = Callable[[Any], bool]
@@ -97,11 +98,14 @@ def _is_absent(value: object) -> bool:
 
 
 def is_document(raw: Raw) -> bool:
+    """Also of JSON in a string, which nobody has counted the values of yet."""
+    text = bytes(raw)
+    if holds_too_much(text):
+        return False
     try:
         document = json.decode(raw)
     except (DecodeError, RecursionError):
         return False
-    text = bytes(raw)
     return text.count(b"[") + text.count(b"{") <= _DEEPEST or _depth(document) <= _DEEPEST
 
 

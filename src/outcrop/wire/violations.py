@@ -2,15 +2,17 @@
 
 from collections.abc import Iterable, Iterator, Mapping
 from itertools import islice
-from typing import Any, Self, cast
+from typing import Any, Self, TypeAlias, cast
 
 from msgspec import Struct, inspect, structs
 
 from outcrop.wire.errors import AwsError, SerializationException, ValidationException
 from outcrop.wire.nodes import Node, TypeFaultError, node_of
 
-# Enough for any honest mistake; a body of a million bad tags shall not become a million sentences.
+# Enough for any honest mistake; a body of a million bad tags shall not become a million sentences,
+# and a mistake after a million elements is not looked for.
 _MOST_LISTED = 1000
+_MOST_STEPS = 10_000
 # Longer than any scalar's limit; and what the list may come to in all.
 _LONGEST_PRINTED, _LONGEST_MESSAGE = 16 * 1024, 256 * 1024
 
@@ -19,6 +21,10 @@ class Violation(Struct, frozen=True):
     text: str
     stands_alone: bool = False
     """Bedrock's own sentence, which has no envelope when there is nothing else to say."""
+
+
+Step: TypeAlias = Violation | None
+"""One of a search for violations: what it finds, or nothing at one more element of a list."""
 
 
 class Place(Struct, frozen=True):
@@ -72,21 +78,21 @@ class Inspector:
                 texts = "; ".join(violation.text for violation in found)
                 return ValidationException(f"{len(found)} validation {errors} detected: {texts}")
 
-    def _violations(self, members: Mapping[str, Any]) -> Iterator[Violation]:
+    def _violations(self, members: Mapping[str, Any]) -> Iterator[Step]:
         for name, required, node in self._members:
             hidden = self._hide_body and name not in self._outside
             place = Place((self._outside.get(name, _in_camel(name)),), hidden)
             yield from _member(node, members.get(name), place, required=required)
 
 
-def _member(node: Node, value: Any, place: Place, *, required: bool = True) -> Iterator[Violation]:
+def _member(node: Node, value: Any, place: Place, *, required: bool = True) -> Iterator[Step]:
     if value is not None:
         yield from _value(node, value, place)
     elif required:
         yield place.violates(None, "Member must not be null")
 
 
-def _value(node: Node, json_value: Any, place: Place) -> Iterator[Violation]:
+def _value(node: Node, json_value: Any, place: Place) -> Iterator[Step]:
     value = node.convert(json_value)
     if node.sensitive:
         place = structs.replace(place, hidden=True)
@@ -104,7 +110,7 @@ def _value(node: Node, json_value: Any, place: Place) -> Iterator[Violation]:
         yield from _elements(node.item, items, place, value, word)
 
 
-def _structure(node: Node, value: dict[str, Any], place: Place) -> Iterator[Violation]:
+def _structure(node: Node, value: dict[str, Any], place: Place) -> Iterator[Step]:
     if node.union:
         yield from _union(node, value, place)
     for name, required, member in node.members:
@@ -117,7 +123,7 @@ def _in_camel(name: str) -> str:
     return name[0].lower() + name[1:]
 
 
-def _union(node: Node, value: dict[str, Any], place: Place) -> Iterator[Violation]:
+def _union(node: Node, value: dict[str, Any], place: Place) -> Iterator[Step]:
     names = [name for name, _, _ in node.members]
     present = [name for name in names if value.get(name) is not None]
     if len(present) != 1:
@@ -128,10 +134,11 @@ def _union(node: Node, value: dict[str, Any], place: Place) -> Iterator[Violatio
 
 def _elements(
     node: Node, elements: Iterable[tuple[str | int, Any]], place: Place, whole: Any, word: str
-) -> Iterator[Violation]:
+) -> Iterator[Step]:
     """Structures are found fault with one by one, scalars through the list or map they are in."""
     sound = True
     for step, value in elements:
+        yield None
         if node.name or value is None:
             yield from _member(node, value, place.below(step))
         else:
@@ -142,9 +149,10 @@ def _elements(
         yield place.violates(whole, f"{word} must satisfy constraint: [{listed}]")
 
 
-def _bounded(violations: Iterator[Violation]) -> Iterator[Violation]:
+def _bounded(steps: Iterator[Step]) -> Iterator[Violation]:
     """As many as a message holds; the first, in any case."""
     length = 0
+    violations = filter(None, islice(steps, _MOST_STEPS))
     for violation in islice(violations, _MOST_LISTED):
         yield violation
         length += len(violation.text)

@@ -1,8 +1,10 @@
-// The unmodified SDK over HTTP/2: a streamed tool call, a native stream, a failure in mid-stream.
+// The unmodified SDK over HTTP/2: tools, native bodies, embeddings, counted tokens, failures.
 // Prints one JSON object of what it saw; the test asserts on it.
 import {
   BedrockRuntimeClient,
+  ConverseCommand,
   ConverseStreamCommand,
+  CountTokensCommand,
   InvokeModelCommand,
   InvokeModelWithResponseStreamCommand,
 } from "@aws-sdk/client-bedrock-runtime";
@@ -59,4 +61,32 @@ try {
   broken = { name: error.name, message: error.message };
 }
 
-console.log(JSON.stringify({ fragments, stopReason, message, chunks, broken }));
+const refusals = {};
+for (const told of ["Answer 429.", "Answer 500.", "Answer too long."]) {
+  const messages = [{ role: "user", content: [{ text: told }] }];
+  try {
+    await runtime.send(new ConverseCommand({ modelId, messages }));
+  } catch (error) {
+    refusals[told] = { name: error.name, status: error.$metadata.httpStatusCode };
+  }
+}
+
+const invokedForVectors = await runtime.send(
+  new InvokeModelCommand({
+    modelId: "cohere.embed-english-v3",
+    contentType: "application/json",
+    body: JSON.stringify({ input_type: "search_query", texts: ["one", "two"] }),
+  }),
+);
+const vectors = JSON.parse(new TextDecoder().decode(invokedForVectors.body)).embeddings;
+const embeddings = vectors.map((vector) => vector.length);
+
+const { inputTokens } = await runtime.send(
+  new CountTokensCommand({
+    modelId: modelId.replace("us.", ""),
+    input: { converse: { messages: [{ role: "user", content: [{ text: "Say hello." }] }] } },
+  }),
+);
+
+const seen = { fragments, stopReason, message, chunks, broken, refusals, embeddings, inputTokens };
+console.log(JSON.stringify(seen));

@@ -139,6 +139,10 @@ def answered(answer: Any) -> Any:
     }
 
 
+def broken_stream() -> Any:
+    return [chunk.model for chunk in completion(CONVERSE, "Break off.", stream=True)]
+
+
 def streamed(model: str) -> Any:
     chunks = list(completion(model, stream=True, stream_options={"include_usage": True}))
     texts = [chunk.choices[0].delta.content for chunk in chunks if chunk.choices]
@@ -196,6 +200,7 @@ if __name__ == "__main__":
         streamed_tool,
         invoke_streamed_tool,
         json_schema,
+        broken_stream,
         throttled,
         invoke_throttled,
         failed,

@@ -4,6 +4,7 @@ from typing import Any
 
 from llama_index.core.llms import ChatMessage
 from llama_index.core.tools import FunctionTool
+from llama_index.embeddings.bedrock import BedrockEmbedding
 from llama_index.llms.bedrock_converse import BedrockConverse
 from pydantic import BaseModel
 
@@ -79,6 +80,21 @@ def structured() -> Any:
     return model().as_structured_llm(City).complete("Which city?").raw.model_dump()
 
 
+def embeddings() -> Any:
+    """It has no `endpoint_url`: the environment leads it here."""
+    models = ("amazon.titan-embed-text-v2:0", "cohere.embed-english-v3")
+    embedders = [BedrockEmbedding(model_name=name, region_name=REGION) for name in models]
+    return [
+        [len(vector) for vector in embedder.get_text_embedding_batch(["one", "two"])]
+        for embedder in embedders
+    ]
+
+
+def broken_stream() -> Any:
+    broken = [ChatMessage(role="user", content="Break off.")]
+    return [answer.delta for answer in model().stream_chat(broken)]
+
+
 def throttled() -> Any:
     return str(model().complete("Answer 429."))
 
@@ -101,6 +117,8 @@ if __name__ == "__main__":
         tool_loop,
         streamed_tool,
         structured,
+        embeddings,
+        broken_stream,
         throttled,
         failed,
         too_long,

@@ -5,6 +5,8 @@ from typing import Any
 
 from pydantic import BaseModel
 from pydantic_ai import Agent, NativeOutput
+from pydantic_ai.embeddings import Embedder
+from pydantic_ai.embeddings.bedrock import BedrockEmbeddingModel
 from pydantic_ai.models.bedrock import BedrockConverseModel
 from pydantic_ai.providers.bedrock import BedrockProvider
 from pydantic_ai.usage import UsageLimits
@@ -88,6 +90,33 @@ def counted_too_long() -> Any:
     return agent().run_sync("Say hello.", usage_limits=limits).output
 
 
+def streamed_tool() -> Any:
+    one = agent()
+
+    @one.tool_plain
+    def get_weather(city: str) -> str:
+        """The weather in a city."""
+        return f"rain in {city}"
+
+    async def run() -> Any:
+        async with one.run_stream("Call get_weather.") as answer:
+            return [text async for text in answer.stream_text(delta=True, debounce_by=None)]
+
+    return asyncio.run(run())
+
+
+def embeddings() -> Any:
+    provider = BedrockProvider(region_name=REGION, base_url=URL)
+    models = ("amazon.titan-embed-text-v2:0", "cohere.embed-english-v3")
+    embedders = [Embedder(BedrockEmbeddingModel(name, provider=provider)) for name in models]
+    answers = [embedder.embed_documents_sync(["one", "two"]) for embedder in embedders]
+    return [[len(vector) for vector in answer.embeddings] for answer in answers]
+
+
+def broken_stream() -> Any:
+    return asyncio.run(streamed(agent(), "Break off."))
+
+
 def throttled() -> Any:
     return answered(agent().run_sync("Answer 429."))
 
@@ -105,8 +134,8 @@ def answered(answer: Any) -> Any:
     return {"text": answer.output, "input": usage.input_tokens, "output": usage.output_tokens}
 
 
-async def streamed(one: Agent[Any, Any]) -> Any:
-    async with one.run_stream("Say hello.") as answer:
+async def streamed(one: Agent[Any, Any], said: str = "Say hello.") -> Any:
+    async with one.run_stream(said) as answer:
         return [text async for text in answer.stream_text(delta=True, debounce_by=None)]
 
 
@@ -121,6 +150,9 @@ if __name__ == "__main__":
         native_structured,
         structured_stream,
         counted_too_long,
+        streamed_tool,
+        embeddings,
+        broken_stream,
         throttled,
         failed,
         too_long,

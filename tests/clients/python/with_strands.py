@@ -64,6 +64,10 @@ def stream() -> Any:
     return {"texts": texts, "answer": answered(one(HELLO))}
 
 
+def broken_stream() -> Any:
+    return answered(agent()("Break off."))
+
+
 def tool_loop() -> Any:
     return looped(streaming=True)
 
@@ -116,6 +120,7 @@ if __name__ == "__main__":
         tool_loop,
         tool_loop_at_once,
         structured,
+        broken_stream,
         throttled,
         failed,
         too_long,

@@ -98,6 +98,7 @@ def test_parameter_definitions_become_a_json_schema() -> None:
             "day": {"description": "Which day", "type": "str", "required": True},
             "shops": {"type": "List[int]"},
             "what": {"type": "anything"},
+            "deep": {"type": "list[" * 1_000_000},
         },
     }
 
@@ -113,6 +114,7 @@ def test_parameter_definitions_become_a_json_schema() -> None:
                     "day": {"type": "string", "description": "Which day"},
                     "shops": {"type": "array", "items": {"type": "integer"}},
                     "what": {},
+                    "deep": {},
                 },
                 "required": ["day"],
             }

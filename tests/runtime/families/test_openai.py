@@ -174,10 +174,11 @@ def test_every_tool_choice_has_its_place(choice: Any, expected: dict[str, Any]) 
     assert request["toolConfig"]["toolChoice"] == expected
 
 
-def test_no_tool_choice_means_no_tools() -> None:
-    request = conversation(QWEN, {**BODY, "tools": [WEATHER], "tool_choice": "none"})
+def test_no_tool_choice_is_kept_beside_the_tools() -> None:
+    request = conversation(QWEN, {**BODY, "tools": [WEATHER], "tool_choice": "none", "seed": 1})
 
-    assert "toolConfig" not in request
+    assert "toolChoice" not in request["toolConfig"]
+    assert request["additionalModelRequestFields"] == {"tool_choice": {"type": "none"}, "seed": 1}
 
 
 def test_a_tool_without_parameters_takes_none() -> None:

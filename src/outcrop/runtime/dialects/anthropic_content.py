@@ -4,9 +4,11 @@ from base64 import b64encode
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, TypeVar
 
-from msgspec import Raw
+import msgspec
+from msgspec import Raw, Struct
 
 from outcrop.runtime.dialects.anthropic_citations import as_anthropic
+from outcrop.runtime.dialects.bad_json import BAD_JSON
 from outcrop.runtime.dialects.dialect import Capabilities
 from outcrop.runtime.dialects.plain_text import (
     citations_text,
@@ -55,7 +57,7 @@ def system(blocks: Iterable[SystemContentBlock]) -> list[Block]:
     written: list[Block] = []
     for block in blocks:
         if block.cache_point is not None:
-            _mark(written, block.cache_point)
+            _mark(written[-1:], block.cache_point)
         elif block.guard_content is not None:
             written.append(_guarded(block.guard_content))
         else:
@@ -67,7 +69,7 @@ def tools(given: Iterable[Tool]) -> list[Block]:
     written: list[Block] = []
     for tool in given:
         if tool.cache_point is not None:
-            _mark(written, tool.cache_point)
+            _mark(written[-1:], tool.cache_point)
         else:
             written.append(_tool(tool))
     return written
@@ -84,21 +86,22 @@ def _content(message: Message, capabilities: Capabilities) -> list[Block]:
         raise unsupported("system", "messages")
     write = _BLOCKS if capabilities.documents else _WITHOUT_FILES
     written: list[Block] = []
+    markable: list[Block] = []
     for block in message.content:
         if block.cache_point is not None:
-            _mark(written, block.cache_point)
+            _mark(markable, block.cache_point)
         elif capabilities.reasoning or block.reasoning_content is None:
             written.append(_block(block, write, f"{message.role} messages"))
+            if written[-1]["type"] not in _NEVER_MARKED:
+                markable = written[-1:]
     return written
 
 
-def _mark(written: list[Block], point: CachePointBlock) -> None:
+def _mark(last: list[Block], point: CachePointBlock) -> None:
     """A cache point closes what stands before it; with nothing there, there is nothing to keep."""
     ttl = {} if point.ttl is None else {"ttl": point.ttl}
-    for block in reversed(written):
-        if block.get("type") not in _NEVER_MARKED:
-            block["cache_control"] = {"type": "ephemeral", **ttl}
-            return
+    for block in last:
+        block["cache_control"] = {"type": "ephemeral", **ttl}
 
 
 def _block(block: ContentBlock, write: "_Table", where: str) -> Block:
@@ -189,12 +192,25 @@ def own_tool_result(result: ToolResultBlock) -> Block:
 
 def _result_part(part: ToolResultContentBlock, write: "_Table") -> Block:
     if part.json:
-        return _text(bytes(part.json).decode())
+        return _reference(part.json) or _text(bytes(part.json).decode())
     for member in ("text", "image", "document", "search_result"):
         value = getattr(part, member)
         if value is not None:
             return write[member](value)
     raise _unsupported(part, "tool results")
+
+
+class _ToolReference(Struct, frozen=True, tag="tool_reference", forbid_unknown_fields=True):
+    tool_name: str
+
+
+def _reference(document: Raw) -> Block | None:
+    """A deferred tool that the caller has found for the model: Converse has no word for it."""
+    try:
+        reference = msgspec.json.decode(document, type=_ToolReference)
+    except BAD_JSON:
+        return None
+    return {"type": "tool_reference", "tool_name": reference.tool_name}
 
 
 def _reasoning(reasoning: ReasoningContentBlock) -> Block:

@@ -10,9 +10,10 @@ from msgspec import Raw, Struct
 from outcrop.runtime.dialects import anthropic_content
 from outcrop.runtime.dialects.anthropic_stream import MessageReader, complaint
 from outcrop.runtime.dialects.bad_json import BAD_JSON
-from outcrop.runtime.dialects.dialect import Asked, Call, Capabilities, Complaint, Prompt
+from outcrop.runtime.dialects.dialect import Asked, Call, Capabilities, Complaint, Prompt, Reader
 from outcrop.runtime.dialects.openai_chat import as_conversation
 from outcrop.runtime.dialects.refusals import refuse_guardrails
+from outcrop.runtime.dialects.schema_reader import held_to_schema
 from outcrop.wire.errors import ValidationException
 from outcrop.wire.shapes.bedrock_runtime import (
     ConverseRequest,
@@ -73,9 +74,9 @@ class AnthropicMessages:
         counted = {name: value for name, value in body.items() if name not in _NOT_COUNTED}
         return Call(COUNT_TOKENS_PATH, msgspec.json.encode(counted), fields.headers)
 
-    def reader(self, asked: Asked) -> MessageReader:
+    def reader(self, asked: Asked) -> Reader:
         paths = None if isinstance(asked, Prompt) else asked.additional_model_response_field_paths
-        return MessageReader(response_field_paths=paths or ())
+        return held_to_schema(asked, MessageReader(response_field_paths=paths or ()))
 
     def complaint(self, status: int, body: bytes) -> Complaint:
         return complaint(status, body)

@@ -11,7 +11,7 @@ from outcrop.runtime.dialects.anthropic_citations import AnthropicCitation, delt
 from outcrop.runtime.dialects.bad_json import BAD_JSON
 from outcrop.runtime.dialects.content_blocks import is_tool_use_id, own_tool_use_id
 from outcrop.runtime.dialects.dialect import Complaint, ComplaintError, ModelEvent, StopDetail
-from outcrop.runtime.dialects.sse import EndlessLineError, EventReader
+from outcrop.runtime.dialects.sse import EventReader
 from outcrop.wire.shapes.bedrock_runtime import (
     CacheDetail,
     ContentBlockDelta,
@@ -69,11 +69,8 @@ class MessageReader:
         self._done = False
 
     def feed(self, chunk: bytes) -> Iterator[ModelEvent]:
-        try:
-            for data in self._events.feed(chunk):
-                yield from self._read(data)
-        except EndlessLineError as error:
-            raise ComplaintError(Complaint(502, "an endless line")) from error
+        for data in self._events.feed(chunk):
+            yield from self._read(data)
 
     def end(self) -> Iterator[ModelEvent]:
         for data in self._events.end():

@@ -1,7 +1,5 @@
 """What only Claude (or Nova) knows, in terms that other models know, or left out, or refused."""
 
-from collections.abc import Iterable
-
 import msgspec
 from msgspec import Raw, Struct, structs
 
@@ -20,8 +18,11 @@ from outcrop.wire.shapes.bedrock_runtime import (
     OutputFormat,
     OutputFormatStructure,
     SpecificToolChoice,
+    Tool,
     ToolChoice,
     ToolConfiguration,
+    ToolInputSchema,
+    ToolSpecification,
 )
 
 # How the model shall work, or who asks: no answer is wrong without them, and clients send them to
@@ -45,7 +46,15 @@ class _Choice(Struct, frozen=True):
 
 
 class _Tool(Struct, frozen=True):
-    type: str
+    """One of the caller's that says more than Converse can, or one of Anthropic's own."""
+
+    name: str = ""
+    type: str = "custom"
+    description: str | None = None
+    input_schema: Raw = Raw()
+    strict: bool | None = None
+    allowed_callers: list[str] | None = None
+    input_examples: list[Raw] = []
 
 
 class _Format(Struct, frozen=True):
@@ -68,24 +77,32 @@ def in_common_terms(asked: Asked) -> Asked:
         fields.pop(name, None)
     if _is_anthropic_metadata(fields.get("metadata", Raw())):
         del fields["metadata"]
+    config = _with(asked.tool_config, _taken_tools(fields))
     choice = _anthropic_choice(fields)
-    config = asked.tool_config
     if choice is not None:
         del fields["tool_choice"]
         config = config and _chosen(config, choice)
         if choice.disable_parallel_tool_use and config is not None:
             fields["parallel_tool_calls"] = Raw(b"false")
-    _refuse_anthropics_tools(_tools(fields))
     return _replaced(asked, config, fields)
+
+
+def forbids_tools(document: Raw) -> bool:
+    """Whether the additional fields say that no tool may be called: Converse has no word for it."""
+    choice = _anthropic_choice(_fields(document))
+    return choice is not None and choice.type == "none"
 
 
 def asks_for_schema(document: Raw) -> bool:
     """Whether the additional fields hold the model to a schema."""
+    return _output_config(_fields(document)) is not None
+
+
+def _fields(document: Raw) -> dict[str, Raw]:
     try:
-        fields = msgspec.json.decode(document or b"{}", type=dict[str, Raw])
+        return msgspec.json.decode(document or b"{}", type=dict[str, Raw])
     except BAD_JSON:
-        return False
-    return _output_config(fields) is not None
+        return {}
 
 
 def _replaced(
@@ -142,17 +159,44 @@ def _chosen(config: ToolConfiguration, choice: _Choice) -> ToolConfiguration | N
     return structs.replace(config, tool_choice=chosen)
 
 
-def _tools(fields: dict[str, Raw]) -> Iterable[_Tool]:
+def _taken_tools(fields: dict[str, Raw]) -> list[Tool]:
+    """Anthropic's form, out of the fields; tools in another form stay there."""
     try:
-        return msgspec.json.decode(fields.get("tools", b"[]"), type=list[_Tool])
+        tools = msgspec.json.decode(fields.get("tools", b"[]"), type=list[_Tool])
     except BAD_JSON:
-        return ()
+        return []
+    if any(tool.type == "function" for tool in tools):
+        return []
+    fields.pop("tools", None)
+    return [_in_common(tool) for tool in tools]
 
 
-def _refuse_anthropics_tools(tools: Iterable[_Tool]) -> None:
-    for tool in tools:
-        if tool.type != "function":
-            raise ValidationException(
-                f"This model doesn't support tools of type {tool.type}. Remove the tool and try"
-                " again."
-            )
+def _in_common(tool: _Tool) -> Tool:
+    """Nobody else defers a tool: it is offered from the start."""
+    if tool.type != "custom":
+        raise ValidationException(
+            f"This model doesn't support tools of type {tool.type}. Remove the tool and try again."
+        )
+    if tool.allowed_callers is not None and "direct" not in tool.allowed_callers:
+        raise ValidationException(
+            f"This model doesn't support the tool {tool.name}, which it may not call directly."
+            " Remove the tool and try again."
+        )
+    schema = additional_fields(tool.input_schema)
+    if tool.input_examples:
+        schema["examples"] = Raw(msgspec.json.encode(tool.input_examples))
+    specification = ToolSpecification(
+        name=tool.name,
+        description=tool.description or None,
+        input_schema=ToolInputSchema(json=Raw(msgspec.json.encode(schema))),
+        strict=tool.strict,
+    )
+    return Tool(tool_spec=specification)
+
+
+def _with(config: ToolConfiguration | None, tools: list[Tool]) -> ToolConfiguration | None:
+    if not tools:
+        return config
+    if config is None:
+        return ToolConfiguration(tools=tools)
+    return structs.replace(config, tools=[*config.tools, *tools])

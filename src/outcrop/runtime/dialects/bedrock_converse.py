@@ -11,6 +11,7 @@ from outcrop.runtime.dialects.bad_json import BAD_JSON
 from outcrop.runtime.dialects.bedrock_documents import with_names
 from outcrop.runtime.dialects.bedrock_events import EventFrames, complaint
 from outcrop.runtime.dialects.bedrock_prompt import ChunkReader, body_of
+from outcrop.runtime.dialects.bedrock_tools import in_amazons_terms
 from outcrop.runtime.dialects.dialect import (
     Asked,
     Call,
@@ -47,13 +48,13 @@ class BedrockConverse:
             path = f"/model/{_encoded(served_as)}/invoke-with-response-stream"
             return Call(path, native, {"accept": CONTENT_TYPE})
         path = f"/model/{_encoded(served_as)}/converse-stream"
-        body = msgspec.json.encode(_members(as_conversation(asked)))
+        body = msgspec.json.encode(_members(in_amazons_terms(as_conversation(asked))))
         return Call(path, body, {"accept": CONTENT_TYPE})
 
     # Its answer holds the count as `inputTokens`.
     def count_tokens(self, asked: Asked, served_as: str, capabilities: Capabilities) -> Call:  # noqa: ARG002 - likewise
         path = f"/model/{_encoded(served_as)}/count-tokens"
-        members = _members(as_conversation(asked))
+        members = _members(in_amazons_terms(as_conversation(asked)))
         counted = {name: value for name, value in members.items() if name in _COUNTED}
         return Call(path, msgspec.json.encode({"input": {"converse": counted}}))
 

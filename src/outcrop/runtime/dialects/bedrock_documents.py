@@ -4,6 +4,7 @@ Converse's callers are held to that before; those of native bodies title documen
 """
 
 import re
+from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from itertools import count
 
@@ -20,6 +21,8 @@ from outcrop.wire.shapes.bedrock_runtime import (
 
 _NOT_IN_A_NAME = re.compile(r"[^A-Za-z0-9\-()\[\]]+")
 _LONGEST = 200
+# Of a native body's title, which may be of any length.
+_LOOKED_AT = 1_000
 
 
 def with_names(messages: Sequence[Message]) -> Sequence[Message]:
@@ -40,12 +43,13 @@ def _is_name(name: str) -> bool:
 
 def _names(given: Sequence[str]) -> Iterator[str]:
     taken: set[str] = set()
+    numbers: defaultdict[str, Iterator[int]] = defaultdict(lambda: count(2))
     for name in given:
-        fitted = _NOT_IN_A_NAME.sub(" ", name).strip() or "document"
-        numbered = (f"{fitted[: _LONGEST - 10].rstrip()} ({number})" for number in count(2))
+        fitted = _NOT_IN_A_NAME.sub(" ", name[:_LOOKED_AT]).strip() or "document"
+        numbered = fitted[: _LONGEST - 10].rstrip()
         chosen = fitted[:_LONGEST].rstrip()
         while chosen in taken:
-            chosen = next(numbered)
+            chosen = f"{numbered} ({next(numbers[numbered])})"
         taken.add(chosen)
         yield chosen
 

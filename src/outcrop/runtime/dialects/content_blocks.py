@@ -153,7 +153,7 @@ def is_tool_use_id(given: str) -> bool:
 
 
 def is_json_object(text: str) -> bool:
-    return text.lstrip().startswith("{") and _is_json(text)
+    return text.lstrip().startswith("{") and is_json(text)
 
 
 class _Text:
@@ -203,14 +203,14 @@ class _ToolUse:
     @property
     def ended(self) -> bool:
         closing = bool(self.fragments) and self.fragments[-1].rstrip().endswith("}")
-        return closing and _is_json("".join(self.fragments))
+        return closing and is_json("".join(self.fragments))
 
 
 _Block = _Text | _Reasoning | _ToolUse
 _BlockT = TypeVar("_BlockT", _Text, _Reasoning, _ToolUse)
 
 
-def _is_json(text: str) -> bool:
+def is_json(text: str) -> bool:
     try:
         msgspec.json.decode(text)
     except BAD_JSON:

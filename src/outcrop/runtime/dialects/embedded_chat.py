@@ -24,6 +24,7 @@ from outcrop.runtime.dialects.openai_complaint import complaint
 from outcrop.runtime.dialects.openai_reader import ChatReader
 from outcrop.runtime.dialects.openai_request import completion_body, inference, output, streamed
 from outcrop.runtime.dialects.refusals import refuse_what_chat_lacks
+from outcrop.runtime.dialects.schema_reader import held_to_schema
 from outcrop.wire.errors import ValidationException
 from outcrop.wire.shapes.bedrock_runtime import (
     ContentBlockDelta,
@@ -93,7 +94,7 @@ class EmbeddedChat:
     def reader(self, asked: Asked) -> Reader:
         asked = in_common_terms(asked)
         forced = () if isinstance(asked, Prompt) else forced_tools(asked.tool_config)
-        return _ForcedReader(reader(asked)) if forced else reader(asked)
+        return _ForcedReader(reader(asked)) if forced else held_to_schema(asked, reader(asked))
 
     def complaint(self, status: int, body: bytes) -> Complaint:
         return complaint(status, body)

@@ -6,7 +6,7 @@ from typing import Final
 import msgspec
 
 from outcrop.runtime.dialects.anthropic_terms import in_common_terms
-from outcrop.runtime.dialects.dialect import Asked, Call, Capabilities, Complaint, Prompt
+from outcrop.runtime.dialects.dialect import Asked, Call, Capabilities, Complaint, Prompt, Reader
 from outcrop.runtime.dialects.openai_complaint import complaint
 from outcrop.runtime.dialects.openai_reader import ChatReader
 from outcrop.runtime.dialects.openai_request import (
@@ -15,6 +15,7 @@ from outcrop.runtime.dialects.openai_request import (
     fields_of_the_caller,
 )
 from outcrop.runtime.dialects.refusals import refuse_what_chat_lacks
+from outcrop.runtime.dialects.schema_reader import held_to_schema
 from outcrop.wire.shapes.bedrock_runtime import (
     ContentBlock,
     ConverseRequest,
@@ -40,8 +41,8 @@ class OpenAiChat:
         body = chat_body(request, served_as, capabilities)
         return Call(CHAT, msgspec.json.encode({**fields, **body}))
 
-    def reader(self, asked: Asked) -> ChatReader:
-        return reader(asked)
+    def reader(self, asked: Asked) -> Reader:
+        return held_to_schema(in_common_terms(asked), reader(asked))
 
     def complaint(self, status: int, body: bytes) -> Complaint:
         return complaint(status, body)

@@ -11,7 +11,7 @@ from outcrop.runtime.dialects.bad_json import BAD_JSON
 from outcrop.runtime.dialects.content_blocks import ContentBlocks
 from outcrop.runtime.dialects.dialect import Complaint, ComplaintError, ModelEvent, StopDetail
 from outcrop.runtime.dialects.openai_complaint import complaint
-from outcrop.runtime.dialects.sse import EndlessLineError, EventReader
+from outcrop.runtime.dialects.sse import EventReader
 from outcrop.wire.shape import ABSENT
 from outcrop.wire.shapes.bedrock_runtime import (
     MessageStartEvent,
@@ -128,11 +128,8 @@ class ChatReader:
         self._usage = TokenUsage(input_tokens=0, output_tokens=0, total_tokens=0)
 
     def feed(self, chunk: bytes) -> Iterator[ModelEvent]:
-        try:
-            for data in self._events.feed(chunk):
-                yield from self._read(data)
-        except EndlessLineError as error:
-            raise ComplaintError(Complaint(502, "an endless line")) from error
+        for data in self._events.feed(chunk):
+            yield from self._read(data)
 
     def end(self) -> Iterator[ModelEvent]:
         for data in self._events.end():

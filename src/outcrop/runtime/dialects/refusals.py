@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Sequence
 
 from outcrop.runtime.attachments import documents, images, search_results
-from outcrop.runtime.dialects.anthropic_terms import asks_for_schema
+from outcrop.runtime.dialects.anthropic_terms import asks_for_schema, forbids_tools
 from outcrop.runtime.dialects.dialect import Asked, Capabilities, Prompt
 from outcrop.wire.errors import ValidationException
 from outcrop.wire.shapes.bedrock_runtime import (
@@ -61,7 +61,7 @@ def refuse_guardrails(request: ConverseRequest | ConverseStreamRequest) -> None:
 def _beyond(
     request: ConverseRequest | ConverseStreamRequest, capabilities: Capabilities
 ) -> Iterator[ValidationException]:
-    if request.tool_config is not None and not capabilities.tools:
+    if not capabilities.tools and _offers_tools(request):
         streaming = " in streaming mode" if isinstance(request, ConverseStreamRequest) else ""
         yield ValidationException(f"This model doesn't support tool use{streaming}.")
     if request.output_config is not None:
@@ -70,6 +70,11 @@ def _beyond(
         yield unsupported("additionalModelRequestFields.output_config.format")
     if not capabilities.images:
         yield from _images(request.system or (), request.messages or ())
+
+
+def _offers_tools(request: ConverseRequest | ConverseStreamRequest) -> bool:
+    forbidden = forbids_tools(request.additional_model_request_fields)
+    return request.tool_config is not None and not forbidden
 
 
 def _beyond_output(

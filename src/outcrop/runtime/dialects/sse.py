@@ -2,12 +2,10 @@
 
 from collections.abc import Sequence
 
+from outcrop.runtime.dialects.dialect import Complaint, ComplaintError
+
 # No event of a model is so long: a server that ends no line must not fill the memory.
 _LONGEST_LINE_BYTES = 8 * 1024 * 1024
-
-
-class EndlessLineError(Exception):
-    """The server sends, and ends no line."""
 
 
 class EventReader:
@@ -19,13 +17,13 @@ class EventReader:
         self._data_bytes = 0
 
     def feed(self, chunk: bytes) -> Sequence[bytes]:
-        """Raises EndlessLineError."""
+        """Raises ComplaintError for a line that does not end."""
         if not (self._rest or self._data) and (whole := _whole_events(chunk)):
             return whole
         *lines, self._rest = (self._rest + chunk).split(b"\n")
         found = self._ended(lines)
         if len(self._rest) + self._data_bytes > _LONGEST_LINE_BYTES:
-            raise EndlessLineError
+            raise ComplaintError(Complaint(502, "an endless line"))
         return found
 
     def end(self) -> Sequence[bytes]:

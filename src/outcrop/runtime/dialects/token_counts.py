@@ -6,6 +6,7 @@ from typing import Final, Protocol
 import msgspec
 from msgspec import Struct
 
+from outcrop.runtime.dialects.anthropic_terms import in_common_terms
 from outcrop.runtime.dialects.bad_json import BAD_JSON
 from outcrop.runtime.dialects.dialect import Asked, Call, Capabilities, Dialect, Prompt
 from outcrop.runtime.dialects.openai_chat import as_conversation
@@ -42,6 +43,7 @@ class TokenCounter(Protocol):
 
 class OpenAiCounter:
     def ways(self, asked: Asked, served_as: str, capabilities: Capabilities) -> Sequence[Way]:
+        asked = in_common_terms(asked)
         if isinstance(asked, Prompt):
             body = msgspec.json.encode({"model": served_as, "prompt": asked.prompt})
             of_llama_cpp = Way(Call(_TOKENIZE, _content(asked)), "tokens")

@@ -97,7 +97,13 @@ class ToolSearchResult(
     cache_control: CacheControl | None = None
 
 
-ResultPart = TextBlock | Image | Document | SearchResult
+class ToolReference(Struct, frozen=True, tag="tool_reference", forbid_unknown_fields=True):
+    """What a search among deferred tools found, where the caller searches."""
+
+    tool_name: str
+
+
+ResultPart = TextBlock | Image | Document | SearchResult | ToolReference
 
 
 class ToolResult(Struct, frozen=True, tag="tool_result", forbid_unknown_fields=True):
@@ -135,15 +141,32 @@ class Turn(Struct, frozen=True, forbid_unknown_fields=True):
     content: list[Block] | str
 
 
-class ToolDefinition(Struct, frozen=True):
-    """A tool of the caller's, or one of Anthropic's own by its `type`, with keys of its own."""
+class ToolKind(Struct, frozen=True):
+    """One of Anthropic's own tools by its `type`, with keys of its own; or one of the caller's."""
+
+    type: str | None = None
+    name: str | None = None
+
+
+class ToolDefinition(Struct, frozen=True, forbid_unknown_fields=True):
+    """A tool of the caller's."""
 
     name: str | None = None
-    type: str | None = None
+    type: Literal["custom"] | None = None
     description: str | None = None
     input_schema: Raw = Raw()
     strict: bool | None = None
     cache_control: CacheControl | None = None
+    # What Converse has no members for.
+    allowed_callers: list[str] | None = None
+    defer_loading: bool | None = None
+    eager_input_streaming: bool | None = None
+    input_examples: list[Raw] | None = None
+
+    @property
+    def says_more_than_converse(self) -> bool:
+        more = (self.allowed_callers, self.defer_loading, self.input_examples)
+        return any(more) or self.eager_input_streaming is not None
 
 
 class ToolChoice(Struct, frozen=True, forbid_unknown_fields=True):

@@ -7,11 +7,7 @@ import msgspec
 from msgspec import Raw
 
 from outcrop.runtime.families import anthropic_body as native
-from outcrop.runtime.families.anthropic_tools import (
-    own_tools,
-    says_more_than_converse,
-    tool_config,
-)
+from outcrop.runtime.families.anthropic_tools import Tools, tools
 from outcrop.runtime.families.anthropic_turns import cache_point, messages
 from outcrop.runtime.families.schema import Schema, json_object
 from outcrop.wire.errors import ValidationException
@@ -34,6 +30,7 @@ def converse_request(
 ) -> ConverseRequest | ConverseStreamRequest:
     """Raises ValidationException."""
     asked = _BODY.decode(body)
+    given = tools(asked)
     request = request_type(
         model_id=model_id,
         messages=messages(asked),
@@ -44,10 +41,10 @@ def converse_request(
             top_p=asked.top_p,
             stop_sequences=asked.stop_sequences or None,
         ),
-        tool_config=tool_config(asked),
+        tool_config=given.config,
         output_config=_output_config(asked),
     )
-    fields = dict(_fields(asked))
+    fields = dict(_fields(asked, given))
     if not fields:
         return request
     additional = Raw(msgspec.json.encode(fields))
@@ -91,7 +88,7 @@ def _text_format(format_: native.OutputFormat) -> OutputFormat:
     return OutputFormat(type="json_schema", structure=OutputFormatStructure(json_schema=definition))
 
 
-def _fields(asked: native.Body) -> Iterator[tuple[str, Any]]:
+def _fields(asked: native.Body, given: Tools) -> Iterator[tuple[str, Any]]:
     """What Converse has no members for, where Amazon, too, has callers of Converse put it."""
     if asked.top_k is not None:
         yield "top_k", asked.top_k
@@ -107,7 +104,7 @@ def _fields(asked: native.Body) -> Iterator[tuple[str, Any]]:
         # Not Converse's member, which is refused where a model does not reason: clients send it
         # to whatever goes by Claude's name. A format stands beside it, as in the caller's body.
         yield "output_config", {"effort": _effort(asked), **dict(_native_format(asked))}
-    yield from _tool_fields(asked)
+    yield from _tool_fields(given)
 
 
 def _native_format(asked: native.Body) -> Iterator[tuple[str, Any]]:
@@ -117,15 +114,11 @@ def _native_format(asked: native.Body) -> Iterator[tuple[str, Any]]:
         yield "format", {"type": "json_schema", "schema": schema}
 
 
-def _tool_fields(asked: native.Body) -> Iterator[tuple[str, Any]]:
-    own = list(own_tools(asked.tools or ()))
-    only_own = bool(own) and len(own) == len(asked.tools or ())
-    choice = asked.tool_choice
-    # Converse's choice stands beside Converse's tools.
-    if choice is not None and (only_own or says_more_than_converse(choice)):
-        yield "tool_choice", _without_none(choice)
-    if own:
-        yield "tools", own
+def _tool_fields(given: Tools) -> Iterator[tuple[str, Any]]:
+    if given.choice is not None and (given.config or given.apart):
+        yield "tool_choice", _without_none(given.choice)
+    if given.apart:
+        yield "tools", given.apart
 
 
 def _without_none(record: msgspec.Struct) -> dict[str, Any]:

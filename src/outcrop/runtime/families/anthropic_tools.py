@@ -1,7 +1,8 @@
-"""The tools of Anthropic's Messages body: the caller's are Converse's, its own stay as they are."""
+"""The tools of Anthropic's Messages body: Converse's, where Converse says all there is to say."""
 
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import NamedTuple
 
 from msgspec import Raw
 
@@ -23,21 +24,55 @@ from outcrop.wire.shapes.bedrock_runtime import (
 # runs on the web are not offered there.
 _OWN_TOOL = re.compile(r"(bash|computer|memory|text_editor|tool_search_tool_(bm25|regex))_\d{8}")
 
+_KIND = Schema(native.ToolKind)
 _TOOL = Schema(native.ToolDefinition)
 
 
-def tool_config(asked: native.Body) -> ToolConfiguration | None:
-    tools = [tool for at, raw in enumerate(asked.tools or ()) for tool in _tool(raw, at)]
-    if not tools:
-        return None
-    return ToolConfiguration(tools=tools, tool_choice=_tool_choice(asked.tool_choice))
+class Tools(NamedTuple):
+    """A body's tools, and what it says of their use."""
+
+    config: ToolConfiguration | None
+    """Those that are Converse's, too."""
+    apart: list[Raw]
+    """Those of which Converse cannot say everything: as they came."""
+    choice: native.ToolChoice | None
+    """The choice, unless it stands in `config`."""
 
 
-def _tool(raw: Raw, at: int) -> Iterator[Tool]:
-    """Nothing for one of Anthropic's own: that goes as it is, beside the caller's."""
-    tool = _definition(raw, at)
-    if _is_own(tool):
-        return
+def tools(asked: native.Body) -> Tools:
+    """Raises ValidationException."""
+    given = [_tool(raw, at) for at, raw in enumerate(asked.tools or ())]
+    apart = [one for one in given if isinstance(one, _Apart)]
+    converses = [tool for one in given if not isinstance(one, _Apart) for tool in one]
+    choice = asked.tool_choice
+    converses_choice = _converses(choice)
+    if converses_choice is not None and converses and not _is_among(choice, apart):
+        choice = None
+    else:
+        converses_choice = None
+    config = ToolConfiguration(tools=converses, tool_choice=converses_choice) if converses else None
+    return Tools(config, [one.raw for one in apart], choice)
+
+
+class _Apart(NamedTuple):
+    name: str | None
+    raw: Raw
+
+
+def _is_among(choice: native.ToolChoice | None, tools: Iterable[_Apart]) -> bool:
+    return choice is not None and choice.name in {tool.name for tool in tools}
+
+
+def _tool(raw: Raw, at: int) -> _Apart | list[Tool]:
+    kind = _KIND.decode(bytes(document(raw, "tools", at)), "tools", at)
+    if kind.type is not None and _OWN_TOOL.fullmatch(kind.type):
+        return _Apart(kind.name, raw)
+    tool = _TOOL.decode(bytes(raw), "tools", at)
+    written = list(_written(tool, at))
+    return _Apart(tool.name, raw) if tool.says_more_than_converse else written
+
+
+def _written(tool: native.ToolDefinition, at: int) -> Iterator[Tool]:
     if tool.name is None or not tool.input_schema:
         missing = "name" if tool.name is None else "input_schema"
         raise malformed(f"#/tools/{at}: required key [{missing}] not found")
@@ -55,21 +90,11 @@ def _tool(raw: Raw, at: int) -> Iterator[Tool]:
         yield Tool(cache_point=cache_point(tool.cache_control))
 
 
-def _definition(raw: Raw, at: int) -> native.ToolDefinition:
-    tool = _TOOL.decode(bytes(document(raw, "tools", at)), "tools", at)
-    if tool.type not in {None, "custom"} and not _is_own(tool):
-        raise malformed(f"#/tools/{at}/type: {tool.type} is not a valid enum value")
-    return tool
-
-
-def _is_own(tool: native.ToolDefinition) -> bool:
-    return tool.type is not None and _OWN_TOOL.fullmatch(tool.type) is not None
-
-
-def _tool_choice(choice: native.ToolChoice | None) -> ToolChoice | None:
+def _converses(choice: native.ToolChoice | None) -> ToolChoice | None:
+    """None where there is no choice, or one that Converse has no word for."""
     if choice is not None and choice.type == "tool" and choice.name is None:
         raise malformed("#/tool_choice: required key [name] not found")
-    if choice is None or says_more_than_converse(choice):
+    if choice is None or choice.type == "none" or choice.disable_parallel_tool_use:
         return None
     return _CHOICES[choice.type](choice.name or "")
 
@@ -79,11 +104,3 @@ _CHOICES: Mapping[str, Callable[[str], ToolChoice]] = {
     "any": lambda _: ToolChoice(any=AnyToolChoice()),
     "tool": lambda name: ToolChoice(tool=SpecificToolChoice(name=name)),
 }
-
-
-def says_more_than_converse(choice: native.ToolChoice) -> bool:
-    return choice.type == "none" or bool(choice.disable_parallel_tool_use)
-
-
-def own_tools(tools: Iterable[Raw]) -> Iterator[Raw]:
-    return (raw for raw in tools if _is_own(_TOOL.decode(bytes(raw))))

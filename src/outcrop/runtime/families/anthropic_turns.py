@@ -3,6 +3,9 @@
 from collections.abc import Iterator, Sequence
 from typing import cast
 
+import msgspec
+from msgspec import Raw
+
 from outcrop.runtime.families import anthropic_body as native
 from outcrop.runtime.families.schema import json_object
 from outcrop.wire.errors import ValidationException
@@ -173,6 +176,8 @@ def _result_part(part: native.ResultPart) -> ToolResultContentBlock:
             return ToolResultContentBlock(document=_document(part))
         case native.SearchResult():
             return ToolResultContentBlock(search_result=_search_result(part))
+        case native.ToolReference():
+            return ToolResultContentBlock(json=Raw(msgspec.json.encode(part)))
 
 
 def _reasoning(block: native.Thinking | native.RedactedThinking) -> ReasoningContentBlock:

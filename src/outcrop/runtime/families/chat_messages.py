@@ -3,7 +3,7 @@
 import binascii
 from base64 import b64decode
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Annotated, Literal, NamedTuple
+from typing import Annotated, Any, Literal, NamedTuple
 
 import msgspec
 from msgspec import Meta, Raw, Struct
@@ -197,7 +197,7 @@ def tool_configuration(
 
 
 def tool_choice(choice: str | NamedFunction | None) -> ToolChoice | None:
-    """`none` is no choice: whoever asks takes the tools away."""
+    """`none` is no choice of Converse's: it goes among the additional fields."""
     match choice:
         case "auto":
             return ToolChoice(auto=AutoToolChoice())
@@ -209,10 +209,17 @@ def tool_choice(choice: str | NamedFunction | None) -> ToolChoice | None:
             return None
 
 
-def given_fields(body: Struct, *names: str) -> Raw:
+def given_fields(body: Struct, *names: str, forbids_tools: bool = False) -> Raw:
     """Members of a body that Converse has no members for."""
     members = {name: getattr(body, name) for name in names}
     given = {name: value for name, value in members.items() if value is not None}
+    return encoded_fields(given, forbids_tools=forbids_tools)
+
+
+def encoded_fields(given: dict[str, Any], *, forbids_tools: bool) -> Raw:
+    """`forbids_tools`, as Anthropic says it: the tools of earlier turns have to stay known."""
+    if forbids_tools:
+        given["tool_choice"] = {"type": "none"}
     return Raw(msgspec.json.encode(given)) if given else ABSENT
 
 

@@ -67,6 +67,9 @@ _JSON_TYPES: Mapping[str, str] = {
 }
 
 
+_LONGEST_TYPE: Final = 200
+
+
 class _Call(Struct, frozen=True, forbid_unknown_fields=True):
     name: str
     parameters: dict[str, Any] = {}
@@ -350,6 +353,8 @@ def _property(parameter: _Parameter) -> dict[str, Any]:
 
 
 def _type(name: str) -> dict[str, Any]:
+    if len(name) > _LONGEST_TYPE:
+        return {}
     outer, _, inner = name.strip().removesuffix("]").partition("[")
     json_type = _JSON_TYPES.get(outer.lower())
     if json_type == "array" and inner:

@@ -1,7 +1,8 @@
 """Meta Llama: a prompt in its chat template and what follows it; with images, a conversation."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from itertools import islice
 from typing import Annotated, Final
 
 import msgspec
@@ -13,6 +14,7 @@ from outcrop.runtime.families.family import Answer, Invocation, Metrics, Writer
 from outcrop.runtime.families.said import prompt_tokens, said
 from outcrop.runtime.families.schema import Schema, malformed
 from outcrop.runtime.families.text_writer import STOP_OR_LENGTH, TextWriter
+from outcrop.wire.errors import ValidationException
 from outcrop.wire.shapes.bedrock_runtime import (
     ContentBlock,
     ConversationRole,
@@ -35,13 +37,19 @@ _TURN: Final = re.compile(
 )
 
 
+# More characters than fit into the context of any Llama that sees (128,000 tokens), found out
+# before the template is searched for turns.
+_LONGEST_PROMPT: Final = 1_000_000
+
+
 class _Body(Struct, frozen=True, forbid_unknown_fields=True):
     # https://docs.aws.amazon.com/bedrock/latest/userguide/model-parameters-meta.html
     prompt: Annotated[str, Meta(min_length=1)]
     temperature: Annotated[float, Meta(ge=0, le=1)] = 0.5
     top_p: Annotated[float, Meta(ge=0, le=1)] = 0.9
     max_gen_len: Annotated[int, Meta(ge=1, le=2048)] = 512
-    images: list[str] = []
+    # Nothing is documented: as many as Converse takes.
+    images: Annotated[list[str], Meta(max_length=20)] = []
 
 
 class _Response(Struct, frozen=True):
@@ -65,6 +73,8 @@ class Llama:
         )
         if not decoded.images:
             return Prompt(model_id=model_id, prompt=decoded.prompt, inference_config=inference)
+        if len(decoded.prompt) > _LONGEST_PROMPT:
+            raise ValidationException("Input is too long for requested model.")
         # No completions endpoint takes images: the server puts the template back.
         system, messages = _conversation(decoded.prompt, _images(decoded.images))
         return ConverseRequest(
@@ -108,28 +118,28 @@ def _image(text: str, pointer: str) -> ContentBlock:
 
 
 def _conversation(
-    prompt: str, images: list[ContentBlock]
+    prompt: str, shown: list[ContentBlock]
 ) -> tuple[list[SystemContentBlock] | None, list[Message]]:
     """Out of the template; a prompt without one is what a user says."""
     turns = [(role, text.strip()) for role, text in _TURN.findall(prompt)] or [("user", prompt)]
     system = [SystemContentBlock(text=text) for role, text in turns if role == "system" and text]
     messages: list[Message] = []
+    images = iter(shown)
     for role, text in turns:
         if role != "system" and text:
             # What a tool gave back comes from the user's side, too.
             speaker: ConversationRole = "assistant" if role == "assistant" else "user"
             say(messages, speaker, _with_images(text, images))
-    _show_the_rest(messages, images)
+    _show_the_rest(messages, [*images])
     return system or None, messages
 
 
-def _with_images(text: str, images: list[ContentBlock]) -> list[ContentBlock]:
+def _with_images(text: str, images: Iterator[ContentBlock]) -> list[ContentBlock]:
     """Images stand where the prompt has a place for them."""
     first, *others = text.split(_IMAGE)
     blocks = _text(first)
     for other in others:
-        blocks += [images.pop(0)] if images else []
-        blocks += _text(other)
+        blocks += [*islice(images, 1), *_text(other)]
     return blocks
 
 

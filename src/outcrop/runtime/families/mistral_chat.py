@@ -14,6 +14,7 @@ from outcrop.runtime.families.chat_messages import (
     FunctionTool,
     NamedFunction,
     conversation,
+    given_fields,
     tool_choice,
     tool_configuration,
 )
@@ -84,7 +85,6 @@ class MistralChat:
     def asked(self, body: bytes, model_id: str, *, streaming: bool) -> Asked:  # noqa: ARG002 - the same either way
         decoded = _SCHEMA.decode(body)
         system, messages = conversation(decoded.messages)
-        tools = None if decoded.tool_choice == "none" else decoded.tools
         stop = [decoded.stop] if isinstance(decoded.stop, str) else decoded.stop
         return ConverseRequest(
             model_id=model_id,
@@ -96,8 +96,11 @@ class MistralChat:
                 top_p=decoded.top_p,
                 stop_sequences=stop or None,
             ),
-            tool_config=tool_configuration(tools, tool_choice(decoded.tool_choice)),
+            tool_config=tool_configuration(decoded.tools, tool_choice(decoded.tool_choice)),
             output_config=output_config(decoded.response_format),
+            additional_model_request_fields=given_fields(
+                decoded, forbids_tools=bool(decoded.tools) and decoded.tool_choice == "none"
+            ),
         )
 
     def response(self, answer: Answer, invocation: Invocation) -> bytes:

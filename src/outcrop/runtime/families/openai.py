@@ -19,12 +19,12 @@ from outcrop.runtime.families.chat_messages import (
     FunctionTool,
     NamedFunction,
     conversation,
+    encoded_fields,
     tool_choice,
     tool_configuration,
 )
 from outcrop.runtime.families.family import Answer, Invocation, Writer
 from outcrop.runtime.families.schema import Schema, StopSequence, document, json_object, malformed
-from outcrop.wire.shape import ABSENT
 from outcrop.wire.shapes.bedrock_runtime import (
     ConverseRequest,
     InferenceConfiguration,
@@ -120,13 +120,12 @@ class OpenAi:
             messages=messages,
             system=system,
             inference_config=_inference(decoded),
-            # "None" takes the tools out of the question.
-            tool_config=None
-            if decoded.tool_choice == "none"
-            else tool_configuration(decoded.tools, tool_choice(decoded.tool_choice)),
+            tool_config=tool_configuration(decoded.tools, tool_choice(decoded.tool_choice)),
             output_config=output_config(decoded.response_format),
             service_tier=_service_tier(decoded.service_tier),
-            additional_model_request_fields=other_fields(body, _UNDERSTOOD),
+            additional_model_request_fields=_other_fields(
+                body, forbids_tools=bool(decoded.tools) and decoded.tool_choice == "none"
+            ),
         )
 
     def response(self, answer: Answer, invocation: Invocation) -> bytes:
@@ -151,15 +150,15 @@ def output_config(response_format: ResponseFormat | None) -> OutputConfig | None
             return None
 
 
-def other_fields(body: bytes, understood: frozenset[str]) -> Raw:
+def _other_fields(body: bytes, *, forbids_tools: bool) -> Raw:
     """Fields that only the model server can judge, as they came."""
     fields: Mapping[str, Raw] = msgspec.json.decode(body, type=dict[str, Raw])
     others = {
         name: document(value, name)
         for name, value in fields.items()
-        if name not in understood and value != Raw(b"null")
+        if name not in _UNDERSTOOD and value != Raw(b"null")
     }
-    return Raw(msgspec.json.encode(others)) if others else ABSENT
+    return encoded_fields(others, forbids_tools=forbids_tools)
 
 
 def _check(body: _Body, model_id: str, *, streaming: bool) -> None:

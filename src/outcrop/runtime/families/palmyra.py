@@ -67,7 +67,6 @@ class Palmyra:
     def asked(self, body: bytes, model_id: str, *, streaming: bool) -> Asked:  # noqa: ARG002 - the same either way
         decoded = _SCHEMA.decode(body)
         system, messages = conversation([*map(_in_full, decoded.messages)])
-        tools = None if decoded.tool_choice == "none" else decoded.tools
         return ConverseRequest(
             model_id=model_id,
             messages=messages,
@@ -78,10 +77,15 @@ class Palmyra:
                 top_p=decoded.top_p,
                 stop_sequences=decoded.stop or None,
             ),
-            tool_config=tool_configuration(tools, tool_choice(decoded.tool_choice)),
+            tool_config=tool_configuration(decoded.tools, tool_choice(decoded.tool_choice)),
             output_config=output_config(decoded.response_format),
             additional_model_request_fields=given_fields(
-                decoded, "min_tokens", "seed", "presence_penalty", "frequency_penalty"
+                decoded,
+                "min_tokens",
+                "seed",
+                "presence_penalty",
+                "frequency_penalty",
+                forbids_tools=bool(decoded.tools) and decoded.tool_choice == "none",
             ),
         )
 

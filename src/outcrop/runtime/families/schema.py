@@ -4,12 +4,13 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from decimal import Decimal
 from itertools import islice
-from typing import Annotated, Any, Generic, TypeVar, cast
+from typing import Annotated, Any, Generic, TypeAlias, TypeVar, cast
 
 import msgspec
 from msgspec import Meta, Raw, inspect
 
 from outcrop.wire.errors import ValidationException
+from outcrop.wire.json_size import MOST_VALUES, holds_too_much
 from outcrop.wire.unchecked import is_document
 
 BodyT = TypeVar("BodyT", bound=msgspec.Struct)
@@ -17,9 +18,13 @@ BodyT = TypeVar("BodyT", bound=msgspec.Struct)
 StopSequence = Annotated[str, Meta(min_length=1)]
 """As Converse's: an empty one would be met before the first word."""
 
-# Enough for any honest mistake.
+# Enough for any honest mistake; one after ten thousand elements is not looked for.
 _MOST_LISTED = 100
 _LONGEST = 500
+_MOST_STEPS = 10_000
+
+Step: TypeAlias = str | None
+"""One of a search for violations: what it finds, or nothing at one more element of a list."""
 
 _Path = tuple[str | int, ...]
 
@@ -71,6 +76,8 @@ class Schema(Generic[BodyT]):
 
     def decode(self, body: bytes, *path: str | int) -> BodyT:
         """Raises ValidationException; `path` says where in the caller's body it stands."""
+        if holds_too_much(body):
+            raise malformed(f"#: expected maximum value count: {MOST_VALUES}")
         try:
             if not body.isascii():
                 body.decode()
@@ -81,7 +88,8 @@ class Schema(Generic[BodyT]):
     def _refusal(self, body: bytes, path: _Path) -> ValidationException:
         try:
             value = msgspec.json.decode(body)
-            return malformed(*islice(_violations(self._type, value, path), _MOST_LISTED))
+            steps = islice(_violations(self._type, value, path), _MOST_STEPS)
+            return malformed(*islice(filter(None, steps), _MOST_LISTED))
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
             return malformed()
 
@@ -102,7 +110,7 @@ def json_object(raw: Raw, *path: str | int) -> Raw:
     return raw
 
 
-def _violations(info: inspect.Type, value: Any, path: _Path) -> Iterator[str]:
+def _violations(info: inspect.Type, value: Any, path: _Path) -> Iterator[Step]:
     match info:
         case inspect.Metadata(type=inner):
             yield from _violations(inner, value, path)
@@ -117,7 +125,7 @@ def _violations(info: inspect.Type, value: Any, path: _Path) -> Iterator[str]:
             yield from _typed(info, value, path)
 
 
-def _typed(info: inspect.Type, value: Any, path: _Path) -> Iterator[str]:
+def _typed(info: inspect.Type, value: Any, path: _Path) -> Iterator[Step]:
     if not _fits(info, value):
         expected = _SCALARS[type(info)][0]
         yield f"{_pointer(path)}: expected type: {expected}, found: {_FOUND[type(value)]}"
@@ -143,12 +151,13 @@ def _typed(info: inspect.Type, value: Any, path: _Path) -> Iterator[str]:
 
 def _elements(
     info: inspect.Type, elements: Iterable[tuple[str | int, Any]], path: _Path
-) -> Iterator[str]:
+) -> Iterator[Step]:
     for step, value in elements:
+        yield None
         yield from _violations(info, value, (*path, step))
 
 
-def _structure(info: inspect.StructType, value: dict[str, Any], path: _Path) -> Iterator[str]:
+def _structure(info: inspect.StructType, value: dict[str, Any], path: _Path) -> Iterator[Step]:
     for field in info.fields:
         if field.required and field.encode_name not in value:
             yield f"{_pointer(path)}: required key [{field.encode_name}] not found"
@@ -165,7 +174,7 @@ def _structure(info: inspect.StructType, value: dict[str, Any], path: _Path) -> 
             yield from _violations(field.type, member, (*path, field.encode_name))
 
 
-def _union(types: Sequence[inspect.Type], value: Any, path: _Path) -> Iterator[str]:
+def _union(types: Sequence[inspect.Type], value: Any, path: _Path) -> Iterator[Step]:
     """By its tag, or by the one arm of the value's own kind."""
     tagged = [bare for arm in types if isinstance(bare := _bare(arm), inspect.StructType)]
     if isinstance(value, dict) and len(tagged) > 1:
@@ -184,7 +193,7 @@ def _union(types: Sequence[inspect.Type], value: Any, path: _Path) -> Iterator[s
 
 def _tagged(
     arms: Sequence[inspect.StructType], value: dict[str, Any], path: _Path
-) -> Iterator[str]:
+) -> Iterator[Step]:
     tag_field = arms[0].tag_field or "type"
     if tag_field not in value:
         yield f"{_pointer(path)}: required key [{tag_field}] not found"
@@ -197,19 +206,19 @@ def _tagged(
         yield from _structure(arm, value, path)
 
 
-def _size(info: Any, value: Any, path: _Path, what: str) -> Iterator[str]:
+def _size(info: Any, value: Any, path: _Path, what: str) -> Iterator[Step]:
     if info.min_length is not None and len(value) < info.min_length:
         yield f"{_pointer(path)}: {_too_small(what, info.min_length, len(value))}"
     if info.max_length is not None and len(value) > info.max_length:
         yield f"{_pointer(path)}: {_too_large(what, info.max_length, len(value))}"
 
 
-def _pattern(info: inspect.StrType, value: str, path: _Path) -> Iterator[str]:
+def _pattern(info: inspect.StrType, value: str, path: _Path) -> Iterator[Step]:
     if info.pattern is not None and re.search(info.pattern, value) is None:
         yield f"{_pointer(path)}: string [{value}] does not match pattern {info.pattern}"
 
 
-def _base64(value: str, path: _Path) -> Iterator[str]:
+def _base64(value: str, path: _Path) -> Iterator[Step]:
     try:
         msgspec.convert(value, bytes)
     except msgspec.ValidationError:
@@ -228,7 +237,7 @@ def _too_large(what: str, limit: int, actual: int) -> str:
     return f"expected maximum item count: {limit}, found: {actual}"
 
 
-def _range(info: Any, value: float, path: _Path) -> Iterator[str]:
+def _range(info: Any, value: float, path: _Path) -> Iterator[Step]:
     bounds: tuple[tuple[float | None, Callable[[float], bool], str], ...] = (
         (info.ge, lambda bound: value >= bound, "greater or equal to"),
         (info.gt, lambda bound: value > bound, "greater than"),
