@@ -69,6 +69,25 @@ def test_a_session_may_do_what_its_role_may(desk: Operator, sts: Any) -> None:
     assert message.startswith(f"User: {identity['Arn']} is not authorized to perform: bedrock:List")
 
 
+def test_a_role_with_a_path_is_assumed_by_its_whole_name(desk: Operator, sts: Any) -> None:
+    principal = {"AWS": f"arn:aws:iam::{desk.account_id}:root"}
+    own = {"ArnLike": {"aws:PrincipalArn": f"arn:aws:iam::{desk.account_id}:role/team/*"}}
+    arn = desk.order(
+        *["roles", "put", "Pathed", "--path", "/team/search/"],
+        *["--trust", desk.document("p-trust", {**ASSUME, "Principal": principal})],
+        *["--inline", desk.document("p", allow("bedrock:InvokeModel", Condition=own))],
+    ).strip()
+
+    key = assumed(sts, arn)
+
+    assert arn == f"arn:aws:iam::{desk.account_id}:role/team/search/Pathed"
+    assert converse(desk.client("bedrock-runtime", key)) == "Hello"
+    session = desk.client("sts", key).get_caller_identity()["Arn"]
+    assert session == f"arn:aws:sts::{desk.account_id}:assumed-role/Pathed/worker"
+    short = f"arn:aws:iam::{desk.account_id}:role/Pathed"
+    assert refusal(lambda: assumed(sts, short))[0] == "AccessDenied"
+
+
 def test_boto3_assumes_a_role_by_itself(desk: Operator, tmp_path: Any, monkeypatch: Any) -> None:
     arn = role(desk, "Profiled", allow("bedrock:InvokeModel"))
     key = desk.key("--user", "assumer")
@@ -103,6 +122,20 @@ def test_a_managed_policy_can_be_a_session_policy(desk: Operator, sts: Any) -> N
 
     assert desk.client("bedrock", key).list_foundation_models()
     assert refusal(lambda: converse(desk.client("bedrock-runtime", key)))
+
+
+def test_so_can_one_of_awss_own_and_no_other(desk: Operator, sts: Any) -> None:
+    arn = role(desk, "Amazons", allow("bedrock:*"))
+    aws = "arn:aws:iam::aws:policy/"
+    key = assumed(sts, arn, PolicyArns=[{"arn": f"{aws}AmazonBedrockReadOnly"}])
+
+    assert desk.client("bedrock", key).list_foundation_models()
+    assert refusal(lambda: converse(desk.client("bedrock-runtime", key)))
+    unknown = [{"arn": f"{aws}NoSuchPolicy"}]
+    assert refusal(lambda: assumed(sts, arn, PolicyArns=unknown)) == (
+        "ValidationError",
+        f"ARN {aws}NoSuchPolicy is not valid.",
+    )
 
 
 def test_session_tags_are_the_principals(desk: Operator, sts: Any) -> None:

@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 
 from outcrop.iam.administration import Administration, NewIdentity, RefusedError
-from outcrop.iam.config import declare
+from outcrop.iam.declaration import Declaration, declare
 from outcrop.iam.sealed_keys import SealedKeys, shared_key
 from outcrop.iam.sealing import Sealer, SealError
 from outcrop.server.config import ConfigurationError, load_config
@@ -36,7 +36,8 @@ trust_policy = '{TRUST}'
 async def follow(store: Store, folder: Path, text: str, clock: FakeClock) -> None:
     (folder / "outcrop.toml").write_text(text)
     config = load_config(folder / "outcrop.toml", {})
-    await declare(store.identities, config.accounts, clock=clock)
+    keys = SealedKeys(store.access_keys, Sealer([bytes(32)]))
+    await declare(store.identities, keys, Declaration(accounts=config.accounts), clock)
 
 
 def test_what_is_declared_is_there_and_goes_when_it_is_not(
@@ -88,6 +89,19 @@ def test_what_commands_made_stays(tmp_path: Path, clock: FakeClock) -> None:
         (DECLARED.replace('"Action":"*"', '"Action":"bedrock"'), "prefaced by a vendor"),
         (DECLARED.replace("account_name", "nam"), "accounts"),
         (DECLARED.replace(ACCOUNT, "1"), "account_id"),
+        (
+            DECLARED.replace('["All"]', '["arn:aws:iam::aws:policy/Nil"]'),
+            "no policy arn:aws:iam::aws",
+        ),
+        (DECLARED.replace("policies = [", 'groups = ["nobody"]\npolicies = ['), "no group nobody"),
+        (DECLARED.replace('"ada"', '"ada"\npath = "team"'), r"users\[0\].path"),
+        (DECLARED + DECLARED, f"the account {ACCOUNT} is declared twice"),
+        (
+            DECLARED.replace(
+                "[[accounts.roles]]", "[[accounts.users]]\nuser_name='ada'\n[[accounts.roles]]"
+            ),
+            "the user ada is declared twice",
+        ),
     ],
 )
 def test_what_cannot_be_is_refused_with_its_place(tmp_path: Path, wrong: str, told: str) -> None:

@@ -7,6 +7,7 @@ from typing import Protocol
 from msgspec.structs import replace
 
 from outcrop.iam.caller import Caller
+from outcrop.iam.managed_policies import document_of, is_of_aws
 from outcrop.iam.policy.document import Policy, PolicyKind, parse
 from outcrop.iam.policy.evaluation import Authorizer
 from outcrop.iam.policy.principal import Principal
@@ -16,6 +17,7 @@ from outcrop.store.errors import StoreError
 from outcrop.store.identities import ITSELF, R
 from outcrop.store.identity_records import (
     AccountRecord,
+    GroupRecord,
     IdentityProviderRecord,
     PolicyRecord,
     RoleRecord,
@@ -96,17 +98,18 @@ class Directory:
                 return None
 
     async def _named_role(self, arn: Arn, region: str) -> Authorizer | None:
-        role = await self.role(arn.account_id, arn.resource_id)
-        if role is None:
+        name = name_of(arn)
+        role = await self.role(arn.account_id, name)
+        if role is None or arn.resource != f"role{role.path}{name}":
             return None
-        session = _checking(arn.account_id, arn.resource_id, role)
-        return await self._role_session(session, region)
+        return await self._role_session(_checking(arn.account_id, name, role), region)
 
     async def _named_user(self, arn: Arn, region: str) -> Authorizer | None:
-        user = await self._identities.find(arn.account_id, UserRecord, arn.resource_id)
-        if user is None:
+        name = name_of(arn)
+        user = await self._identities.find(arn.account_id, UserRecord, name)
+        if user is None or arn.resource != f"user{user.path}{name}":
             return None
-        caller = user_caller(arn.account_id, arn.resource_id, user, region)
+        caller = user_caller(arn.account_id, name, user, region)
         return await self._user(Principal(caller=caller, tags=user.tags), user)
 
     async def role(self, account_id: str, name: str) -> RoleRecord | None:
@@ -116,7 +119,9 @@ class Directory:
         return await self._identities.find(account_id, IdentityProviderRecord, name)
 
     async def managed(self, account_id: str, name: str) -> str | None:
-        """The document of a managed policy."""
+        """The document of a managed policy: the account's by name, AWS's by ARN."""
+        if is_of_aws(name):
+            return document_of(name)
         found = await self._identities.find(account_id, PolicyRecord, name)
         return None if found is None else found.document
 
@@ -135,7 +140,7 @@ class Directory:
                 is_temporary=True,
                 transitive_tags=tuple((key, session.tags[key]) for key in session.transitive),
             ),
-            issuer_arn=role_arn(partition, session.account_id, session.name),
+            issuer_arn=role_arn(partition, session.account_id, session.name, role),
             tags={**role.tags, **session.tags},
             token_issued_at=session.issued_at,
             source_identity=session.source_identity,
@@ -165,9 +170,12 @@ class Directory:
     ) -> Authorizer:
         caller = principal.caller
         boundary = identity.boundary
-        named = [await self._managed(caller, name) for name in identity.policies]
+        own = await self._attached(caller, identity)
+        groups = identity.groups if isinstance(identity, UserRecord) else ()
+        for group in groups:
+            own += await self._attached(caller, await self._group(caller.account_id, group))
         policies = PolicySet(
-            identity=[*named, *_all_inline(identity.inline)],
+            identity=own,
             boundary=None
             if boundary is None
             else await self._managed(caller, boundary, "permissions boundary"),
@@ -175,6 +183,19 @@ class Directory:
             service_control=await self._service_control(caller.account_id),
         )
         return Authorizer(principal, policies)
+
+    async def _attached(
+        self, caller: Caller, holder: UserRecord | RoleRecord | GroupRecord
+    ) -> list[AttachedPolicy]:
+        named = [await self._managed(caller, name) for name in holder.policies]
+        return [*named, *_all_inline(holder.inline)]
+
+    async def _group(self, account_id: str, name: str) -> GroupRecord:
+        found = await self._identities.find(account_id, GroupRecord, name)
+        if found is None:
+            # As of a policy: what it denies must not be lost.
+            raise StoreError(f"the group {name} of account {account_id} is not there")
+        return found
 
     async def _managed(
         self, caller: Caller, name: str, kind: PolicyKind = "identity-based policy"
@@ -186,7 +207,9 @@ class Directory:
         return AttachedPolicy(
             name=name,
             policy=parsed(text, kind),
-            arn=f"arn:{caller.partition}:iam::{caller.account_id}:policy/{name}",
+            arn=name
+            if is_of_aws(name)
+            else f"arn:{caller.partition}:iam::{caller.account_id}:policy/{name}",
         )
 
     async def _service_control(self, account_id: str) -> Sequence[Sequence[AttachedPolicy]]:
@@ -214,7 +237,7 @@ def user_caller(account_id: str, name: str, user: UserRecord, region: str) -> Ca
     partition = partition_of(region)
     return Caller(
         account_id=account_id,
-        arn=f"arn:{partition}:iam::{account_id}:user/{name}",
+        arn=f"arn:{partition}:iam::{account_id}:user{user.path}{name}",
         user_id=user.user_id,
         region=region,
         partition=partition,
@@ -236,8 +259,13 @@ def _checking(account_id: str, name: str, role: RoleRecord) -> Session:
     )
 
 
-def role_arn(partition: str, account_id: str, name: str) -> str:
-    return f"arn:{partition}:iam::{account_id}:role/{name}"
+def role_arn(partition: str, account_id: str, name: str, role: RoleRecord) -> str:
+    return f"arn:{partition}:iam::{account_id}:role{role.path}{name}"
+
+
+def name_of(arn: Arn) -> str:
+    """Of a user or role: what is after its path."""
+    return arn.resource.rpartition("/")[2]
 
 
 @lru_cache(maxsize=_PARSED)

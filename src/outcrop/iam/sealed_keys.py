@@ -20,7 +20,7 @@ _NOT_OURS = (
 
 class Rows(Protocol):
     async def find(self, access_key_id: str) -> AccessKeyRecord | None: ...
-    async def all(self) -> list[AccessKeyRecord]: ...
+    async def sealed_otherwise(self, beginning: str) -> list[AccessKeyRecord]: ...
     async def ensure_root(
         self, *, account_id: str, access_key_id: str, secret_access_key: str, created_at: datetime
     ) -> AccessKeyRecord: ...
@@ -53,12 +53,12 @@ class SealedKeys:
 
     async def find(self, access_key_id: str) -> AccessKeyRecord | None:
         key = await self._rows.find(access_key_id)
-        return None if key is None else self._opened(key)
+        return None if key is None else self.opened(key)
 
     async def ensure_root(
         self, *, account_id: str, access_key_id: str, secret_access_key: str, created_at: datetime
     ) -> AccessKeyRecord:
-        return self._opened(
+        return self.opened(
             await self._rows.ensure_root(
                 account_id=account_id,
                 access_key_id=access_key_id,
@@ -69,21 +69,18 @@ class SealedKeys:
 
     async def add(self, key: AccessKeyRecord, *, most: int) -> None:
         """Raises QuotaReachedError when its owner has as many already."""
-        secret = self.sealed(key.access_key_id, key.secret_access_key)
-        await self._rows.add(replace(key, secret_access_key=secret), most=most)
+        await self._rows.add(self.closed(key), most=most)
 
     async def reseal(self) -> int:
         """Seals what an older version left open or an older key has sealed; gives their number."""
-        changed = {
-            key.access_key_id: self._resealed(key)
-            for key in await self._rows.all()
-            if not self._is_current(key.secret_access_key)
-        }
+        others = await self._rows.sealed_otherwise(_text(self._sealer.head))
+        changed = {key.access_key_id: self._resealed(key) for key in others}
         if changed:
             await self._rows.replace_secrets(changed)
         return len(changed)
 
-    def _opened(self, key: AccessKeyRecord) -> AccessKeyRecord:
+    def opened(self, key: AccessKeyRecord) -> AccessKeyRecord:
+        """As `find` gives it, of one as its row has it."""
         sealed = _bytes(key.secret_access_key)
         if sealed is None:
             return key
@@ -93,9 +90,10 @@ class SealedKeys:
             raise SealError(f"{key.access_key_id}: {error}{_NOT_OURS}") from error
         return replace(key, secret_access_key=secret.decode())
 
-    def _is_current(self, text: str) -> bool:
-        sealed = _bytes(text)
-        return sealed is not None and self._sealer.is_current(sealed)
+    def closed(self, key: AccessKeyRecord) -> AccessKeyRecord:
+        """As its row has it."""
+        secret = self.sealed(key.access_key_id, key.secret_access_key)
+        return replace(key, secret_access_key=secret)
 
     def _resealed(self, key: AccessKeyRecord) -> str:
         sealed = _bytes(key.secret_access_key)

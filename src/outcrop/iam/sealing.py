@@ -44,17 +44,21 @@ class Sealer:
         """Raises SealError."""
         return _decrypted(AESGCM(self._data_key(sealed)), sealed[_ENVELOPE_BYTES:], name.encode())
 
+    @property
+    def head(self) -> bytes:
+        """How begins what the first key sealed: nine bytes."""
+        return _FORMAT + self._current
+
     def is_current(self, sealed: bytes) -> bool:
         """Whether the first key sealed it: else `resealed` is due."""
-        return sealed[:_HEAD_BYTES] == _FORMAT + self._current
+        return sealed.startswith(self.head)
 
     def resealed(self, sealed: bytes) -> bytes:
         """The same secret in a new envelope of the first key. Raises SealError."""
         return self._envelope(self._data_key(sealed)) + sealed[_ENVELOPE_BYTES:]
 
     def _envelope(self, data_key: bytes) -> bytes:
-        head = _FORMAT + self._current
-        return head + _encrypted(self._keys[self._current], data_key, head)
+        return self.head + _encrypted(self._keys[self._current], data_key, self.head)
 
     def _data_key(self, sealed: bytes) -> bytes:
         head = sealed[:_HEAD_BYTES]

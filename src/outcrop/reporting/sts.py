@@ -7,7 +7,8 @@ from msgspec import Struct
 
 from outcrop.iam.access import AuthorizationRequest, Needs, Resource, authorized
 from outcrop.iam.caller import Caller
-from outcrop.iam.directory import Directory, parsed, role_arn
+from outcrop.iam.directory import Directory, name_of, parsed, role_arn
+from outcrop.iam.managed_policies import document_of
 from outcrop.iam.policy.context import Environment
 from outcrop.iam.policy.document import parse
 from outcrop.iam.policy.evaluation import Authorizer
@@ -176,8 +177,15 @@ class Sts:
         return GetSessionTokenResponse(credentials=self._credentials(session))
 
     async def _role(self, text: str) -> RoleRecord | None:
+        """Of exactly that ARN, path included."""
         arn = _role_of(text)
-        return None if arn is None else await self._directory.role(arn.account_id, arn.resource_id)
+        if arn is None:
+            return None
+        name = name_of(arn)
+        role = await self._directory.role(arn.account_id, name)
+        if role is None or text != role_arn(arn.partition, arn.account_id, name, role):
+            return None
+        return role
 
     def _require_trust(
         self,
@@ -222,7 +230,7 @@ class Sts:
         return Session(
             kind="role",
             account_id=arn.account_id,
-            name=arn.resource_id,
+            name=name_of(arn),
             identity_id=role.role_id,
             access_key_id=new_access_key_id("ASIA"),
             secret_access_key=new_secret_access_key(),
@@ -252,9 +260,7 @@ def _role_of(text: str) -> Arn | None:
     except ValueError:
         return None
     named = arn.service == "iam" and not arn.region and arn.resource_type == "role"
-    return (
-        arn if named and text == role_arn(arn.partition, arn.account_id, arn.resource_id) else None
-    )
+    return arn if named else None
 
 
 def _trusting(text: str, role: RoleRecord) -> Resource:
@@ -281,9 +287,12 @@ def _by_key(tags: Sequence[Tag] | None) -> Mapping[str, str]:
 
 
 def _managed(account_id: str, given: Sequence[PolicyDescriptorType] | None) -> tuple[str, ...]:
-    """Names of the role's account's own policies."""
+    """Names of the role's account's own policies, and ARNs of AWS's."""
     names: list[str] = []
     for descriptor in given or ():
+        if descriptor.arn and document_of(descriptor.arn) is not None:
+            names.append(descriptor.arn)
+            continue
         prefix, slash, name = (descriptor.arn or "").partition(":policy/")
         if not slash or prefix.split(":")[1:] != [partition_of(""), "iam", "", account_id]:
             raise ValidationException(f"ARN {descriptor.arn} is not valid.")

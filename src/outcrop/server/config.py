@@ -21,7 +21,7 @@ from outcrop.fleet.config import (
     ModelUnitsConfig,
     RoutingConfig,
 )
-from outcrop.iam.config import AccountConfig
+from outcrop.iam.config import AccountConfig, check_accounts
 from outcrop.metering.config import (
     AdmissionConfig,
     AuditConfig,
@@ -173,6 +173,7 @@ class Config(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         _check_budgets(self.budgets, metered=self.metering.enabled)
         self.require_one_count(limits_configured=bool(self.quotas or self.model_units))
         self._require_slots_for_each_worker()
+        check_accounts(self.accounts)
 
     def _require_reachable_by_choice(self, key: str, listen: str) -> None:
         host, _ = split_address(listen)

@@ -1,4 +1,4 @@
-"""What may be said to `outcrop accounts`, `users`, `roles`, `policies`, `issuers` and `keys`.
+"""What may be said to `outcrop accounts`, `users`, `groups`, `roles`, `policies` and so on.
 
 What they do is in `identity_cli.py`. `policy check` is one of them.
 """
@@ -61,14 +61,15 @@ def _account_options(parser: Parser) -> None:
     )
 
 
-def _identity_options(parser: Parser) -> None:
+def _group_options(parser: Parser) -> None:
     _named(parser)
+    parser.add_argument("--path", default="/", help="in its ARN before its name: /team/")
     parser.add_argument(
         "--policy",
         action="append",
         default=[],
         metavar="NAME",
-        help="a managed policy; can be repeated",
+        help="a managed policy, or the ARN of one of AWS's; can be repeated",
     )
     parser.add_argument(
         "--inline",
@@ -78,6 +79,17 @@ def _identity_options(parser: Parser) -> None:
         metavar="FILE",
         help="an inline policy, called what its file is; can be repeated",
     )
+
+
+def _user_options(parser: Parser) -> None:
+    _identity_options(parser)
+    parser.add_argument(
+        "--group", action="append", default=[], metavar="NAME", help="can be repeated"
+    )
+
+
+def _identity_options(parser: Parser) -> None:
+    _group_options(parser)
     parser.add_argument("--boundary", metavar="NAME", help="a managed policy")
     parser.add_argument(
         "--tag", action="append", default=[], type=_tag, metavar="KEY=VALUE", help="can be repeated"
@@ -178,9 +190,17 @@ NOUNS: Mapping[str, Noun] = {
     "users": Noun(
         "who calls with a key of their own",
         {
-            "put": ("make a user, or replace it", _identity_options),
+            "put": ("make a user, or replace it", _user_options),
             "delete": ("delete a user, and its keys", _named),
             "list": ("list users and their managed policies", _in_account),
+        },
+    ),
+    "groups": Noun(
+        "users who have policies in common",
+        {
+            "put": ("make a group, or replace it", _group_options),
+            "delete": ("delete a group that nobody is in", _named),
+            "list": ("list groups and their managed policies", _in_account),
         },
     ),
     "roles": Noun(

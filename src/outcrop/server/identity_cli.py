@@ -1,4 +1,4 @@
-"""What `outcrop accounts`, `users`, `roles`, `policies`, `issuers`, `keys` and `policy` do.
+"""What `outcrop accounts`, `users`, `groups`, `roles`, `policies`, `keys` and so on do.
 
 They change the store that the configuration names, whether a server runs on it or not; one that
 does sees it within half a second.
@@ -12,6 +12,7 @@ from contextlib import asynccontextmanager
 from datetime import timedelta
 
 import msgspec
+from msgspec.structs import replace
 
 from outcrop.iam.administration import Administration, NewIdentity, RefusedError
 from outcrop.iam.api_keys import long_term_key
@@ -27,6 +28,7 @@ from outcrop.store.errors import StoreError
 from outcrop.store.identities import ITSELF
 from outcrop.store.identity_records import (
     AccountRecord,
+    GroupRecord,
     IdentityProviderRecord,
     PolicyRecord,
     RoleRecord,
@@ -97,21 +99,25 @@ async def _accounts(desk: Desk, _: argparse.Namespace) -> Sequence[str]:
     return lines
 
 
-async def _identity(desk: Desk, options: argparse.Namespace) -> NewIdentity:
+async def _group(desk: Desk, options: argparse.Namespace) -> NewIdentity:
     return NewIdentity(
         account_id=await desk.account_id(options),
         name=options.name,
+        path=options.path,
         policies=tuple(options.policy),
         inline=dict(options.inline),
-        boundary=options.boundary,
-        tags=dict(options.tag),
     )
+
+
+async def _identity(desk: Desk, options: argparse.Namespace) -> NewIdentity:
+    new = await _group(desk, options)
+    return replace(new, boundary=options.boundary, tags=dict(options.tag))
 
 
 async def _put_user(desk: Desk, options: argparse.Namespace) -> Sequence[str]:
     new = await _identity(desk, options)
-    await desk.administration.put_user(new)
-    return [f"arn:aws:iam::{new.account_id}:user/{new.name}"]
+    await desk.administration.put_user(new, groups=tuple(options.group))
+    return [f"arn:aws:iam::{new.account_id}:user{new.path}{new.name}"]
 
 
 async def _delete_user(desk: Desk, options: argparse.Namespace) -> Sequence[str]:
@@ -124,12 +130,28 @@ async def _users(desk: Desk, options: argparse.Namespace) -> Sequence[str]:
     return [f"{name}  {', '.join(user.policies)}".rstrip() for name, user in users.items()]
 
 
+async def _put_group(desk: Desk, options: argparse.Namespace) -> Sequence[str]:
+    new = await _group(desk, options)
+    await desk.administration.put_group(new)
+    return [f"arn:aws:iam::{new.account_id}:group{new.path}{new.name}"]
+
+
+async def _delete_group(desk: Desk, options: argparse.Namespace) -> Sequence[str]:
+    await desk.administration.delete_group(await desk.account_id(options), options.name)
+    return []
+
+
+async def _groups(desk: Desk, options: argparse.Namespace) -> Sequence[str]:
+    groups = await desk.store.identities.all(await desk.account_id(options), GroupRecord)
+    return [f"{name}  {', '.join(group.policies)}".rstrip() for name, group in groups.items()]
+
+
 async def _put_role(desk: Desk, options: argparse.Namespace) -> Sequence[str]:
     new = await _identity(desk, options)
     await desk.administration.put_role(
         new, trust_policy=options.trust, max_session_duration_s=options.max_session_s
     )
-    return [f"arn:aws:iam::{new.account_id}:role/{new.name}"]
+    return [f"arn:aws:iam::{new.account_id}:role{new.path}{new.name}"]
 
 
 async def _delete_role(desk: Desk, options: argparse.Namespace) -> Sequence[str]:
@@ -199,20 +221,17 @@ async def _create_key(desk: Desk, options: argparse.Namespace) -> Sequence[str]:
 
 
 async def _disable_key(desk: Desk, options: argparse.Namespace) -> Sequence[str]:
-    return _found(await desk.store.access_keys.set_status(options.name, "Inactive"))
+    await desk.administration.set_key_status(options.name, "Inactive")
+    return []
 
 
 async def _enable_key(desk: Desk, options: argparse.Namespace) -> Sequence[str]:
-    return _found(await desk.store.access_keys.set_status(options.name, "Active"))
+    await desk.administration.set_key_status(options.name, "Active")
+    return []
 
 
 async def _delete_key(desk: Desk, options: argparse.Namespace) -> Sequence[str]:
-    return _found(await desk.store.access_keys.delete(options.name))
-
-
-def _found(found: bool) -> Sequence[str]:  # noqa: FBT001 - it is all there is
-    if not found:
-        raise RefusedError("There is no such key.")
+    await desk.administration.delete_key(options.name)
     return []
 
 
@@ -228,6 +247,7 @@ async def _keys(desk: Desk, _: argparse.Namespace) -> Sequence[str]:
             "createdAt": key.created_at,
             "expiresAt": key.expires_at,
             "lastUsedAt": key.last_used_at,
+            "declared": key.declared,
         }
         for key in await desk.store.access_keys.all()
     ]
@@ -244,7 +264,10 @@ async def _reseal(desk: Desk, _: argparse.Namespace) -> Sequence[str]:
 async def _check_policy(desk: Desk, options: argparse.Namespace) -> Sequence[str]:
     principal = str(options.principal)
     if not principal.startswith("arn:"):
-        principal = f"arn:aws:iam::{await desk.account_id(options)}:user/{principal}"
+        account_id = await desk.account_id(options)
+        user = await desk.store.identities.find(account_id, UserRecord, principal)
+        path = user.path if user else "/"
+        principal = f"arn:aws:iam::{account_id}:user{path}{principal}"
     question = Question(
         principal=principal,
         model_id=options.model,
@@ -270,6 +293,9 @@ COMMANDS: Mapping[tuple[str, str], Command] = {
     ("users", "put"): _put_user,
     ("users", "delete"): _delete_user,
     ("users", "list"): _users,
+    ("groups", "put"): _put_group,
+    ("groups", "delete"): _delete_group,
+    ("groups", "list"): _groups,
     ("roles", "put"): _put_role,
     ("roles", "delete"): _delete_role,
     ("roles", "list"): _roles,

@@ -17,7 +17,7 @@ from outcrop.control.tags import Tags
 from outcrop.control.touched import Touched as ControlTouched
 from outcrop.fleet.units import Units
 from outcrop.iam.access import everything
-from outcrop.iam.config import declare
+from outcrop.iam.authenticator import Identified
 from outcrop.iam.resource_policies import ResourcePolicies
 from outcrop.metering.audit import AuditTrail
 from outcrop.metering.costs import Costs
@@ -42,7 +42,13 @@ from outcrop.runtime.touched import Touched as RuntimeTouched
 from outcrop.server.app import App
 from outcrop.server.config import Config
 from outcrop.server.configured_units import configured_units
-from outcrop.server.identity_wiring import Identity, note_uses, open_identity, wire_identity
+from outcrop.server.identity_wiring import (
+    Identity,
+    note_uses,
+    open_identity,
+    wire_policies,
+    wire_sts,
+)
 from outcrop.server.logs import request_log
 from outcrop.server.parts import Parts, open_parts
 from outcrop.server.reload import Reloader
@@ -74,12 +80,15 @@ async def assembled(
     With `reread`, the process's SIGHUP has the configuration read and followed again, by `tls` too.
     """
     async with open_parts(config, clock=clock) as parts:
-        await declare(parts.store.identities, config.accounts, clock=clock)
-        identity = await open_identity(parts.store, config.state, clock=clock)
-        with _opened_app(config, parts, identity) as app:
-            wire_identity(app, identity, parts.store, region=config.region, clock=clock)
+        identity = await open_identity(parts.store, config, clock=clock)
+        throttle = AuthenticationThrottle(
+            identity.authenticator.authenticate, limits=config.limits, clock=clock
+        )
+        with _opened_app(config, parts, throttle) as app:
+            wire_sts(app, identity, throttle, region=config.region, clock=clock)
+            wire_policies(app, identity, parts.store)
             wire_logging(app, parts)
-            product = Product(app, parts, identity.policies)
+            product = Product(app, parts, identity)
             await product.wire(config)
             follow = tls or ListenerTls(config, clock)
             reloader = Reloader(config, reread, product.reload, tls=follow, tasks=parts.tasks)
@@ -96,14 +105,13 @@ async def assembled(
 
 
 @contextmanager
-def _opened_app(config: Config, parts: Parts, identity: Identity) -> Generator[App]:
+def _opened_app(
+    config: Config, parts: Parts, throttle: AuthenticationThrottle[Identified]
+) -> Generator[App]:
     """Answers nothing yet. What it wrote down is on disk when the block ends."""
     clock = parts.clock
     log = request_log(config.log_level)
     trail = AuditTrail(config.audit.file, config.audit, clock=clock) if config.audit.file else None
-    throttle = AuthenticationThrottle(
-        identity.authenticator.authenticate, limits=config.limits, clock=clock
-    )
     ledger = parts.metering.ledger if config.metering.enabled else None
     log_to, observing = parts.invocation_logging.log, parts.observing
     try:
@@ -139,10 +147,11 @@ class Product:
     A request that has begun keeps the handlers it began with.
     """
 
-    def __init__(self, app: App, parts: Parts, policies: ResourcePolicies) -> None:
+    def __init__(self, app: App, parts: Parts, identity: Identity) -> None:
         self._app = app
         self._parts = parts
-        self._policies = policies
+        self._policies = identity.policies
+        self._declaring = identity.declaring
         self._watching: asyncio.Task[None] | None = None
 
     async def wire(self, config: Config) -> None:
@@ -156,6 +165,8 @@ class Product:
         model_units = configured_units(config)
         # Before anything changes: the store may be out of reach.
         page_token_key = await self._page_token_key()
+        declaration = self._declaring.read(config.accounts)
+        await self._declaring.check(declaration)
         prices = PriceList(config.prices)
         follow_prices = await parts.metering.prepared(config.metering, prices, config.budgets)
         await parts.keeper.reload(
@@ -164,7 +175,7 @@ class Product:
             stand_in=config.embedded.stand_in,
             routing=config.routing,
         )
-        await declare(parts.store.identities, config.accounts, clock=parts.clock)
+        await self._declaring.follow(declaration)
         follow_prices()
         await self._follow(config, model_units, page_token_key)
 

@@ -5,18 +5,24 @@ from datetime import datetime
 
 from outcrop.store.database import Database, Row, Transaction
 from outcrop.store.errors import QuotaReachedError
-from outcrop.store.identities import changed
-from outcrop.store.records import AccessKeyRecord, KeyStatus
+from outcrop.store.identity_version import changed
+from outcrop.store.records import AccessKeyRecord
 from outcrop.wire.timestamps import from_micros, to_micros
 
 _COLUMNS = (
     "account_id, access_key_id, secret_access_key, created_at, user_name, status, region,"
-    " expires_at, last_used_at"
+    " expires_at, last_used_at, declared"
 )
 _FIND = f"SELECT {_COLUMNS} FROM access_keys WHERE access_key_id = $1"  # noqa: S608 -- ours
 _FIRST = f"""
     SELECT {_COLUMNS} FROM access_keys WHERE user_name IS NULL AND region IS NULL
     ORDER BY created_at, access_key_id LIMIT 1
+"""  # noqa: S608 -- ours
+_DECLARED = f"SELECT {_COLUMNS} FROM access_keys WHERE declared"  # noqa: S608 -- ours
+# Written so that both engines use the index of the beginnings.
+_SEALED_OTHERWISE = f"""
+    SELECT {_COLUMNS} FROM access_keys
+    WHERE substr(secret_access_key, 1, 19) < $1 OR substr(secret_access_key, 1, 19) > $1
 """  # noqa: S608 -- ours
 _ALL = f"SELECT {_COLUMNS} FROM access_keys ORDER BY account_id, created_at"  # noqa: S608 -- ours
 _OF_ROOT = "SELECT count(*) FROM access_keys WHERE account_id = $1 AND user_name IS NULL"
@@ -25,12 +31,12 @@ _ADD_ACCOUNT = """
     INSERT INTO accounts (account_id, created_at) VALUES ($1, $2) ON CONFLICT DO NOTHING
 """
 _ADD_KEY = f"""
-    INSERT INTO access_keys ({_COLUMNS}) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)
+    INSERT INTO access_keys ({_COLUMNS}) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)
 """  # noqa: S608 -- ours
-_SET_STATUS = "UPDATE access_keys SET status = $2 WHERE access_key_id = $1"
 _SET_SECRET = "UPDATE access_keys SET secret_access_key = $2 WHERE access_key_id = $1"  # noqa: S105 -- SQL
 _SET_USED = "UPDATE access_keys SET last_used_at = $2 WHERE access_key_id = $1"
 _DELETE = "DELETE FROM access_keys WHERE access_key_id = $1"
+_DELETE_OF = "DELETE FROM access_keys WHERE account_id = $1 AND user_name = $2"
 
 
 class AccessKeys:
@@ -43,6 +49,10 @@ class AccessKeys:
 
     async def all(self) -> list[AccessKeyRecord]:
         return [_record(row) for row in await self._database.fetch(_ALL)]
+
+    async def sealed_otherwise(self, beginning: str) -> list[AccessKeyRecord]:
+        """Those whose secrets do not begin so; of 19 characters."""
+        return [_record(row) for row in await self._database.fetch(_SEALED_OTHERWISE, beginning)]
 
     async def ensure_root(
         self, *, account_id: str, access_key_id: str, secret_access_key: str, created_at: datetime
@@ -86,22 +96,6 @@ class AccessKeys:
 
         await self._database.write(work)
 
-    async def set_status(self, access_key_id: str, status: KeyStatus) -> bool:
-        """Whether there is such a key."""
-        return await self._change(_SET_STATUS, access_key_id, status)
-
-    async def delete(self, access_key_id: str) -> bool:
-        """Whether there was one."""
-        return await self._change(_DELETE, access_key_id)
-
-    async def _change(self, sql: str, *values: str) -> bool:
-        async def work(transaction: Transaction) -> bool:
-            found = await transaction.execute(sql, *values) > 0
-            await changed(transaction)
-            return found
-
-        return await self._database.write(work)
-
     async def replace_secrets(self, secrets: Mapping[str, str]) -> None:
         """By the key's id. Who calls and what they may do stays as it is."""
         await self._set(_SET_SECRET, list(secrets.items()))
@@ -118,6 +112,37 @@ class AccessKeys:
         await self._database.write(work)
 
 
+class KeyEditor:
+    """Reads and writes within one transaction; whoever began it counts the change."""
+
+    def __init__(self, transaction: Transaction) -> None:
+        self._transaction = transaction
+        self.has_changed = False
+
+    async def find(self, access_key_id: str) -> AccessKeyRecord | None:
+        rows = await self._transaction.fetch(_FIND, access_key_id)
+        return _record(rows[0]) if rows else None
+
+    async def declared(self) -> dict[str, AccessKeyRecord]:
+        """By id, all that the configuration declared when it was last followed."""
+        rows = await self._transaction.fetch(_DECLARED)
+        return {key.access_key_id: key for key in map(_record, rows)}
+
+    async def put(self, key: AccessKeyRecord) -> None:
+        await self._transaction.execute(_DELETE, key.access_key_id)
+        await self._transaction.execute(_ADD_KEY, *_row(key))
+        self.has_changed = True
+
+    async def delete(self, access_key_id: str) -> None:
+        await self._transaction.execute(_DELETE, access_key_id)
+        self.has_changed = True
+
+    async def delete_of(self, account_id: str, user_name: str) -> None:
+        """All of a user."""
+        await self._transaction.execute(_DELETE_OF, account_id, user_name)
+        self.has_changed = True
+
+
 def _record(row: Row) -> AccessKeyRecord:
     return AccessKeyRecord(
         account_id=row[0],
@@ -129,6 +154,7 @@ def _record(row: Row) -> AccessKeyRecord:
         region=row[6],
         expires_at=_moment(row[7]),
         last_used_at=_moment(row[8]),
+        declared=bool(row[9]),
     )
 
 
@@ -143,6 +169,7 @@ def _row(key: AccessKeyRecord) -> tuple[str | int | None, ...]:
         key.region,
         None if key.expires_at is None else to_micros(key.expires_at),
         None if key.last_used_at is None else to_micros(key.last_used_at),
+        key.declared,
     )
 
 

@@ -22,15 +22,28 @@ class PolicyRecord(Struct, frozen=True, kw_only=True, omit_defaults=True):
     declared: bool = False
 
 
+class GroupRecord(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """Whose policies its users have."""
+
+    created_at: datetime
+    path: str = "/"
+    policies: tuple[str, ...] = ()
+    inline: Mapping[str, str] = {}
+    declared: bool = False
+
+
 class UserRecord(Struct, frozen=True, kw_only=True, omit_defaults=True):
     user_id: str
     created_at: datetime
+    path: str = "/"
+    """In its ARN before its name: `/team/`."""
+    groups: tuple[str, ...] = ()
     policies: tuple[str, ...] = ()
-    """Names of managed policies of the account."""
+    """Managed policies: names of the account's own, ARNs of Amazon's."""
     inline: Mapping[str, str] = {}
     """Policy documents by name."""
     boundary: str | None = None
-    """Name of a managed policy."""
+    """A managed policy."""
     tags: Mapping[str, str] = {}
     declared: bool = False
 
@@ -40,6 +53,7 @@ class RoleRecord(Struct, frozen=True, kw_only=True, omit_defaults=True):
     created_at: datetime
     trust_policy: str
     max_session_duration_s: int = 3_600
+    path: str = "/"
     policies: tuple[str, ...] = ()
     inline: Mapping[str, str] = {}
     boundary: str | None = None
@@ -59,5 +73,5 @@ class IdentityProviderRecord(Struct, frozen=True, kw_only=True, omit_defaults=Tr
 
 
 IdentityRecord: TypeAlias = (
-    AccountRecord | PolicyRecord | UserRecord | RoleRecord | IdentityProviderRecord
+    AccountRecord | PolicyRecord | GroupRecord | UserRecord | RoleRecord | IdentityProviderRecord
 )

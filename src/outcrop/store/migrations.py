@@ -205,6 +205,18 @@ RESOURCE_POLICIES = (
     )""",
 )
 
+# What is in the configuration is found without reading all that there is, and so is what another
+# sealing key has sealed: "sealed:" and twelve characters that name the key. `declared` is the last
+# member of a record.
+DECLARED = (
+    "ALTER TABLE access_keys ADD COLUMN declared BOOLEAN NOT NULL DEFAULT FALSE",
+    "ALTER TABLE identities ADD COLUMN declared BOOLEAN NOT NULL DEFAULT FALSE",
+    """UPDATE identities SET declared = TRUE WHERE record LIKE '%,"declared":true}'""",
+    "CREATE INDEX access_keys_declared ON access_keys (access_key_id) WHERE declared",
+    "CREATE INDEX identities_declared ON identities (account_id, kind, name) WHERE declared",
+    "CREATE INDEX access_keys_by_seal ON access_keys (substr(secret_access_key, 1, 19))",
+)
+
 MIGRATIONS: Sequence[Sequence[str]] = (
     FIRST,
     SECOND,
@@ -213,6 +225,7 @@ MIGRATIONS: Sequence[Sequence[str]] = (
     LOGGING,
     IDENTITY,
     RESOURCE_POLICIES,
+    DECLARED,
 )
 
 

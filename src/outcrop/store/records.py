@@ -83,6 +83,8 @@ class AccessKeyRecord(Struct, frozen=True, kw_only=True):
     expires_at: datetime | None = None
     last_used_at: datetime | None = None
     """To the minute or so."""
+    declared: bool = False
+    """In the configuration: it goes when it is no longer there."""
 
     def __repr__(self) -> str:
         return f"AccessKeyRecord({self.access_key_id!r} of {self.account_id!r})"
