@@ -1,22 +1,25 @@
 """Keys that the configuration declares: their secrets are elsewhere, and sealed in the store."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
+from typing import TypeVar
 
 import pytest
 
-from outcrop.iam.administration import Administration, RefusedError
+from outcrop.iam.administration import Administration, NewIdentity, RefusedError
 from outcrop.iam.api_keys import long_term_key
 from outcrop.iam.declaration import check_declaration, declare, read_declaration
 from outcrop.iam.sealed_keys import SealedKeys
 from outcrop.iam.sealing import Sealer
 from outcrop.server.config import ConfigurationError, load_config
+from outcrop.store.database import Database, Row, Transaction, Value, Walk, Work
 from outcrop.store.identity_records import UserRecord
 from outcrop.store.records import AccessKeyRecord
-from outcrop.store.store import Store, open_store
+from outcrop.store.store import Store, open_database, open_store
 from tests.clocks import FakeClock
 
+T = TypeVar("T")
 ACCOUNT = "444455556666"
 KEY_ID, SECRET = "AKIADECLARED00000001", "a-secret-of-the-environment-1"
 USER = f"""
@@ -56,7 +59,7 @@ class World:
 
     async def secret(self, key_id: str = KEY_ID) -> str | None:
         found = await self.keys.find(key_id)
-        return found and found.secret_access_key
+        return None if found is None else found.secret_access_key
 
 
 def run(folder: Path, clock: FakeClock, main: Callable[[World], Awaitable[None]]) -> None:
@@ -219,3 +222,58 @@ def test_a_table_that_cannot_be_is_refused_without_quoting_a_secret(
         load_config(tmp_path / "outcrop.toml", {})
 
     assert "ADA_" not in str(refused.value)
+
+
+class Counting:
+    """A database that counts the rows it gives."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self.rows = 0
+
+    def _counted(self, rows: Sequence[Row]) -> Sequence[Row]:
+        self.rows += len(rows)
+        return rows
+
+    async def fetch(self, sql: str, *values: Value) -> Sequence[Row]:
+        return self._counted(await self._database.fetch(sql, *values))
+
+    async def write(self, work: Work[T]) -> T:
+        async def counted(transaction: Transaction) -> T:
+            fetch = transaction.fetch
+
+            async def counting(sql: str, *values: Value) -> Sequence[Row]:
+                return self._counted(await fetch(sql, *values))
+
+            transaction.fetch = counting  # type: ignore[method-assign]
+            try:
+                return await work(transaction)
+            finally:
+                transaction.fetch = fetch  # type: ignore[method-assign]
+
+        return await self._database.write(counted)
+
+    def walk(self, columns: Sequence[str], by: str, *, descending: bool) -> Walk:
+        return self._database.walk(columns, by, descending=descending)
+
+
+def test_a_start_reads_none_of_those_that_stay_as_they_are(
+    tmp_path: Path, clock: FakeClock
+) -> None:
+    async def main() -> int:
+        async with open_store(tmp_path / "db", clock=clock) as store:
+            world = World(store, tmp_path, clock)
+            await world.follow(USER)
+            for number in range(50):
+                name = f"user-{number}"
+                await world.administration.put_user(NewIdentity(account_id=ACCOUNT, name=name))
+                await world.administration.create_key(ACCOUNT, name)
+        async with open_database(tmp_path / "db") as database:
+            counting = Counting(database)
+            world = World(Store(counting, clock), tmp_path, clock)
+            assert await world.keys.reseal() == 0
+            await world.follow(USER)
+            return counting.rows
+
+    # What is declared: the account and ada, to see that they can be and to make them so.
+    assert asyncio.run(main()) <= 4
