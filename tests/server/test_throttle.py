@@ -18,6 +18,7 @@ from outcrop.server.throttle import (
 )
 from outcrop.wire.errors import (
     AwsError,
+    InvalidIdentityTokenException,
     ServiceUnavailableException,
     ThrottlingException,
     UnrecognizedClientException,
@@ -152,6 +153,35 @@ def test_what_is_not_the_callers_fault_is_not_counted() -> None:
     door.fails(1)
 
 
+def test_tokens_that_nobody_signs_are_limited_like_signatures() -> None:
+    door = Door(burst=3)
+    tried: list[str] = []
+
+    async def verify(token: str) -> str:
+        tried.append(token)
+        if token.startswith("bad"):
+            raise InvalidIdentityTokenException("The ID Token provided is not a valid JWT.")
+        return token
+
+    def ask(token: str, source: str = "192.0.2.1") -> str:
+        try:
+            return asyncio.run(
+                door.throttle.attempt(source, token.encode, lambda: verify(token))
+            )
+        except AwsError as error:
+            return error.name
+
+    assert [ask("bad 1"), ask("good"), ask("bad 2"), ask("bad 3")][1] == "good"
+
+    assert ask("bad 4") == ask("unknown") == "ThrottlingException"
+    assert tried[-1] == "bad 3"
+    assert ask("good") == "good"
+    assert ask("unknown", source="192.0.2.2") == "unknown"
+    assert door.throttles("GOOD", source="192.0.2.1")
+    door.clock.advance(seconds=1)
+    assert ask("unknown") == "unknown"
+
+
 def test_no_limit_is_a_choice() -> None:
     Door(burst=0).fails(1_000)
 
@@ -159,9 +189,7 @@ def test_no_limit_is_a_choice() -> None:
 def test_memory_is_bounded() -> None:
     door = Door(burst=1)
     for source in _addresses(MAX_SOURCES + 10):
-        door.throttle._failed(
-            HttpRequest(method="", raw_path="", headers={}, source_address=source)
-        )
+        door.throttle._failed(source)
 
     assert len(door.throttle._buckets) == MAX_SOURCES
 

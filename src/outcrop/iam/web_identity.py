@@ -2,9 +2,11 @@
 
 import asyncio
 import ssl
+import threading
 import urllib.request
 from collections.abc import Awaitable, Callable, Mapping
 from datetime import UTC, datetime, timedelta
+from http.client import HTTPException
 from typing import Any, Protocol, cast
 
 import jwt
@@ -25,10 +27,13 @@ ALGORITHMS = ("RS256", "RS384", "RS512", "ES256", "ES384", "ES512")
 """Signed with a private key: no issuer shares a secret with us."""
 KEYS_KNOWN_FOR = timedelta(hours=1)
 ASKED_AGAIN_AFTER = timedelta(seconds=10)
-"""For a key that an issuer did not have a moment ago."""
+"""By an issuer that failed, or for a key that it did not have a moment ago."""
 SKEW = timedelta(minutes=5)
 PATIENCE_S = 5.0
+"""For the whole of one document of an issuer's."""
 MOST_BYTES = 1_048_576
+MOST_KEYS = 100
+_CHUNK_BYTES = 65_536
 
 _SIGNATURE_ONLY: Options = {
     "verify_signature": True,
@@ -70,9 +75,30 @@ class _Keys(Struct, frozen=True):
     keys: list[dict[str, Any]]
 
 
-class _Known(Struct, frozen=True):
-    fetched_at: datetime
-    keys: Mapping[str, jwt.PyJWK]
+class _Known:
+    """What one issuer said last, and who is asking it now."""
+
+    def __init__(self) -> None:
+        self.asking = asyncio.Lock()
+        self.asked_at = self.learnt_at = datetime.min.replace(tzinfo=UTC)
+        self.keys: Mapping[str, jwt.PyJWK] = {}
+        self.failure: str | None = None
+
+    def is_due(self, kid: str, now: datetime) -> bool:
+        """An issuer may have begun to sign with a new key."""
+        if now - self.asked_at <= ASKED_AGAIN_AFTER:
+            return False
+        return kid not in self.keys or now - self.learnt_at > KEYS_KNOWN_FOR
+
+    def learn(self, keys: Mapping[str, jwt.PyJWK], now: datetime) -> None:
+        self.keys, self.failure = keys, None
+        self.asked_at = self.learnt_at = now
+
+    def fail(self, why: str, now: datetime) -> None:
+        """What was learnt within the hour is still believed."""
+        self.failure, self.asked_at = why, now
+        if now - self.learnt_at > KEYS_KNOWN_FOR:
+            self.keys = {}
 
 
 class WebIdentities:
@@ -80,8 +106,8 @@ class WebIdentities:
         self._issuers = issuers
         self._clock = clock
         self._fetch = fetch or fetched
-        self._known: dict[str, _Known] = {}
-        self._fetching = asyncio.Lock()
+        # By URL and authority: two accounts may trust one URL by different authorities.
+        self._known: dict[tuple[str, str | None], _Known] = {}
 
     async def verified(self, account_id: str, token: str) -> Identity:
         """Raises what AssumeRoleWithWebIdentity answers a token with that is no good."""
@@ -99,14 +125,18 @@ class WebIdentities:
         return _identity(claims, name, issuer)
 
     async def _key(self, issuer: IdentityProviderRecord, kid: str) -> jwt.PyJWK:
-        async with self._fetching:
-            known, now = self._known.get(issuer.url), self._clock()
-            if known is None or now - known.fetched_at > self._good_for(known, kid):
-                known = _Known(now, await self._keys(issuer))
-                self._known[issuer.url] = known
+        known = self._known.setdefault((issuer.url, issuer.certificate_authority), _Known())
+        if known.is_due(kid, self._clock()):
+            async with known.asking:
+                if known.is_due(kid, self._clock()):
+                    await self._ask(issuer, known)
         found = known.keys.get(kid)
         if found is None and not kid and len(known.keys) == 1:
             return next(iter(known.keys.values()))
+        if found is None and known.failure:
+            raise IDPCommunicationErrorException(
+                f"Couldn't retrieve verification key from your identity provider: {known.failure}"
+            )
         if found is None:
             raise InvalidIdentityTokenException(
                 "Couldn't retrieve verification key from your identity provider, please reference"
@@ -114,22 +144,16 @@ class WebIdentities:
             )
         return found
 
-    def _good_for(self, known: _Known, kid: str) -> timedelta:
-        """An issuer may have begun to sign with a new key."""
-        return KEYS_KNOWN_FOR if kid in known.keys else ASKED_AGAIN_AFTER
-
-    async def _keys(self, issuer: IdentityProviderRecord) -> Mapping[str, jwt.PyJWK]:
-        url = issuer.url.rstrip("/")
-        authority = issuer.certificate_authority
+    async def _ask(self, issuer: IdentityProviderRecord, known: _Known) -> None:
+        url, authority = issuer.url.rstrip("/"), issuer.certificate_authority
         try:
             text = await self._fetch(f"{url}/.well-known/openid-configuration", authority)
             text = await self._fetch(_keys_url(text, url), authority)
             rows = msgspec.json.decode(text, type=_Keys).keys
         except (OSError, ValueError) as error:
-            raise IDPCommunicationErrorException(
-                f"Couldn't retrieve verification key from your identity provider: {error}"
-            ) from error
-        return dict(_usable(rows))
+            known.fail(str(error) or type(error).__name__, self._clock())
+        else:
+            known.learn(dict(_usable(rows[:MOST_KEYS])), self._clock())
 
     def _check_times(self, claims: Mapping[str, Any]) -> None:
         now = self._clock()
@@ -146,19 +170,33 @@ class WebIdentities:
 
 
 async def fetched(url: str, certificate_authority: str | None) -> bytes:
-    """In a thread: it is asked for once an hour."""
-    return await asyncio.to_thread(_fetched, url, certificate_authority)
+    """In a thread: it is asked for once an hour. Raises OSError, after PATIENCE_S at the latest."""
+    given_up = threading.Event()
+    try:
+        async with asyncio.timeout(PATIENCE_S):
+            return await asyncio.to_thread(_fetched, url, certificate_authority, given_up)
+    except TimeoutError:
+        raise OSError(f"{url} did not answer within {PATIENCE_S:g} s") from None
+    finally:
+        given_up.set()
 
 
-def _fetched(url: str, certificate_authority: str | None) -> bytes:
+def _fetched(url: str, certificate_authority: str | None, given_up: threading.Event) -> bytes:
     context = ssl.create_default_context(cadata=certificate_authority)
     opener = urllib.request.build_opener(
         urllib.request.HTTPSHandler(context=context), _NoRedirects()
     )
-    with opener.open(url, timeout=PATIENCE_S) as answer:
-        body: bytes = answer.read(MOST_BYTES + 1)
-    if len(body) > MOST_BYTES:
-        raise OSError(f"{url} answers more than {MOST_BYTES} bytes")
+    body = b""
+    try:
+        with opener.open(url, timeout=PATIENCE_S) as answer:
+            while chunk := answer.read1(_CHUNK_BYTES):
+                body += chunk
+                if len(body) > MOST_BYTES:
+                    raise OSError(f"{url} answers more than {MOST_BYTES} bytes")
+                if given_up.is_set():
+                    raise OSError(f"{url} answers too slowly")
+    except HTTPException as error:
+        raise OSError(f"{url} answers no HTTP: {type(error).__name__}") from error
     return body
 
 

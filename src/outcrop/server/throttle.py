@@ -19,6 +19,7 @@ MAX_SOURCES = 10_000
 MAX_PROVEN = 64
 
 T = TypeVar("T")
+R = TypeVar("R")
 
 _CREDENTIAL = re.compile(r"Credential=([^,\s&]+)")
 
@@ -46,18 +47,28 @@ class AuthenticationThrottle(Generic[T]):
 
     async def authenticate(self, request: HttpRequest, service: str) -> T:
         """Raises what the authenticator raises, or ThrottlingException."""
-        bucket = self._bucket_of(request.source_address) if self._buckets else None
+        return await self.attempt(
+            request.source_address,
+            lambda: _credential(request),
+            lambda: self._authenticate(request, service),
+        )
+
+    async def attempt(
+        self, address: str, credential: Callable[[], bytes], call: Callable[[], Awaitable[R]]
+    ) -> R:
+        """The same of whatever else finds out who somebody is; `credential` is what they showed."""
+        bucket = self._bucket_of(address) if self._buckets else None
         if bucket is not None:
-            self._admit(bucket, request)
+            self._admit(bucket, credential)
         try:
-            identified = await self._authenticate(request, service)
+            result = await call()
         except AwsError as error:
             if error.status < 500:
-                self._failed(request)
+                self._failed(address)
             raise
         if bucket is not None:
-            bucket.prove(_credential(request))
-        return identified
+            bucket.prove(credential())
+        return result
 
     def _bucket_of(self, address: str) -> "_Bucket | None":
         source = _source(address)
@@ -67,15 +78,15 @@ class AuthenticationThrottle(Generic[T]):
             return None
         return bucket
 
-    def _admit(self, bucket: "_Bucket", request: HttpRequest) -> None:
+    def _admit(self, bucket: "_Bucket", credential: Callable[[], bytes]) -> None:
         wait_s = bucket.wait_s(self._now_s())
-        if wait_s and _credential(request) not in bucket.proven:
+        if wait_s and credential() not in bucket.proven:
             raise ThrottlingException("Rate exceeded", retry_after_s=wait_s)
 
-    def _failed(self, request: HttpRequest) -> None:
+    def _failed(self, address: str) -> None:
         if not self._burst:
             return
-        source, now_s = _source(request.source_address), self._now_s()
+        source, now_s = _source(address), self._now_s()
         if source not in self._buckets:
             self._buckets[source] = _Bucket(self._burst, self._per_s, now_s)
         self._buckets[source].take(now_s)
