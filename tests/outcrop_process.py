@@ -14,6 +14,7 @@ from urllib.parse import urlsplit
 
 import msgspec
 
+from tests.secrets_in_play import leaks_of, note_environment, note_state
 from tests.waiting import eventually
 
 REPOSITORY = Path(__file__).parent.parent
@@ -95,19 +96,13 @@ def outcrop_process(
     endpoint, log, settings = state / "endpoint.json", state / "stderr.log", state / "config.toml"
     endpoint.unlink(missing_ok=True)
     settings.write_text(config)
-    with log.open("ab") as stderr:
+    note_environment(environment or {})
+    where = ["--listen", "127.0.0.1:0", "--state", state, "--config", settings]
+    with log.open("ab") as stderr, (state / "stdout.log").open("ab") as stdout:
         process = subprocess.Popen(
-            [
-                *command,
-                "--listen",
-                "127.0.0.1:0",
-                "--state",
-                state,
-                "--config",
-                settings,
-                *arguments,
-            ],
+            [*command, *where, *arguments],
             stdin=subprocess.DEVNULL,
+            stdout=stdout,
             stderr=stderr,
             env={**os.environ, "PYTHONPATH": str(REPOSITORY), **(environment or {})},
         )
@@ -117,19 +112,14 @@ def outcrop_process(
         yield OutcropProcess(url, state, process, log)
     finally:
         _end(process)
-        _check_no_secret(state, log)
+        _check_no_secret(state)
 
 
-def _check_no_secret(state: Path, log: Path) -> None:
-    """Of every server that a test runs: what it must not tell is not in its log."""
-    credentials, keys = state / "credentials", (state / "tls").glob("*.key")
-    secrets = [line for key in keys for line in key.read_text().splitlines()[1:-1]]
-    if credentials.exists():
-        parser = ConfigParser(interpolation=None)
-        parser.read(credentials)
-        secrets.append(parser["default"]["aws_secret_access_key"])
-    told = log.read_text(errors="replace")
-    assert [secret for secret in secrets if secret in told] == [], f"a secret is in {log}"
+def _check_no_secret(state: Path) -> None:
+    """Of every server that a test runs: nothing that it wrote holds a secret of anybody."""
+    note_state(state)
+    told = leaks_of(state.rglob("*"))
+    assert not told, f"in {state}: {', '.join(told)}"
 
 
 def _await(endpoint: Path, process: subprocess.Popen[bytes], log: Path) -> None:

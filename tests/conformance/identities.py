@@ -16,6 +16,7 @@ from botocore.exceptions import ClientError
 
 from tests.fakes.model_server import Answers, delta, in_thread, sse, usage
 from tests.outcrop_process import OutcropProcess, outcrop_process
+from tests.secrets_in_play import note
 
 MODEL = "amazon.nova-lite-v1:0"
 PROFILE = f"us.{MODEL}"
@@ -54,7 +55,9 @@ class Operator:
     def key(self, *options: str) -> dict[str, str]:
         """boto3's arguments."""
         printed = self.order("keys", "create", *options)
-        return dict(line.split(" = ", 1) for line in printed.splitlines())
+        key = dict(line.split(" = ", 1) for line in printed.splitlines())
+        note(key["aws_secret_access_key"], "a user's secret access key")
+        return key
 
     def client(self, service: str, key: Mapping[str, str], region: str = "us-east-1") -> Any:
         return boto3.client(

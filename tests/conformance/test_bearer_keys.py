@@ -21,6 +21,7 @@ from tests.conformance.identities import (
     refusal,
 )
 from tests.conformance.tls_front import tls_front
+from tests.secrets_in_play import note
 
 pytestmark = pytest.mark.slow
 
@@ -61,15 +62,16 @@ def bearing(front: tuple[str, str], monkeypatch: pytest.MonkeyPatch) -> Any:
 
 def long_term(desk: Operator, *options: str) -> str:
     printed = desk.order("keys", "create", "--bearer", *options)
-    return printed.strip().partition("=")[2]
+    key = note(printed.strip().partition("=")[2], "a long-term API key, whole")
+    note(b64decode(key.removeprefix("ABSK")).decode().partition(":")[2], "an API key's secret")
+    return key
 
 
 def short_term(key: dict[str, str], region: str = "us-east-1") -> str:
     credentials = Credentials(
         key["aws_access_key_id"], key["aws_secret_access_key"], key.get("aws_session_token")
     )
-    token: str = BedrockTokenGenerator().get_token(credentials, region)
-    return token
+    return note(BedrockTokenGenerator().get_token(credentials, region), "a short-term key, whole")
 
 
 def test_a_long_term_key_calls_both_endpoints(desk: Operator, bearing: Any) -> None:

@@ -19,6 +19,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from jwt.algorithms import ECAlgorithm, RSAAlgorithm
 
 from tests.conformance.identities import Operator, allow, converse, operator, refusal
+from tests.secrets_in_play import note
 
 pytestmark = pytest.mark.slow
 
@@ -57,9 +58,10 @@ class Issuer:
     ) -> str:
         now = int(time.time())
         said = {"iss": self.url, "aud": [AUDIENCE], "sub": POD, "iat": now, "exp": now + 600}
-        return jwt.encode(
+        token = jwt.encode(
             {**said, **claims}, key or self.rsa, algorithm=algorithm, headers={"kid": kid}
         )
+        return note(token, "an identity token, whole")
 
 
 def _public(key: Any) -> dict[str, Any]:

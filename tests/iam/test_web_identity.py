@@ -186,6 +186,7 @@ def answering(*parts: bytes, hang: bool = False) -> Generator[str]:
                 over.wait(30)
 
     with socket.create_server(("127.0.0.1", 0)) as listener:
+        listener.settimeout(10)
         thread = threading.Thread(target=serve)
         thread.start()
         try:
@@ -205,7 +206,7 @@ TOO_MUCH = [b"x" * 65_536] * (MOST_BYTES // 65_536 + 1)
         ([HEAD + b"\r\n", *TOO_MUCH], "answers more than 1048576 bytes"),
         ([b"SSH-2.0-OpenSSH_9.7\r\n"], "answers no HTTP"),
         ([b"HTTP/1.1 302 Found\r\nLocation: http://127.0.0.1:1/\r\n\r\n"], "302"),
-        ([], ""),
+        ([], "answers no HTTP: RemoteDisconnected"),
     ],
 )
 def test_an_answer_that_is_no_good_is_told_as_such(parts: list[bytes], said: str) -> None:

@@ -165,9 +165,7 @@ def test_tokens_that_nobody_signs_are_limited_like_signatures() -> None:
 
     def ask(token: str, source: str = "192.0.2.1") -> str:
         try:
-            return asyncio.run(
-                door.throttle.attempt(source, token.encode, lambda: verify(token))
-            )
+            return asyncio.run(door.throttle.attempt(source, token.encode, lambda: verify(token)))
         except AwsError as error:
             return error.name
 

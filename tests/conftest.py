@@ -1,0 +1,27 @@
+"""No secret of any test is told: not by a server, nor by what runs in the tests' own process."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from tests.secrets_in_play import leaks, watch_clients
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _clients_are_watched() -> Iterator[None]:
+    end = watch_clients()
+    yield
+    end()
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport() -> Iterator[Any]:
+    """What was logged or printed while a test ran is part of its report."""
+    report = yield
+    if report.passed:
+        told = leaks((report.caplog + report.capstdout + report.capstderr).encode())
+        if told:
+            report.outcome = "failed"
+            report.longrepr = f"was logged or printed: {', '.join(told)}"
+    return report

@@ -1,0 +1,101 @@
+"""The scan of all that servers write finds what is there to be found."""
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from aws_bedrock_token_generator import BedrockTokenGenerator
+from botocore.auth import SigV4Auth
+from botocore.awsrequest import AWSRequest
+from botocore.credentials import Credentials
+
+from tests.outcrop_process import outcrop_process
+from tests.secrets_in_play import leaks, note
+
+SECRET = "planted/secret+of-a-test-of-the-scan"
+
+
+def signed_with(secret: str, token: str | None = None) -> None:
+    request = AWSRequest("GET", "http://127.0.0.1/foundation-models")
+    SigV4Auth(Credentials("AKIAPLANTED", secret, token), "bedrock", "us-east-1").add_auth(request)
+
+
+@pytest.mark.parametrize("secret", [SECRET, "planted%2Fsecret%2Bof-a-test-of-the-scan"])
+def test_what_was_noted_is_found_however_it_is_written(secret: str) -> None:
+    note(SECRET, "a planted secret")
+
+    assert leaks(f'{{"principal":"{secret}"}}'.encode()) == ["a planted secret"]
+    assert leaks(b"nothing of the kind") == []
+
+
+def test_what_a_client_signs_with_is_noted_by_itself() -> None:
+    signed_with("the-secret-of-some-client-1", "the-session-token-of-some-client")
+
+    assert leaks(b"x the-secret-of-some-client-1 y") == ["a client's secret access key"]
+    assert leaks(b"the-session-token-of-some-client") == ["a client's session token"]
+
+
+def short_term() -> str:
+    key = Credentials("AKIAPLANTED", "the-secret-of-some-client-2")
+    token: str = BedrockTokenGenerator().get_token(key, "us-east-1")
+    return token
+
+
+FORMS: dict[str, Callable[[], str]] = {
+    "a long-term API key": lambda: "ABSK" + "QmVkcm9jaw" * 4,
+    "a short-term API key": short_term,
+    "an identity token": lambda: "eyJhbGciOiJSUzI1NiJ9.eyJzdWIiOiJwb2QifQ.c2lnbmF0dXJlLW9mLWE",
+    "a private key": lambda: "-----BEGIN EC PRIVATE KEY-----",
+    "a signature": lambda: "X-Amz-Signature=" + "0f" * 32,
+}
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_some_secrets_are_known_by_their_looks(form: str) -> None:
+    assert leaks(f'{{"path":"{FORMS[form]()}"}}'.encode()) == [form]
+
+
+LEAKY = """
+import pathlib, sys
+state = pathlib.Path(sys.argv[sys.argv.index("--state") + 1])
+{leak}
+(state / "endpoint.json").write_text('{{"url": "http://127.0.0.1:1"}}')
+sys.stdin.read()
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("leak", "where"),
+    [
+        ("sys.stderr.write({secret!r})", "stderr.log"),
+        ("print({secret!r}, flush=True)", "stdout.log"),
+        ('(state / "outcrop.sqlite3").write_text({secret!r})', "outcrop.sqlite3"),
+    ],
+)
+def test_a_server_that_tells_a_secret_fails_its_test(tmp_path: Path, leak: str, where: str) -> None:
+    note(SECRET, "a planted secret")
+    program = LEAKY.format(leak=leak.format(secret=f"<{SECRET}>"))
+    command = [sys.executable, "-c", program]
+
+    with (
+        pytest.raises(AssertionError, match=f"{where}: a planted secret") as failed,
+        outcrop_process(tmp_path, command=command),
+    ):
+        pass
+
+    assert SECRET not in str(failed.value)
+
+
+@pytest.mark.slow
+def test_what_a_server_was_given_is_noted(tmp_path: Path) -> None:
+    with outcrop_process(
+        tmp_path, environment={"SOME_API_KEY": "sk-of-a-model-server-1"}
+    ) as server:
+        secret = server.credentials.secret_access_key
+    sealing = (tmp_path / "sealing-keys").read_bytes().strip()
+
+    assert leaks(b"sk-of-a-model-server-1") == ["SOME_API_KEY"]
+    assert leaks(secret.encode()) == ["the root user's secret"]
+    assert leaks(sealing) == ["a sealing key"]
