@@ -1,7 +1,6 @@
 """No secret of any test is told: not by a server, nor by what runs in the tests' own process."""
 
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Generator, Iterator
 
 import pytest
 
@@ -16,7 +15,7 @@ def _clients_are_watched() -> Iterator[None]:
 
 
 @pytest.hookimpl(wrapper=True)
-def pytest_runtest_makereport() -> Iterator[Any]:
+def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.TestReport]:
     """What was logged or printed while a test ran is part of its report."""
     report = yield
     if report.passed:

@@ -97,7 +97,7 @@ def outcrop_process(
     endpoint.unlink(missing_ok=True)
     settings.write_text(config)
     note_environment(environment or {})
-    where = ["--listen", "127.0.0.1:0", "--state", state, "--config", settings]
+    where = ("--listen", "127.0.0.1:0", "--state", state, "--config", settings)
     with log.open("ab") as stderr, (state / "stdout.log").open("ab") as stdout:
         process = subprocess.Popen(
             [*command, *where, *arguments],

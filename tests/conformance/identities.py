@@ -3,11 +3,10 @@
 import json
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import boto3
 import pytest
@@ -17,19 +16,20 @@ from botocore.exceptions import ClientError
 from tests.fakes.model_server import Answers, delta, in_thread, sse, usage
 from tests.outcrop_process import OutcropProcess, outcrop_process
 from tests.secrets_in_play import note
+from tests.waiting import eventually
 
+T = TypeVar("T")
 MODEL = "amazon.nova-lite-v1:0"
 PROFILE = f"us.{MODEL}"
 SAYS = [sse(delta("Hello"), delta(finish_reason="stop"), usage(3, 1))]
-SEEN_S = 1.0
-"""How long a change may take until the server follows it."""
 
 
 class Operator:
     """Gives orders on the command line."""
 
-    def __init__(self, server: OutcropProcess, folder: Path) -> None:
+    def __init__(self, server: OutcropProcess, folder: Path, *, is_secure: bool) -> None:
         self.server = server
+        self.is_secure = is_secure
         self.folder = folder
         self.account_id = server.credentials.account_id
 
@@ -64,6 +64,7 @@ class Operator:
             service,
             region_name=region,
             endpoint_url=self.server.url,
+            verify=str(self.server.state / "tls" / "ca.pem") if self.is_secure else None,
             config=Config(retries={"total_max_attempts": 1}),
             **key,
         )
@@ -76,10 +77,15 @@ class Operator:
         }
         return self.client(service, key)
 
-    def log(self) -> list[Any]:
-        time.sleep(0.4)  # the server gathers its lines for a moment
-        lines = self.server.log.read_text().splitlines()
-        return [json.loads(line) for line in lines if line.startswith("{")]
+    def logged(self, wanted: Callable[[Any], bool]) -> Any:
+        """The first line of the log that is so; the server gathers its lines for a moment."""
+
+        def find() -> Any:
+            lines = self.server.log.read_text().splitlines()
+            found = (json.loads(line) for line in lines if line.startswith("{"))
+            return next(filter(wanted, found), None)
+
+        return soon(find)
 
 
 def _of_account(account_id: str | None) -> list[str]:
@@ -87,10 +93,21 @@ def _of_account(account_id: str | None) -> list[str]:
 
 
 @contextmanager
-def operator(folder: Path, *, more: str = "", arguments: Sequence[str] = ()) -> Generator[Operator]:
-    """`more`: of the configuration, after all that is here."""
+def operator(
+    folder: Path,
+    *,
+    is_secure: bool = False,
+    more: str = "",
+    arguments: Sequence[str] = (),
+    environment: Mapping[str, str] | None = None,
+) -> Generator[Operator]:
+    """`more`: of the configuration, after all that is here.
+
+    Whom a client says that it is forwarded for is believed.
+    """
     with in_thread(Answers(SAYS)) as fake:
         config = f"""
+            trusted_proxies = ["127.0.0.1"]
             [embedded]
             enabled = false
             [[model_servers]]
@@ -100,8 +117,35 @@ def operator(folder: Path, *, more: str = "", arguments: Sequence[str] = ()) -> 
             {more}
             """
         (folder / "documents").mkdir()
-        with outcrop_process(folder / "state", config=config, arguments=arguments) as server:
-            yield Operator(server, folder / "documents")
+        with outcrop_process(
+            folder / "state",
+            config=config,
+            arguments=(*arguments, *(["--tls"] if is_secure else [])),
+            environment=environment,
+        ) as server:
+            yield Operator(server, folder / "documents", is_secure=is_secure)
+
+
+def soon(find: Callable[[], T | None]) -> T:
+    """What it finds as soon as it finds something."""
+    found: list[T] = []
+
+    def look() -> bool:
+        found.extend(one for one in [find()] if one is not None)
+        return bool(found)
+
+    assert eventually(look), "it was not seen"
+    return found[0]
+
+
+def forwarded_for(client: Any, address: str) -> Any:
+    """The same client, from another address."""
+
+    def add(params: Any, **_: Any) -> None:
+        params["headers"]["X-Forwarded-For"] = address
+
+    client.meta.events.register("before-call", add)
+    return client
 
 
 def converse(client: Any, model_id: str = MODEL) -> str:
@@ -117,6 +161,20 @@ def refusal(call: Callable[[], object]) -> tuple[str, str]:
         call()
     error = refused.value.response["Error"]
     return error["Code"], error["Message"]
+
+
+def refusal_soon(call: Callable[[], object]) -> tuple[str, str]:
+    """Code and message, once the server follows a change."""
+
+    def find() -> tuple[str, str] | None:
+        try:
+            call()
+        except ClientError as refused:
+            error = refused.response["Error"]
+            return error["Code"], error["Message"]
+        return None
+
+    return soon(find)
 
 
 def allow(*actions: str, resource: Any = "*", **rest: Any) -> dict[str, Any]:

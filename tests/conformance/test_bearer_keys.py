@@ -1,26 +1,22 @@
 """boto3 with AWS_BEARER_TOKEN_BEDROCK: long-term keys of `outcrop`, short-term ones of Amazon's."""
 
-import time
 from base64 import b64decode, b64encode
 from collections.abc import Iterator
 from typing import Any
 
-import boto3
 import pytest
 from aws_bedrock_token_generator import BedrockTokenGenerator
-from botocore.config import Config
 from botocore.credentials import Credentials
 
 from tests.conformance.identities import (
-    SEEN_S,
     Operator,
     allow,
     converse,
     deny,
     operator,
     refusal,
+    refusal_soon,
 )
-from tests.conformance.tls_front import tls_front
 from tests.secrets_in_play import note
 
 pytestmark = pytest.mark.slow
@@ -34,28 +30,19 @@ CALLING = allow("bedrock:CallWithBearerToken", "bedrock:InvokeModel", "bedrock:L
 
 @pytest.fixture(scope="module")
 def desk(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Operator]:
-    with operator(tmp_path_factory.mktemp("bearer")) as opened:
+    """With TLS of its own: boto3 sends bearer keys over nothing else."""
+    with operator(tmp_path_factory.mktemp("bearer"), is_secure=True) as opened:
         opened.user("bearer", CALLING)
         yield opened
 
 
-@pytest.fixture(scope="module")
-def front(desk: Operator) -> Iterator[tuple[str, str]]:
-    """boto3 sends bearer keys over TLS only."""
-    with tls_front(desk.server.port, desk.folder) as opened:
-        yield opened
-
-
 @pytest.fixture
-def bearing(front: tuple[str, str], monkeypatch: pytest.MonkeyPatch) -> Any:
+def bearing(desk: Operator, monkeypatch: pytest.MonkeyPatch) -> Any:
     """A client of a bearer key."""
 
     def make(key: str, service: str = "bedrock-runtime", region: str = "us-east-1") -> Any:
         monkeypatch.setenv("AWS_BEARER_TOKEN_BEDROCK", key)
-        config = Config(retries={"total_max_attempts": 1})
-        return boto3.client(
-            service, region_name=region, endpoint_url=front[0], verify=front[1], config=config
-        )
+        return desk.client(service, {}, region)
 
     return make
 
@@ -89,8 +76,7 @@ def test_a_short_term_key_of_amazons_generator_calls(desk: Operator, bearing: An
     assert converse(bearing(short_term(key))) == "Hello"
 
     desk.order("keys", "disable", key["aws_access_key_id"])
-    time.sleep(SEEN_S)
-    assert refusal(lambda: converse(bearing(short_term(key)))) == INVALID
+    assert refusal_soon(lambda: converse(bearing(short_term(key)))) == INVALID
 
 
 def test_a_short_term_key_of_a_session_calls(desk: Operator, bearing: Any) -> None:
@@ -158,8 +144,7 @@ def test_changed_expired_and_revoked_keys_are_refused_alike(desk: Operator, bear
         assert refusal(lambda bad=bad: converse(bearing(bad))) == INVALID  # type: ignore[misc]
 
     desk.order("keys", "delete", key_id)
-    time.sleep(SEEN_S)
-    assert refusal(lambda: converse(bearing(key))) == INVALID
+    assert refusal_soon(lambda: converse(bearing(key))) == INVALID
 
 
 def test_an_api_key_signs_nothing(desk: Operator) -> None:

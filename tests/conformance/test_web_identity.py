@@ -18,12 +18,21 @@ from botocore.exceptions import ClientError
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from jwt.algorithms import ECAlgorithm, RSAAlgorithm
 
-from tests.conformance.identities import Operator, allow, converse, operator, refusal
+from tests.conformance.identities import (
+    Operator,
+    allow,
+    converse,
+    forwarded_for,
+    operator,
+    refusal,
+)
 from tests.secrets_in_play import note
 
 pytestmark = pytest.mark.slow
 
 AUDIENCE = "sts.amazonaws.com"
+FAILURES = 20
+"""That an address may have at once."""
 POD = "system:serviceaccount:search:indexer"
 
 
@@ -38,7 +47,7 @@ class Issuer:
         (folder / ".well-known").mkdir()
         configuration = {"issuer": url, "jwks_uri": f"{url}/keys.json"}
         (folder / ".well-known/openid-configuration").write_text(json.dumps(configuration))
-        self.publish({"first": self.rsa})
+        self.publish({"first": self.rsa, "second": self.ec})
 
     @property
     def name(self) -> str:
@@ -72,7 +81,12 @@ def _public(key: Any) -> dict[str, Any]:
 
 @pytest.fixture(scope="module")
 def desk(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Operator]:
-    with operator(tmp_path_factory.mktemp("web")) as opened:
+    limits = f"""
+        [limits]
+        failed_authentications = {FAILURES}
+        failed_authentications_per_minute = 1
+        """
+    with operator(tmp_path_factory.mktemp("web"), more=limits) as opened:
         yield opened
 
 
@@ -107,15 +121,19 @@ def role_arn(desk: Operator, issuer: Issuer) -> str:
     ).strip()
 
 
-@pytest.fixture
-def assume(desk: Operator, role_arn: str) -> Callable[[str], Any]:
+def unsigned(desk: Operator) -> Any:
     """Signed by nobody, as the SDKs do it."""
-    sts = boto3.client(
+    return boto3.client(
         "sts",
         region_name="us-east-1",
         endpoint_url=desk.server.url,
         config=Config(signature_version=UNSIGNED, retries={"total_max_attempts": 1}),
     )
+
+
+@pytest.fixture
+def assume(desk: Operator, role_arn: str) -> Callable[[str], Any]:
+    sts = unsigned(desk)
 
     def assume(token: str) -> Any:
         return sts.assume_role_with_web_identity(
@@ -188,19 +206,36 @@ def test_tokens_that_are_no_good_are_refused_in_amazons_words(
         assert code == "InvalidIdentityToken", message
 
 
-def test_a_new_key_of_the_issuer_is_learnt(assume: Callable[[str], Any], issuer: Issuer) -> None:
-    issuer.publish({"first": issuer.rsa, "second": issuer.ec})
+def test_every_key_of_the_issuer_is_of_use(assume: Callable[[str], Any], issuer: Issuer) -> None:
     token = issuer.token(key=issuer.ec, algorithm="ES256", kid="second")
-    until = time.monotonic() + 15
-    while True:
+
+    assert assume(token)["SubjectFromWebIdentityToken"] == POD
+
+
+def test_an_address_that_shows_bad_tokens_waits_and_others_do_not(
+    desk: Operator, role_arn: str, issuer: Issuer
+) -> None:
+    def assume(token: str, address: str) -> str:
+        """The error's code."""
+        sts = forwarded_for(unsigned(desk), address)
         try:
-            assert assume(token)["SubjectFromWebIdentityToken"] == POD
-        except ClientError:
-            # It is asked again ten seconds after it was asked last.
-            assert time.monotonic() < until
-            time.sleep(0.5)
-        else:
-            break
+            sts.assume_role_with_web_identity(
+                RoleArn=role_arn, RoleSessionName="pod", WebIdentityToken=token
+            )
+        except ClientError as error:
+            code: str = error.response["Error"]["Code"]
+            return code
+        return "Success"
+
+    known, bad = issuer.token(), issuer.token(aud="somebody-else")
+    first = assume(bad, "203.0.113.5")
+    proven = assume(known, "203.0.113.5")
+    rest = [assume(bad, "203.0.113.5") for _ in range(FAILURES)]
+
+    assert (first, proven, rest[-1]) == ("InvalidIdentityToken", "Success", "Throttling")
+    assert assume(issuer.token(sub=POD, jti="new"), "203.0.113.5") == "Throttling"
+    assert assume(known, "203.0.113.5") == "Success"
+    assert assume(issuer.token(), "203.0.113.6") == "Success"
 
 
 def test_a_role_that_trusts_users_trusts_no_token(
@@ -208,12 +243,7 @@ def test_a_role_that_trusts_users_trusts_no_token(
 ) -> None:
     open_to_all = {"Effect": "Allow", "Action": "sts:*", "Principal": {"AWS": "*"}}
     desk.order("roles", "put", "Users", "--trust", desk.document("users", open_to_all))
-    sts = boto3.client(
-        "sts",
-        region_name="us-east-1",
-        endpoint_url=desk.server.url,
-        config=Config(signature_version=UNSIGNED),
-    )
+    sts = unsigned(desk)
 
     code, _ = refusal(
         lambda: sts.assume_role_with_web_identity(
