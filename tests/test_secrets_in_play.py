@@ -1,5 +1,7 @@
 """The scan of all that servers write finds what is there to be found."""
 
+import os
+import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -54,6 +56,28 @@ FORMS: dict[str, Callable[[], str]] = {
 @pytest.mark.parametrize("form", FORMS)
 def test_some_secrets_are_known_by_their_looks(form: str) -> None:
     assert leaks(f'{{"path":"{FORMS[form]()}"}}'.encode()) == [form]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "leak", ["print(SECRET)", "sys.stderr.write(SECRET)", "logging.warning('%s', SECRET)"]
+)
+def test_a_test_that_logs_or_prints_a_secret_fails(tmp_path: Path, leak: str) -> None:
+    planted = tmp_path / "test_planted.py"
+    head = f"import logging, sys\nfrom tests.secrets_in_play import note\nSECRET = {SECRET!r}\n"
+    planted.write_text(f"{head}def test_it():\n    note(SECRET, 'a planted secret')\n    {leak}\n")
+    options = ["-q", "-p", "tests.conftest", "-p", "no:cacheprovider", "--rootdir", tmp_path]
+
+    ended = subprocess.run(
+        [sys.executable, "-m", "pytest", *options, "-c", os.devnull, planted],
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=Path(__file__).parent.parent,
+    )
+
+    assert ended.returncode == 1
+    assert "was logged or printed: a planted secret" in ended.stdout
 
 
 LEAKY = """

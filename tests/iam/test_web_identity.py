@@ -1,6 +1,7 @@
 """What is asked of an issuer, how often, and what is believed meanwhile."""
 
 import asyncio
+import json
 import socket
 import threading
 from collections.abc import Generator
@@ -8,21 +9,23 @@ from contextlib import contextmanager
 from datetime import timedelta
 from typing import Any
 
-import jwt
 import msgspec
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
+from hypothesis import given, strategies as some
 from jwt.algorithms import ECAlgorithm
+from jwt.utils import base64url_encode
 
 from outcrop.iam import web_identity
-from outcrop.iam.web_identity import MOST_BYTES, WebIdentities, fetched
+from outcrop.iam.web_identity import MOST_BYTES, Identity, WebIdentities, fetched
 from outcrop.store.identity_records import IdentityProviderRecord
-from outcrop.wire.errors import AwsError
+from outcrop.wire.errors import AwsError, InvalidIdentityTokenException
 from tests.clocks import FakeClock
 
 ACCOUNT, OTHER = "111122223333", "444455556666"
 URL, SECOND_URL = "https://oidc.example.net/cluster", "https://oidc.example.org"
 KEYS = {kid: ec.generate_private_key(ec.SECP256R1()) for kid in ("first", "second", "third")}
+ES256 = ECAlgorithm(ECAlgorithm.SHA256)
 UNKNOWN, UNREACHABLE = "InvalidIdentityTokenException", "IDPCommunicationErrorException"
 
 
@@ -57,20 +60,90 @@ class World:
         rows = [{**_public(kid), "kid": kid} for kid in self.kids]
         return msgspec.json.encode({"keys": rows})
 
-    async def ask(self, kid: str, account_id: str = ACCOUNT, *, url: str = URL) -> str:
+    async def ask(
+        self, kid: str, account_id: str = ACCOUNT, *, url: str = URL, **more: object
+    ) -> str:
         """Whom the token speaks of, or the error's name."""
         expires_at = self.clock() + timedelta(days=1)
         claims = {"iss": url, "aud": "sts", "sub": "pod", "exp": int(expires_at.timestamp())}
-        token = jwt.encode(claims, KEYS[kid], algorithm="ES256", headers={"kid": kid})
+        parts = [{"alg": "ES256", "kid": kid}, {**claims, **more}]
+        text = b".".join(base64url_encode(json.dumps(part).encode()) for part in parts)
+        signature = ES256.sign(text, KEYS[kid])
         try:
-            return (await self._identities.verified(account_id, token)).subject
+            return (await self.verified(f"{text.decode()}.{_text(signature)}", account_id)).subject
         except AwsError as error:
             return error.name
+
+    async def verified(self, token: str, account_id: str = ACCOUNT) -> Identity:
+        return await self._identities.verified(account_id, token)
+
+
+def _text(raw: bytes) -> str:
+    return base64url_encode(raw).decode()
+
+
+def _joined(head: object, claims: object, signature: bytes) -> str:
+    return ".".join(
+        [_text(json.dumps(head).encode()), _text(json.dumps(claims).encode()), _text(signature)]
+    )
 
 
 def _public(kid: str) -> dict[str, Any]:
     row: dict[str, Any] = ECAlgorithm.to_jwk(KEYS[kid].public_key(), as_dict=True)
     return row
+
+
+NO_AUDIENCE: list[object] = [
+    None,
+    5,
+    True,
+    "other",
+    [],
+    [None],
+    ["other", 5],
+    {"sts": "sts"},
+    [["sts"]],
+]
+
+
+@pytest.mark.parametrize("audience", NO_AUDIENCE, ids=repr)
+def test_an_audience_of_any_form_is_the_issuers_or_refused(
+    clock: FakeClock, audience: object
+) -> None:
+    async def main() -> None:
+        world = World(clock, "first")
+
+        assert await world.ask("first", aud=audience) == UNKNOWN
+        assert await world.ask("first", aud=["other", "sts"]) == "pod"
+
+    asyncio.run(main())
+
+
+ANYTHING = some.recursive(
+    some.none() | some.booleans() | some.integers() | some.floats() | some.text(max_size=8),
+    lambda inner: some.lists(inner, max_size=3) | some.dictionaries(some.text(), inner, max_size=3),
+    max_leaves=5,
+)
+CLAIMS = some.dictionaries(
+    some.sampled_from(["aud", "sub", "exp", "nbf", "iat", "azp", "groups"]), ANYTHING
+)
+
+
+@given(claims=CLAIMS)
+def test_claims_of_any_form_are_understood_or_refused(claims: dict[str, Any]) -> None:
+    async def main() -> str:
+        return await World(FakeClock(), "first").ask("first", **claims)
+
+    assert asyncio.run(main()) in ("pod", UNKNOWN, "ExpiredTokenException", claims.get("sub"))
+
+
+@given(token=some.text(max_size=200) | some.builds(_joined, ANYTHING, ANYTHING, some.binary()))
+def test_what_is_no_token_is_refused(token: str) -> None:
+    async def main() -> None:
+        with pytest.raises(InvalidIdentityTokenException):
+            await World(FakeClock(), "first").verified(token)
+
+    asyncio.run(main())
 
 
 def test_an_issuer_is_asked_once_an_hour(clock: FakeClock) -> None:
@@ -205,7 +278,7 @@ TOO_MUCH = [b"x" * 65_536] * (MOST_BYTES // 65_536 + 1)
     [
         ([HEAD + b"\r\n", *TOO_MUCH], "answers more than 1048576 bytes"),
         ([b"SSH-2.0-OpenSSH_9.7\r\n"], "answers no HTTP"),
-        ([b"HTTP/1.1 302 Found\r\nLocation: http://127.0.0.1:1/\r\n\r\n"], "302"),
+        ([b"HTTP/1.1 302 Found\r\nLocation: http://127.0.0.1:1/\r\n\r\n"], "answers 302"),
         ([], "answers no HTTP: RemoteDisconnected"),
     ],
 )

@@ -10,6 +10,7 @@ from typing import Any
 import boto3
 import pytest
 from botocore.config import Config as BotoConfig
+from botocore.exceptions import ClientError
 
 from outcrop.server.config import Config, load_config
 from outcrop.server.reload import FOLLOWED, changed_keys
@@ -205,6 +206,49 @@ def test_every_worker_reads_the_file_and_names_what_needs_a_restart(tmp_path: Pa
         log = server.log.read_text()
 
     assert log.count("only a restart follows: limits.drain_timeout_s, region") == 2
+
+
+@pytest.mark.slow
+def test_a_declared_key_follows_its_file_and_a_bad_one_changes_nothing(tmp_path: Path) -> None:
+    secret = tmp_path / "secret-of-ada"
+    key = f"""
+        [[accounts.users.access_keys]]
+        access_key_id = "AKIADECLARED00000001"
+        secret_access_key_file = "{secret}"
+        """
+    user = "[[accounts]]\naccount_id = '444455556666'\n[[accounts.users]]\nuser_name = 'ada'\n"
+
+    def account_of(secret_access_key: str) -> str:
+        sts = boto3.client(
+            "sts",
+            endpoint_url=server.url,
+            region_name="us-east-1",
+            aws_access_key_id="AKIADECLARED00000001",
+            aws_secret_access_key=secret_access_key,
+        )
+        try:
+            arn: str = sts.get_caller_identity()["Arn"]
+        except ClientError as error:
+            return str(error.response["Error"]["Code"])
+        return arn
+
+    secret.write_text("the-first-secret-of-ada")
+    with outcrop_process(tmp_path / "state", config=settings() + user + key) as server:
+        seen = [account_of("the-first-secret-of-ada")]
+        secret.write_text("another-secret-of-ada")
+        reload(server, settings() + user + key, until=READ_AGAIN)
+        assert eventually(lambda: account_of("another-secret-of-ada").endswith("user/ada"))
+        seen.append(account_of("the-first-secret-of-ada"))
+        secret.unlink()
+        reload(server, settings() + user + key, until="stays as it was")
+        seen.append(account_of("another-secret-of-ada"))
+        reload(server, settings() + user, until=READ_AGAIN)
+        assert eventually(lambda: account_of("another-secret-of-ada") == "InvalidClientTokenId")
+        told = server.log.read_text()
+
+    ada = "arn:aws:iam::444455556666:user/ada"
+    assert seen == [ada, "SignatureDoesNotMatch", ada]
+    assert "access key AKIADECLARED00000001: the file" in told
 
 
 def config(text: str, tmp_path: Path) -> Config:

@@ -1,12 +1,14 @@
 import asyncio
 from collections.abc import Sequence
 
+import msgspec
 import pytest
 from msgspec.structs import replace
 
 from outcrop.store.capacity import Capacity
 from outcrop.store.database import Row, Transaction
 from outcrop.store.errors import SchemaError
+from outcrop.store.identities import Identities
 from outcrop.store.migrations import MIGRATIONS, migrate
 from outcrop.store.provisioned_throughputs import ProvisionedModelThroughputs
 from outcrop.store.store import open_database, open_store
@@ -88,6 +90,32 @@ def test_what_was_in_service_before_holds_were_kept_has_its_own(
         ("eu-west-1", "amazon.nova-lite-v1:0:24k"): 1,
         (REGION, "amazon.nova-lite-v1:0/abcdefghij01"): 2,
     }
+
+
+def test_what_was_declared_before_is_known_to_be(location: str, clock: FakeClock) -> None:
+    tags = {"declared": "true", "x": ',"declared":true}'}
+    records = [
+        {"user_id": "A", "created_at": "2026-11-22T00:00:00Z", "declared": True},
+        {"user_id": "B", "created_at": "2026-11-22T00:00:00Z", "tags": tags},
+    ]
+
+    async def insert(transaction: Transaction) -> None:
+        for number, record in enumerate(records):
+            text = msgspec.json.encode(record).decode()
+            await transaction.execute(
+                "INSERT INTO identities (account_id, kind, name, record) VALUES ($1, $2, $3, $4)",
+                *("1" * 12, "user", f"user-{number}", text),
+            )
+
+    async def main() -> list[str]:
+        async with open_database(location) as database:
+            await migrate(database, MIGRATIONS[:6])
+            await database.write(insert)
+            await migrate(database)
+            found = await Identities(database, clock).edit(lambda editor: editor.declared())
+            return [name for _, _, name in found]
+
+    assert asyncio.run(main()) == ["user-0"]
 
 
 def test_servers_that_start_together_on_an_empty_database_all_come_up(

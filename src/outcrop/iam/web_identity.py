@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from datetime import UTC, datetime, timedelta
 from http.client import HTTPException
 from typing import Any, Protocol, cast
+from urllib.error import HTTPError
 
 import jwt
 import msgspec
@@ -195,6 +196,9 @@ def _fetched(url: str, certificate_authority: str | None, given_up: threading.Ev
                     raise OSError(f"{url} answers more than {MOST_BYTES} bytes")
                 if given_up.is_set():
                     raise OSError(f"{url} answers too slowly")
+    except HTTPError as error:
+        error.close()
+        raise OSError(f"{url} answers {error.code}") from None
     except HTTPException as error:
         raise OSError(f"{url} answers no HTTP: {type(error).__name__}") from error
     return body
@@ -240,9 +244,9 @@ def _verified(token: str, key: jwt.PyJWK, head: Mapping[str, Any]) -> Mapping[st
 
 
 def _identity(claims: Mapping[str, Any], name: str, issuer: IdentityProviderRecord) -> Identity:
-    said = claims.get("aud", [])
-    audiences = [said] if isinstance(said, str) else list(said)
-    audience = next((one for one in audiences if one in issuer.client_ids), None)
+    said = claims.get("aud")
+    audiences = said if isinstance(said, list) else [said]
+    audience = next((one for one in issuer.client_ids if one in audiences), None)
     subject = claims.get("sub")
     if audience is None:
         raise InvalidIdentityTokenException("Incorrect token audience")
