@@ -66,7 +66,7 @@ def test_a_test_that_logs_or_prints_a_secret_fails(tmp_path: Path, leak: str) ->
     planted = tmp_path / "test_planted.py"
     head = f"import logging, sys\nfrom tests.secrets_in_play import note\nSECRET = {SECRET!r}\n"
     planted.write_text(f"{head}def test_it():\n    note(SECRET, 'a planted secret')\n    {leak}\n")
-    options = ["-q", "-p", "tests.conftest", "-p", "no:cacheprovider", "--rootdir", tmp_path]
+    options = ["-q", "-p", "tests.conftest", "-p", "no:cacheprovider", "--rootdir", str(tmp_path)]
 
     ended = subprocess.run(
         [sys.executable, "-m", "pytest", *options, "-c", os.devnull, planted],
