@@ -1,6 +1,7 @@
 """A real `outcrop serve` in a process of its own, on a free port, while a test needs it."""
 
 import os
+import re
 import shlex
 import signal
 import subprocess
@@ -22,6 +23,8 @@ SERVE = (sys.executable, "-m", "outcrop", "serve")
 SEALING = {"OUTCROP_SEALING_KEYS": "b3V0Y3JvcCdzIHRlc3RzIHNlYWwgd2l0aCB0aGlzISE="}
 """For servers that share a database and no state folder."""
 START_S = 20.0
+_OUTPUTS = re.compile(r"""\b(?:cloudwatch_folder|folder|file)\s*=\s*["'](/[^"']+)["']""")
+"""In a configuration: where else than in its state folder a server writes."""
 STOP_S = 12.0
 
 
@@ -112,13 +115,15 @@ def outcrop_process(
         yield OutcropProcess(url, state, process, log)
     finally:
         _end(process)
-        _check_no_secret(state)
+        _check_no_secret(state, config)
 
 
-def _check_no_secret(state: Path) -> None:
+def _check_no_secret(state: Path, config: str) -> None:
     """Of every server that a test runs: nothing that it wrote holds a secret of anybody."""
     note_state(state)
-    told = leaks_of(state.rglob("*"))
+    outputs = [Path(path) for path in _OUTPUTS.findall(config)]
+    written = [path for top in (state, *outputs) for path in (top, *top.rglob("*"))]
+    told = leaks_of(written)
     assert not told, f"in {state}: {', '.join(told)}"
 
 

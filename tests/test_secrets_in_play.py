@@ -113,6 +113,21 @@ def test_a_server_that_tells_a_secret_fails_its_test(tmp_path: Path, leak: str, 
 
 
 @pytest.mark.slow
+def test_what_a_server_writes_elsewhere_is_looked_at_too(tmp_path: Path) -> None:
+    note(SECRET, "a planted secret")
+    audit = tmp_path / "audit" / "calls.jsonl"
+    audit.parent.mkdir()
+    audit.write_text(SECRET)
+    command = [sys.executable, "-c", LEAKY.format(leak="")]
+
+    with (
+        pytest.raises(AssertionError, match=r"calls\.jsonl: a planted secret"),
+        outcrop_process(tmp_path / "s", config=f'[audit]\nfile = "{audit}"', command=command),
+    ):
+        pass
+
+
+@pytest.mark.slow
 def test_what_a_server_was_given_is_noted(tmp_path: Path) -> None:
     with outcrop_process(
         tmp_path, environment={"SOME_API_KEY": "sk-of-a-model-server-1"}

@@ -16,6 +16,7 @@ from opentelemetry.proto.metrics.v1.metrics_pb2 import Metric
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
 from tests.fakes.threads import serving
+from tests.secrets_in_play import leaks
 
 
 class OtlpReceiver(ThreadingHTTPServer):
@@ -66,6 +67,9 @@ def attributes(pairs: Any) -> dict[str, Any]:
 def otlp_receiver() -> Generator[OtlpReceiver]:
     with serving(OtlpReceiver()) as server:
         yield server
+    sent: list[Any] = [*server.traces, *server.metrics]
+    told = leaks(b"".join(request.SerializeToString() for request in sent))
+    assert not told, f"was sent to a collector: {', '.join(told)}"
 
 
 def _value(pair: KeyValue) -> Any:
