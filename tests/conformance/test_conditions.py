@@ -84,9 +84,7 @@ SECRETS = {f"{name.upper()}_SECRET": key_of(name)["aws_secret_access_key"] for n
 @pytest.fixture(scope="module", params=[True, False], ids=["tls", "plain"])
 def desk(tmp_path_factory: pytest.TempPathFactory, request: Any) -> Iterator[Operator]:
     folder = tmp_path_factory.mktemp("conditions")
-    with operator(
-        folder, is_secure=request.param, more=declared(), environment=SECRETS
-    ) as opened:
+    with operator(folder, is_secure=request.param, more=declared(), environment=SECRETS) as opened:
         yield opened
 
 

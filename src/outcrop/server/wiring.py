@@ -84,7 +84,7 @@ async def assembled(
         throttle = AuthenticationThrottle(
             identity.authenticator.authenticate, limits=config.limits, clock=clock
         )
-        with _opened_app(config, parts, throttle) as app:
+        with _opened_app(config, parts, identity, throttle) as app:
             wire_sts(app, identity, throttle, region=config.region, clock=clock)
             wire_policies(app, identity, parts.store)
             wire_logging(app, parts)
@@ -106,7 +106,10 @@ async def assembled(
 
 @contextmanager
 def _opened_app(
-    config: Config, parts: Parts, throttle: AuthenticationThrottle[Identified]
+    config: Config,
+    parts: Parts,
+    identity: Identity,
+    throttle: AuthenticationThrottle[Identified],
 ) -> Generator[App]:
     """Answers nothing yet. What it wrote down is on disk when the block ends."""
     clock = parts.clock

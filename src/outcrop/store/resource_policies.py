@@ -1,7 +1,7 @@
 """Policies at inference profiles and provisioned models, by the ARN of the resource."""
 
 from outcrop.store.database import Database, Transaction
-from outcrop.store.identities import changed
+from outcrop.store.identity_version import changed
 from outcrop.store.resources import Resources
 
 _ARNS = "SELECT resource_arn FROM resource_policies"
