@@ -245,7 +245,7 @@ def _verified(token: str, key: jwt.PyJWK, head: Mapping[str, Any]) -> Mapping[st
 
 def _identity(claims: Mapping[str, Any], name: str, issuer: IdentityProviderRecord) -> Identity:
     said = claims.get("aud")
-    audiences = said if isinstance(said, list) else [said]
+    audiences = cast("list[object]", said) if isinstance(said, list) else [said]
     audience = next((one for one in issuer.client_ids if one in audiences), None)
     subject = claims.get("sub")
     if audience is None:
