@@ -1,9 +1,11 @@
-"""What the ledger adds to a Converse, on and off in turns; import into the store included.
+"""What metering adds to a Converse: nothing, the ledger, an audit trail and an invocation log too.
 
 A scripted model server answers at once, in a process of its own. First `App.handle` is asked
-without a socket, as many requests at a time as are given: CPU time of the process. Then two servers
+without a socket, as many requests at a time as are given: CPU time of the process. Then servers
 are asked over sockets, pinned to one core as in converse.py: requests per second of a clock, and
-of a core. Those of a clock mean little on a machine that has other things to do.
+of a core. Those of a clock mean little on a machine that has other things to do. Import into the
+store and delivery into a folder are part of the price: each round waits for them. Only the ledger
+is on unless somebody asks for more, so that the aim is about it. Takes four minutes.
 """
 
 import asyncio
@@ -11,12 +13,15 @@ import os
 import statistics
 import tempfile
 import time
-from collections.abc import Generator
+from collections.abc import Generator, Mapping, Sequence
 from contextlib import AsyncExitStack, ExitStack, contextmanager
 from datetime import UTC, datetime
+from http.client import HTTPConnection
 from pathlib import Path
 
+import msgspec
 import uvloop
+from msgspec import Struct
 
 from benchmarks.converse import (
     CLIENT_CORE,
@@ -31,7 +36,7 @@ from benchmarks.in_process import signed
 from benchmarks.processes import core_seconds, family
 from benchmarks.scripted_server import scripted_server
 from outcrop.fleet.config import EmbeddedConfig, ModelServerConfig
-from outcrop.metering.config import MeteringConfig
+from outcrop.metering.config import AuditConfig, InvocationLoggingConfig, MeteringConfig
 from outcrop.server.app import App
 from outcrop.server.config import Config
 from outcrop.server.wiring import assembled
@@ -39,6 +44,28 @@ from outcrop.server.wiring import assembled
 ROUNDS, CALLS = 5, 6_000
 AT_ONCE = (8, 32)
 AT_MOST = 0.10
+SETTLED_S = 1.6
+"""Until what was recorded is imported, and what was logged delivered."""
+LOGGING = "/logging/modelinvocations"
+WANTED = msgspec.json.encode({"loggingConfig": {"s3Config": {"bucketName": "prompts"}}})
+
+
+class Variant(Struct, frozen=True):
+    """What is switched on."""
+
+    ledger: bool = True
+    audit: bool = False
+    log: bool = False
+
+
+VARIANTS = {
+    "off": Variant(ledger=False),
+    "ledger": Variant(),
+    "and audit": Variant(audit=True),
+    "and log": Variant(log=True),
+    "all three": Variant(audit=True, log=True),
+}
+"""The first is what the others are compared with; those with `and` have the ledger, too."""
 
 
 def main() -> None:
@@ -55,67 +82,96 @@ def _measure_over_sockets(held: ExitStack) -> None:
     port = held.enter_context(scripted_server(command=CLIENT_CORE))
     folder = Path(held.enter_context(tempfile.TemporaryDirectory()))
     servers = {
-        enabled: held.enter_context(_server(port, folder / str(enabled), enabled=enabled))
-        for enabled in (False, True)
+        name: held.enter_context(_server(port, folder / name.replace(" ", "-"), variant))
+        for name, variant in VARIANTS.items()
     }
-    print(f"{'Converse over sockets, requests per second':50}{'off':>8}{'on':>8}")
+    _head("Converse over sockets, requests per second")
     for connections in AT_ONCE:
-        rates: dict[bool, list[tuple[float, float]]] = {False: [], True: []}
+        rates: dict[str, list[tuple[float, float]]] = {name: [] for name in servers}
         for _ in range(ROUNDS):
-            for enabled, server in servers.items():
-                rates[enabled].append(_rates(server, connections))
+            for name, server in servers.items():
+                rates[name].append(_rates(server, connections))
         for number, what in enumerate(("of a clock", "of a core")):
-            off, on = ([rate[number] for rate in rates[enabled]] for enabled in (False, True))
-            _tell(f"{connections} connections, {what}", off, on)
+            told = {name: [1 / rate[number] for rate in rates[name]] for name in servers}
+            shown = [f"{1 / statistics.median(taken):,.0f}" for taken in told.values()]
+            _row(f"{connections} connections, {what}", shown)
+            lost = [1 - 1 / more for more in _times_more(told)]
+            _shares("fewer", lost)
 
 
 def _rates(server: Front, connections: int) -> tuple[float, float]:
     """Requests per second of a clock, and of a core."""
     before = core_seconds(family(server.pid))
     answers = load_of(server, connections, SECONDS).answers
+    time.sleep(SETTLED_S)
     return answers / SECONDS, answers / (core_seconds(family(server.pid)) - before)
 
 
-def _tell(what: str, off: list[float], on: list[float]) -> None:
-    lost = 1 - statistics.median(ours / bare for ours, bare in zip(on, off, strict=True))
-    print(
-        f"{what:50}{statistics.median(off):>8,.0f}{statistics.median(on):>8,.0f}"
-        f"{lost:>8.1%} fewer{'' if lost <= AT_MOST else f'  (wanted: {AT_MOST:.0%})'}",
-        flush=True,
-    )
-
-
 @contextmanager
-def _server(port: int, state: Path, *, enabled: bool) -> Generator[Front]:
-    with outcrop_front(port, state, f"[metering]\nenabled = {str(enabled).lower()}\n") as front:
+def _server(port: int, state: Path, variant: Variant) -> Generator[Front]:
+    settings = f"[metering]\nenabled = {str(variant.ledger).lower()}\n"
+    if variant.audit:
+        settings += f'[audit]\nfile = "{state}/audit.jsonl"\n'
+    if variant.log:
+        settings += f'[invocation_logging]\nbatch_s = 1\nfolder = "{state}/log"\n'
+    with outcrop_front(port, state, settings) as front:
+        if variant.log:
+            _ask_for_a_log(front, state)
         yield front
+
+
+def _ask_for_a_log(front: Front, state: Path) -> None:
+    request = signed(state, "PUT", LOGGING, WANTED)
+    connection = HTTPConnection("127.0.0.1", front.port)
+    connection.request("PUT", LOGGING, request.body, dict(request.headers))
+    answer = connection.getresponse()
+    assert answer.status == 200, answer.read()
+    connection.close()
 
 
 async def _measure(port: int, folder: Path) -> None:
     async with AsyncExitStack() as held:
         apps = {}
-        for enabled in (False, True):
-            config = _config(port, folder / str(enabled), enabled=enabled)
-            apps[enabled] = (
-                await held.enter_async_context(assembled(config, clock=lambda: datetime.now(UTC))),
-                config.state,
-            )
-        print(f"{'Converse, µs of CPU a request':40}{'off':>8}{'on':>8}{'added':>8}{'of off':>8}")
+        for name, variant in VARIANTS.items():
+            config = _config(port, folder / name.replace(" ", "-"), variant)
+            app = await held.enter_async_context(assembled(config, clock=_now))
+            if variant.log:
+                answer = await app.handle(signed(config.state, "PUT", LOGGING, WANTED))
+                assert answer.status == 200, answer
+            apps[name] = app, config.state
+        _head("Converse, µs of CPU a request")
         for at_once in AT_ONCE:
-            taken: dict[bool, list[float]] = {False: [], True: []}
+            taken: dict[str, list[float]] = {name: [] for name in apps}
             for _ in range(ROUNDS):
-                for enabled, (app, state) in apps.items():
-                    taken[enabled].append(await _cpu_us(app, state, at_once))
-            off, on = min(taken[False]), min(taken[True])
-            pairs = zip(taken[True], taken[False], strict=True)
-            share = statistics.median(ours / bare for ours, bare in pairs) - 1
-            print(
-                f"{f'{at_once} at once':40}{off:>8.1f}{on:>8.1f}{on - off:>8.1f}{share:>8.1%}"
-                f"{'' if share <= AT_MOST else f'  (wanted: {AT_MOST:.0%})'}"
-            )
+                for name, (app, state) in apps.items():
+                    taken[name].append(await _cpu_us(app, state, at_once))
+            _row(f"{at_once} at once", [f"{min(times):.1f}" for times in taken.values()])
+            _shares("more", [more - 1 for more in _times_more(taken)])
 
 
-def _config(port: int, state: Path, *, enabled: bool) -> Config:
+def _times_more(taken: Mapping[str, Sequence[float]]) -> list[float]:
+    """Than the first, by the median over rounds."""
+    first, *others = taken.values()
+    return [
+        statistics.median(one / base for one, base in zip(other, first, strict=True))
+        for other in others
+    ]
+
+
+def _head(title: str) -> None:
+    _row(title, list(VARIANTS))
+
+
+def _row(what: str, values: Sequence[str]) -> None:
+    print(f"{what:44}{''.join(f'{value:>11}' for value in values)}", flush=True)
+
+
+def _shares(what: str, shares: Sequence[float]) -> None:
+    wanted = f"  (wanted, of the ledger: {AT_MOST:.0%})" if shares[0] > AT_MOST else ""
+    _row(f"  {what}", ["", *(f"{share:.1%}" for share in shares), wanted])
+
+
+def _config(port: int, state: Path, variant: Variant) -> Config:
     state.mkdir()
     server = ModelServerConfig(name="m", url=f"http://127.0.0.1:{port}/v1", models={MODEL_ID: "m"})
     return Config(
@@ -123,7 +179,11 @@ def _config(port: int, state: Path, *, enabled: bool) -> Config:
         log_level="error",
         model_servers=(server,),
         embedded=EmbeddedConfig(enabled=False),
-        metering=MeteringConfig(enabled=enabled),
+        metering=MeteringConfig(enabled=variant.ledger),
+        audit=AuditConfig(file=state / "audit.jsonl" if variant.audit else None),
+        invocation_logging=InvocationLoggingConfig(
+            folder=state / "log" if variant.log else None, batch_s=1
+        ),
     )
 
 
@@ -140,9 +200,12 @@ async def _cpu_us(app: App, state: Path, at_once: int) -> float:
     async with asyncio.TaskGroup() as tasks:
         for _ in range(at_once):
             tasks.create_task(ask())
-    # The importer's last round is part of the price.
-    await asyncio.sleep(0.6)
+    await asyncio.sleep(SETTLED_S)
     return (time.process_time() - began) / (CALLS // at_once * at_once) * 1e6
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)
 
 
 if __name__ == "__main__":

@@ -182,7 +182,10 @@ async def fill(database: Database, minute_days: int) -> None:
     metrics = [MetricSeries(ACCOUNT, REGION, (("ModelId", f"model-{n}"),)) for n in range(SERIES)]
     series = [_cost_series(number) for number in range(SERIES)]
     ids = await store.usage._series_ids(  # noqa: SLF001 - rows as they would be
-        RolledUp(metrics={one: {} for one in metrics}, costs={(ACCOUNT, one): {} for one in series})
+        RolledUp(
+            metrics={one: {} for one in metrics},
+            costs={(ACCOUNT, one): {} for one in series},
+        )
     )
     by_kind: dict[str, list[int]] = {"metric": [], "cost": []}
     for key, series_id in ids.items():

@@ -206,6 +206,8 @@ def test_sums_agree_to_the_last_token(tmp_path: Path) -> None:
             assert eventually(
                 lambda: set(told.tokens) <= {one.request_id for one in records(state)}
             )
+            refused = told.errors["ThrottlingException"]  # the last of all calls among them
+            assert eventually(lambda: cloudwatch_sum(server, "InvocationThrottles") == refused)
             assert eventually(lambda: cloudwatch_sum(server, "Invocations") == answered(state))
             found = records(state)
             sums = {name: cloudwatch_sum(server, name) for name in METRICS}

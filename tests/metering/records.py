@@ -3,7 +3,7 @@
 from itertools import count
 from typing import Any
 
-from outcrop.store.usage_records import UsageRecord, cost_of
+from outcrop.store.usage_records import UsageRecord
 from outcrop.wire.timestamps import to_micros
 from tests.clocks import FakeClock
 
@@ -46,8 +46,4 @@ def record(clock: FakeClock, **changes: Any) -> UsageRecord:
         **changes,
     }
     members.setdefault("began_at", to_micros(clock()) - members["duration_us"])
-    tokens = [
-        members[f"{kind}_tokens"]
-        for kind in ("input", "output", "cache_read_input", "cache_write_input")
-    ]
-    return UsageRecord(**members, cost=cost_of(tokens, members["rates"]))
+    return UsageRecord(**members)

@@ -46,7 +46,6 @@ def written(folder: Path, *calls: Audited, **config: Any) -> list[Any]:
         trail = AuditTrail(path, AuditConfig(file=path, **config), clock=clock)
         for call in calls:
             trail.add(call)
-            trail.flush()
             clock.advance(seconds=1)
         trail.close()
 
@@ -165,7 +164,6 @@ def test_two_workers_share_a_file_and_follow_each_others_rotation(tmp_path: Path
         for number in range(40):
             clock.advance(seconds=1)
             trails[number % 2].add(structs.replace(INVOKED, request_id=f"r-{number}"))
-            trails[number % 2].flush()
         for trail in trails:
             trail.close()
 

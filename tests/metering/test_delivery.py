@@ -28,7 +28,7 @@ from tests.metering.logged import ACCOUNT, AT, REGION, Shelf, frames, logging_co
 
 
 class World(Struct):
-    journal: Journal
+    journal: Journal[bytes]
     deliverer: Deliverer
     shelf: Shelf
     store: Store
@@ -37,7 +37,7 @@ class World(Struct):
         config = logging_config(s3Config={"bucketName": bucket})
         given = {"config": config, "request_id": request_id, **members}
         written = frame(msgpack.encode(spooled(**given)))
-        await self.journal.append(lambda: written)
+        await self.journal.append(written)
 
     async def deliver(self) -> None:
         self.journal.seal()
@@ -61,7 +61,8 @@ class World(Struct):
 async def world(
     folder: Path, shelf: Shelf | None = None, clock: FakeClock | None = None
 ) -> AsyncGenerator[World]:
-    journal, shelf, clock_ = Journal(folder), shelf or Shelf(), clock or utc_now
+    journal = Journal[bytes](folder, b"".join)
+    shelf, clock_ = shelf or Shelf(), clock or utc_now
     async with open_store(folder.parent / "outcrop.sqlite3", clock=clock_) as store:
         deliverer = Deliverer(
             journal,

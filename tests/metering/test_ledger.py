@@ -9,20 +9,25 @@ from contextlib import AbstractContextManager, asynccontextmanager, nullcontext
 from datetime import timedelta
 from decimal import Decimal
 from functools import partial
+from itertools import count
 from pathlib import Path
+from time import perf_counter
+from types import NoneType
+from typing import NamedTuple
 
 import pytest
 
 from outcrop.metering.config import MeteringConfig, Price
+from outcrop.metering.entries import Entries, Entry
 from outcrop.metering.importer import Importer
 from outcrop.metering.invocation import ModelInvocation
-from outcrop.metering.journal import Journal, JournalError
+from outcrop.metering.journal import Journal, JournalError, Seconds
 from outcrop.metering.ledger import Ledger, open_ledger
 from outcrop.metering.prices import PriceList
 from outcrop.metering.tags import TagMemory
 from outcrop.store.store import Store, open_store
 from outcrop.store.usage import MetricName
-from outcrop.store.usage_records import UsageRecord, framed, records_in, whole_frames
+from outcrop.store.usage_records import UsageRecord, batches_in, framed, records_in, whole_frames
 from outcrop.wire.errors import (
     AwsError,
     ModelStreamErrorException,
@@ -43,11 +48,24 @@ def on_disk(folder: Path) -> list[UsageRecord]:
     return [found for data in files for found in records_in(data[: whole_frames(data)])]
 
 
+class Opened(NamedTuple):
+    ledger: Ledger
+    journal: Journal[Entry]
+
+
 @asynccontextmanager
-async def journal_in(folder: Path) -> AsyncGenerator[Journal]:
-    journal = Journal(folder)
+async def opened(
+    folder: Path,
+    clock: FakeClock,
+    *,
+    refuses: bool = True,
+    spare_bytes: int = 0,
+    seconds: Seconds = perf_counter,
+) -> AsyncGenerator[Opened]:
+    entries = Entries(PriceList())
+    journal = Journal(folder, entries.packed, spare_bytes=spare_bytes, seconds=seconds)
     try:
-        yield journal
+        yield Opened(Ledger(journal, entries, refuses=refuses, clock=clock), journal)
     finally:
         await journal.aclose()
 
@@ -65,8 +83,7 @@ def recorded(
     folder: Path, made: ModelInvocation, clock: FakeClock, error: AwsError | None = None
 ) -> UsageRecord:
     async def main() -> None:
-        async with journal_in(folder) as journal:
-            ledger = Ledger(journal, PriceList(), refuses=True, clock=clock)
+        async with opened(folder, clock) as (ledger, _):
             await ledger.record(made, error)
             await ledger.record(made, error)
             ledger.record_cut_off(made)
@@ -141,8 +158,7 @@ def test_a_disk_that_takes_nothing_refuses_or_serves_and_recovers(
     tmp_path: Path, clock: FakeClock, *, refuses: bool
 ) -> None:
     async def main() -> None:
-        async with journal_in(tmp_path) as journal:
-            ledger = Ledger(journal, PriceList(), refuses=refuses, clock=clock)
+        async with opened(tmp_path, clock, refuses=refuses) as (ledger, journal):
             await ledger.record(answered(clock))
 
             unwritable = resource.getrlimit(resource.RLIMIT_FSIZE)
@@ -173,38 +189,93 @@ def test_a_disk_that_is_nearly_full_refuses_before_a_model_is_asked(
     tmp_path: Path, clock: FakeClock
 ) -> None:
     async def main() -> None:
-        journal = Journal(tmp_path, spare_bytes=1 << 62)
-        ledger = Ledger(journal, PriceList(), refuses=True, clock=clock)
-        journal.look_for_room()
-        # What was begun before is recorded, and changes nothing.
-        await ledger.record(answered(clock))
-        with pytest.raises(ServiceUnavailableException):
-            ledger.admit()
-        await journal.aclose()
+        async with opened(tmp_path, clock, spare_bytes=1 << 62) as (ledger, journal):
+            journal.look_for_room()
+            # What was begun before is recorded, and changes nothing.
+            await ledger.record(answered(clock))
+            with pytest.raises(ServiceUnavailableException):
+                ledger.admit()
 
     asyncio.run(main())
     assert len(on_disk(tmp_path)) == 1
 
 
-def test_an_append_that_is_cancelled_leaves_the_others_alone(tmp_path: Path) -> None:
+@pytest.mark.parametrize("write_s", [0.0, 1.0])
+def test_whoever_is_cancelled_leaves_the_others_alone(
+    tmp_path: Path, clock: FakeClock, write_s: float
+) -> None:
+    """Whether the loop waits for the disk, or a thread for one that is slow."""
+
     async def main() -> None:
-        clock = FakeClock()
-        async with journal_in(tmp_path) as journal, asyncio.TaskGroup() as tasks:
-            waiting = [
-                tasks.create_task(journal.append(partial(framed, record(clock)))) for _ in range(20)
-            ]
-            await asyncio.sleep(0)
-            waiting[3].cancel()
+        seconds = partial(next, count(0, write_s))
+        async with opened(tmp_path, clock, seconds=seconds) as (ledger, _):
+            for _ in range(5):
+                async with asyncio.TaskGroup() as tasks:
+                    waiting = [tasks.create_task(ledger.record(answered(clock))) for _ in range(20)]
+                    await asyncio.sleep(0)
+                    waiting[3].cancel()
 
     asyncio.run(main())
-    assert len(on_disk(tmp_path)) == 20
+    assert len(on_disk(tmp_path)) == 100
+
+
+def test_those_who_end_together_share_a_write_and_what_they_have_in_common(
+    tmp_path: Path, clock: FakeClock
+) -> None:
+    async def main() -> None:
+        async with opened(tmp_path, clock) as (ledger, _):
+            for _ in range(8):
+                ledger.began()
+            await asyncio.gather(*(ledger.record(answered(clock)) for _ in range(8)))
+
+    asyncio.run(main())
+    (path,) = tmp_path.glob("*.journal")
+    data = path.read_bytes()
+    assert [len(calls) for _, calls in batches_in(data)] == [8]
+    assert len(data) < 8 * 120
+
+
+def test_who_is_alone_or_the_last_does_not_wait_for_others(
+    tmp_path: Path, clock: FakeClock
+) -> None:
+    async def main() -> None:
+        async with opened(tmp_path, clock, seconds=lambda: 0.0) as (ledger, _):
+            await ledger.record(answered(clock))  # begins a file
+            ledger.began()
+            alone = ledger.record(answered(clock))
+            with pytest.raises(StopIteration):
+                alone.send(None)  # ends without having waited once
+
+    asyncio.run(main())
+
+
+def test_one_that_cannot_be_recorded_leaves_the_others_alone(
+    tmp_path: Path, clock: FakeClock
+) -> None:
+    def estimate() -> TokenUsage:
+        raise LookupError("no such tokenizer")
+
+    async def main() -> None:
+        broken = answered(clock)
+        broken.estimate = estimate
+        async with opened(tmp_path, clock) as (ledger, _):
+            ended = await asyncio.gather(
+                ledger.record(answered(clock)),
+                ledger.record(broken),
+                ledger.record(answered(clock)),
+                return_exceptions=True,
+            )
+        assert [type(one) for one in ended] == [NoneType, LookupError, NoneType]
+
+    asyncio.run(main())
+    assert len(on_disk(tmp_path)) == 2
 
 
 @asynccontextmanager
 async def importing(
     store: Store, folder: Path, clock: FakeClock, *, segment_bytes: int = 1 << 20
-) -> AsyncGenerator[tuple[Journal, Importer]]:
-    journal = Journal(folder, segment_bytes=segment_bytes)
+) -> AsyncGenerator[tuple[Journal[bytes], Importer]]:
+    journal = Journal[bytes](folder, b"".join, segment_bytes=segment_bytes)
     importer = Importer(journal, folder, store.usage, config=MeteringConfig(), clock=clock)
     try:
         yield journal, importer
@@ -228,7 +299,7 @@ def test_what_is_older_than_it_is_kept_is_forgotten_by_the_day(
             open_store(tmp_path / "outcrop.sqlite3", clock=clock) as store,
             importing(store, tmp_path / "journal", clock) as (journal, importer),
         ):
-            await journal.append(partial(framed, record(clock)))
+            await journal.append(framed(record(clock)))
             await importer.once()
 
             async def points() -> int:
@@ -263,7 +334,7 @@ def test_what_is_in_the_journal_comes_into_the_store_once(
         async with open_store(location, clock=clock) as store:
             async with importing(store, folder, clock, segment_bytes=2_000) as (journal, importer):
                 for one in records:
-                    await journal.append(partial(framed, one))
+                    await journal.append(framed(one))
                     if one.request_id.endswith("7"):
                         await importer.once()
                 await importer.once()
@@ -341,10 +412,10 @@ def test_everything_is_in_the_store_when_the_ledger_has_closed(
 
 def test_a_journal_that_cannot_be_made_says_so(tmp_path: Path) -> None:
     async def main() -> None:
-        journal = Journal(tmp_path / "journal")
+        journal = Journal(tmp_path / "journal", b"".join)
         (tmp_path / "journal").rmdir()
         with pytest.raises(JournalError):
-            await journal.append(lambda: b"x")
+            await journal.append(b"x")
         await journal.aclose()
 
     asyncio.run(main())

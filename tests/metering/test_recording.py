@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from outcrop.metering.entries import Entries
 from outcrop.metering.invocation import ModelInvocation
 from outcrop.metering.journal import Journal
 from outcrop.metering.ledger import Ledger
@@ -57,8 +58,9 @@ def test_an_answer_that_could_not_be_recorded_is_told_as_the_error_that_it_becam
     told, made = Told(), invocation()
 
     async def answer() -> None:
-        journal = Journal(tmp_path)
-        ledger = Ledger(journal, PriceList(), refuses=True, clock=FakeClock())
+        entries = Entries(PriceList())
+        journal = Journal(tmp_path, entries.packed)
+        ledger = Ledger(journal, entries, refuses=True, clock=FakeClock())
         recording = Recording(ledger, None, [told], clock=FakeClock())
         recording.admit()
         writable = resource.getrlimit(resource.RLIMIT_FSIZE)

@@ -9,7 +9,16 @@ from hypothesis import given, settings, strategies as st
 
 from outcrop.store.store import open_store
 from outcrop.store.usage import MetricName, Usage
-from outcrop.store.usage_records import UsageRecord, framed, records_in, whole_frames
+from outcrop.store.usage_records import (
+    Call,
+    Circumstances,
+    UsageRecord,
+    batch_frame,
+    encode_circumstances,
+    framed,
+    records_in,
+    whole_frames,
+)
 from outcrop.store.usage_rollup import rolled_up
 from outcrop.store.usage_sums import quantile
 from tests.clocks import FakeClock
@@ -289,6 +298,7 @@ def test_many_tags_are_no_trouble(location: str, clock: FakeClock) -> None:
             st.sampled_from(["ada", "grace"]),
             st.sampled_from([None, (60_000, 240_000, 15_000, 60_000), (1, 2, 3, 4)]),
         ),
+        min_size=1,
         max_size=40,
     )
 )
@@ -309,7 +319,7 @@ def test_sums_agree_with_the_records(
         for given_in, given_out, second, who, rates in drawn
     ]
 
-    sums = rolled_up(records)
+    sums = rolled_up(b"".join(map(framed, records)))
 
     for span_s in (3_600, 86_400):
         costs = [
@@ -317,6 +327,24 @@ def test_sums_agree_with_the_records(
         ]
         assert sum(sum(cost[5:]) for cost in costs) == sum(one.cost for one in records)
         assert sum(cost.input_tokens for cost in costs) == sum(r.input_tokens for r in records)
+
+
+def test_calls_of_one_batch_count_as_calls_of_many(clock: FakeClock) -> None:
+    records = [record(clock, input_tokens=n, streamed=True) for n in range(5)]
+    shared = Circumstances(**{n: getattr(records[0], n) for n in Circumstances.__struct_fields__})
+    calls = [Call(*(getattr(one, n) for n in Call.__struct_fields__)) for one in records]
+
+    together = batch_frame(encode_circumstances(shared), calls)
+    apart = b"".join(map(framed, records))
+
+    assert list(records_in(together)) == list(records_in(apart)) == records
+    one, other = rolled_up(together), rolled_up(apart)
+    assert (one.metrics, one.costs, one.since, one.until) == (
+        other.metrics,
+        other.costs,
+        other.since,
+        other.until,
+    )
 
 
 @given(st.integers(0, 200), st.binary(max_size=20))

@@ -5,7 +5,7 @@ import logging
 import os
 from datetime import date, timedelta
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 from outcrop.metering.config import MeteringConfig
 from outcrop.metering.journal import Journal, Segment, orphans, remove
@@ -31,7 +31,7 @@ class Sleep(Protocol):
 class Importer:
     def __init__(
         self,
-        journal: Journal,
+        journal: Journal[Any],
         folder: Path,
         usage: Usage,
         *,

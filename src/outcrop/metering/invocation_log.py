@@ -5,14 +5,14 @@ From there `delivery` takes it to where the account wants it.
 
 import asyncio
 import logging
-from collections.abc import Mapping
-from functools import partial
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
 
 from msgspec import Struct, json, msgpack
 
+from outcrop.metering.entries import used
 from outcrop.metering.invocation import Logged, ModelInvocation
 from outcrop.metering.journal import Journal, JournalError
-from outcrop.metering.ledger import used
 from outcrop.store.errors import StoreError
 from outcrop.store.logging_configurations import LoggingConfigurations
 from outcrop.store.usage_records import frame
@@ -58,7 +58,7 @@ _encode = msgpack.Encoder().encode
 
 class InvocationLog:
     def __init__(
-        self, journal: Journal, configurations: LoggingConfigurations, *, clock: Clock
+        self, journal: Journal["Said"], configurations: LoggingConfigurations, *, clock: Clock
     ) -> None:
         self._journal = journal
         self._configurations = configurations
@@ -85,21 +85,43 @@ class InvocationLog:
             config = self._known.get((caller.account_id, caller.region))
             if config is not None:
                 invocation.logged = Logged(config=config, input_body=body)
+                self._journal.expect()
 
-    async def write(self, invocation: ModelInvocation, error: AwsError | None = None) -> None:
+    def write(
+        self, invocation: ModelInvocation, error: AwsError | None = None
+    ) -> "asyncio.Future[None] | None":
+        """To be awaited by `written`; None if it is written already, or not wanted."""
+        if invocation.logged is None:
+            return None
+        logged, invocation.logged = invocation.logged, None
+        return self._journal.append(Said(invocation, logged, error))
+
+    async def written(self, writing: "asyncio.Future[None] | None") -> None:
         """Returns when it is on disk, or cannot be, which the log says: no call fails for it."""
-        if invocation.logged is not None:
-            logged, invocation.logged = invocation.logged, None
-            try:
-                await self._journal.append(partial(_spooled, invocation, logged, error))
-            except JournalError as failure:
-                _log.error("an invocation is not logged: %s", failure)
+        try:
+            if writing is not None:
+                await writing
+        except JournalError as failure:
+            _log.error("an invocation is not logged: %s", failure)
 
     def write_cut_off(self, invocation: ModelInvocation) -> None:
         """Of a client that left: there is nobody to wait for."""
         if invocation.logged is not None:
             logged, invocation.logged = invocation.logged, None
-            self._journal.append_unawaited(partial(_spooled, invocation, logged, None))
+            self._journal.append_unawaited(Said(invocation, logged, None))
+
+
+class Said(NamedTuple):
+    """What a record is made of, when it is written."""
+
+    invocation: ModelInvocation
+    logged: Logged
+    error: AwsError | None
+
+
+def spooled(entries: Sequence[Said]) -> bytes:
+    """A frame for each."""
+    return b"".join([_spooled(*entry) for entry in entries])
 
 
 def delivered(switch: bool | None) -> bool:  # noqa: FBT001

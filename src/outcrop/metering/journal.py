@@ -1,7 +1,6 @@
-"""The journal of one worker: frames appended to files, on disk before anybody is told so.
+"""The journal of one worker: entries appended to files, on disk before anybody is told so.
 
-What arrives while the disk is busy, and while the event loop has other things to do, shares the
-next write. A thread does the writing: one wake-up for a batch, none for a frame.
+What arrives while the disk is busy, or within a moment while more is to come, shares a write.
 """
 
 import asyncio
@@ -14,13 +13,15 @@ from contextlib import suppress
 from pathlib import Path
 from queue import SimpleQueue
 from time import perf_counter
-from typing import TypeAlias
+from typing import Generic, TypeAlias, TypeVar
 from uuid import uuid4
 
 from msgspec import Struct
 
-Frame: TypeAlias = Callable[[], bytes]
-"""Makes its bytes when it is written: a batch of them in one go takes a third of the time."""
+EntryT = TypeVar("EntryT")
+_Pending: TypeAlias = tuple[EntryT, asyncio.Future[None] | None]
+Seconds: TypeAlias = Callable[[], float]
+"""Of a clock that only goes on."""
 
 SEGMENT_BYTES = 16 << 20
 """A file that has grown so long is followed by another."""
@@ -28,9 +29,11 @@ SPARE_BYTES = 4 << 20
 """With less room on the disk no invocation is begun that would have to be recorded."""
 SUFFIX = ".journal"
 GATHER_S = 0.001
-"""So long a busy loop puts a write off: one costs as much CPU as twenty records."""
-IDLE_TURN_S = 0.000_05
-"""A turn of the loop that took no longer had nothing to do."""
+"""So long a write is put off while more is to come: one costs as much CPU as twenty records."""
+QUICK_S = 0.000_25
+"""A disk that takes no longer is waited for; a thread writes to one that does."""
+SHORTEST_SLOW_S, LONGEST_SLOW_S = 1.0, 60.0
+"""So long a disk that was slow is left to the thread before the loop tries it again."""
 
 _log = logging.getLogger(__name__)
 
@@ -54,23 +57,33 @@ class Segment(Struct, kw_only=True):
         return self.path.stem
 
 
-class Journal:
+class Journal(Generic[EntryT]):
     """Opened inside the event loop that appends to it."""
 
     def __init__(
-        self, folder: Path, *, segment_bytes: int = SEGMENT_BYTES, spare_bytes: int = SPARE_BYTES
+        self,
+        folder: Path,
+        pack: Callable[[Sequence[EntryT]], bytes],
+        *,
+        segment_bytes: int = SEGMENT_BYTES,
+        spare_bytes: int = SPARE_BYTES,
+        seconds: Seconds = perf_counter,
     ) -> None:
+        """`pack` makes frames of what is written together, a third as dear as one by one."""
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._folder = folder
+        self._pack = pack
         self._segment_bytes = segment_bytes
         self._spare_bytes = spare_bytes
+        self._seconds = seconds
+        self._disk = _Disk(seconds)
         self._loop = asyncio.get_running_loop()
         self._batches = SimpleQueue[bytes | None]()
-        self._pending: list[_Pending] = []
-        self._told: Sequence[asyncio.Future[None]] = ()
-        self._committing = False
-        self._gathers_since = 0.0
-        self._turned_at = 0.0
+        self._pending: list[_Pending[EntryT]] = []
+        self._writing: Sequence[_Pending[EntryT]] = ()
+        self._expected = 0
+        self._timer: asyncio.TimerHandle | None = None
+        self._thread_writes = False
         self._idle = asyncio.Event()
         self._idle.set()
         self._write_failed = False
@@ -81,15 +94,19 @@ class Journal:
         self._thread = threading.Thread(target=self._write, name="journal-writer", daemon=True)
         self._thread.start()
 
-    async def append(self, frame: Frame) -> None:
-        """Returns when the frame is on disk. Raises JournalError when it is not."""
-        told = self._loop.create_future()
-        self._add(_Pending(frame, told))
-        await told
+    def expect(self) -> None:
+        """One more entry is to come: what is appended before may wait a moment for it."""
+        self._expected += 1
 
-    def append_unawaited(self, frame: Frame) -> None:
+    def append(self, entry: EntryT) -> "asyncio.Future[None]":
+        """Done when the entry is on disk; raises JournalError when it is not."""
+        told = self._loop.create_future()
+        self._add((entry, told))
+        return told
+
+    def append_unawaited(self, entry: EntryT) -> None:
         """For those that have nobody to tell."""
-        self._add(_Pending(frame, None))
+        self._add((entry, None))
 
     @property
     def failing(self) -> bool:
@@ -102,12 +119,12 @@ class Journal:
             disk = os.statvfs(self._folder)
             room = disk.f_bavail * disk.f_frsize
             self._note(self._write_failed, full=room < self._spare_bytes, why="no space is left")
-        if self._write_failed:
-            self.append_unawaited(bytes)  # it may work again
+        if self._write_failed and not self._thread_writes:
+            self._commit()  # with nothing to write, perhaps: it may work again
 
     def seal(self) -> None:
         """What comes from now on, or a moment later, goes into another file."""
-        if self._committing:
+        if self._thread_writes:
             self._sealing = True
         elif self.segments:
             self.segments[-1].sealed = True
@@ -129,45 +146,68 @@ class Journal:
         for segment in self.segments:
             os.close(segment.fd)
 
-    def _add(self, pending: "_Pending") -> None:
+    def _add(self, pending: _Pending[EntryT]) -> None:
         self._pending.append(pending)
-        if not self._committing:
-            self._committing = True
-            self._idle.clear()
-            self._begin_to_gather()
-
-    def _begin_to_gather(self) -> None:
-        self._gathers_since = self._turned_at = perf_counter()
-        self._loop.call_soon(self._gather)
-
-    def _gather(self) -> None:
-        """Turn by turn, until the loop would rest: whoever waits then waits for the disk alone."""
-        now = perf_counter()
-        idle = now - self._turned_at < IDLE_TURN_S
-        if idle or now - self._gathers_since > GATHER_S:
+        self._idle.clear()
+        if self._expected:
+            self._expected -= 1
+        if self._thread_writes:
+            return
+        if not self._expected:
             self._commit()
-        else:
-            self._turned_at = now
-            self._loop.call_soon(self._gather)
+        elif self._timer is None:
+            self._timer = self._loop.call_later(GATHER_S, self._commit)
 
     def _commit(self) -> None:
-        batch, self._pending = self._pending, []
-        self._told = [pending.told for pending in batch if pending.told is not None]
-        self._batches.put(b"".join([pending.bytes() for pending in batch]))
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        self._writing, self._pending = self._pending, []
+        data = self._packed(self._writing)
+        if self._is_open() and self._disk.is_quick():
+            began = self._seconds()
+            error = self._attempt(data)
+            self._disk.took(self._seconds() - began)
+            self._committed(error)
+        else:
+            self._idle.clear()
+            self._thread_writes = True
+            self._batches.put(data)
+
+    def _is_open(self) -> bool:
+        """Whether there is a file to write to: making one takes longer than a write."""
+        return bool(self.segments) and not self.segments[-1].sealed
+
+    def _packed(self, batch: Sequence[_Pending[EntryT]]) -> bytes:
+        try:
+            return self._pack([entry for entry, _ in batch])
+        except Exception:  # noqa: BLE001 - told to the one whose entry it is
+            return b"".join([self._packed_alone(*pending) for pending in batch])
+
+    def _packed_alone(self, entry: EntryT, told: "asyncio.Future[None] | None") -> bytes:
+        """Empty if it cannot be made: that is its own caller's failure, not the batch's."""
+        try:
+            return self._pack([entry])
+        except Exception as error:  # noqa: BLE001 - told to whoever waits
+            if told is None:
+                _log.exception("an invocation could not be recorded")
+            elif not told.done():
+                told.set_exception(error)
+            return b""
 
     def _committed(self, error: OSError | None) -> None:
-        for told in self._told:
-            if told.done():
+        for _, told in self._writing:
+            if told is None or told.done():
                 continue
             if error is None:
                 told.set_result(None)
             else:
                 told.set_exception(JournalError(str(error)))
         self._note(error is not None, full=self._full, why=str(error))
+        self._thread_writes = False
         if self._pending:
-            self._begin_to_gather()
+            self._commit()
         else:
-            self._committing = False
             self._idle.set()
 
     def _note(self, write_failed: bool, *, full: bool, why: str) -> None:  # noqa: FBT001
@@ -178,18 +218,22 @@ class Journal:
         elif before and not self.failing:
             _log.warning("a journal is written again", extra={"folder": str(self._folder)})
 
-    # In the thread.
-
     def _write(self) -> None:
+        """What the thread does."""
         while (data := self._batches.get()) is not None:
-            error = None
-            try:
-                self._append(data)
-            except OSError as raised:
-                error = raised
+            error = self._attempt(data)
             # A loop that has been closed waits for nothing.
             with suppress(RuntimeError):
                 self._loop.call_soon_threadsafe(self._committed, error)
+
+    # In the thread or in the loop; never in both, as one write is begun after another.
+
+    def _attempt(self, data: bytes) -> OSError | None:
+        try:
+            self._append(data)
+        except OSError as error:
+            return error
+        return None
 
     def _append(self, data: bytes) -> None:
         segment = self.segments[-1] if self.segments else None
@@ -208,20 +252,28 @@ class Journal:
         self._sealing = False
 
 
-class _Pending(Struct, frozen=True):
-    frame: Frame
-    told: asyncio.Future[None] | None
+class _Disk:
+    """How soon it says that something is written: whether it is worth while to wake a thread."""
 
-    def bytes(self) -> bytes:
-        """Empty if it cannot be made: that is its own caller's failure, not the batch's."""
-        try:
-            return self.frame()
-        except Exception as error:  # noqa: BLE001 - told to whoever waits
-            if self.told is None:
-                _log.exception("an invocation could not be recorded")
-            elif not self.told.done():
-                self.told.set_exception(error)
-            return b""
+    def __init__(self, seconds: Seconds) -> None:
+        self._seconds = seconds
+        self._average_s = QUICK_S
+        self._slow_until = 0.0
+        self._slow_for_s = SHORTEST_SLOW_S
+
+    def is_quick(self) -> bool:
+        """Sooner than a thread could be woken, as far as is known; a slow one is tried again."""
+        return self._seconds() >= self._slow_until
+
+    def took(self, seconds: float) -> None:
+        """Of a write that the loop waited for."""
+        self._average_s += (seconds - self._average_s) / 32
+        if self._average_s > QUICK_S:
+            self._slow_until = self._seconds() + self._slow_for_s
+            self._slow_for_s = min(2 * self._slow_for_s, LONGEST_SLOW_S)
+            self._average_s = QUICK_S
+        elif self._average_s < QUICK_S / 2:
+            self._slow_for_s = SHORTEST_SLOW_S
 
 
 def new_segment(folder: Path) -> Segment:

@@ -51,6 +51,8 @@ class Recording:
             self._ledger.admit()
 
     def began(self, invocation: ModelInvocation, body: bytes) -> None:
+        if self._ledger:
+            self._ledger.began()
         if self._log:
             self._log.begin(invocation, body)
         for observer in self._observers:
@@ -60,8 +62,8 @@ class Recording:
         """Returns when it is on disk. Raises what log and ledger do; then that is how it ended."""
         try:
             if invocation.logged is not None and self._log:
-                await self._log.write(invocation, error)
-            if self._ledger:
+                await self._log_and_record(self._log, invocation, error)
+            elif self._ledger:
                 await self._ledger.record(invocation, error)
         except AwsError as unrecorded:
             self._tell(invocation, unrecorded.status, unrecorded.name)
@@ -78,6 +80,17 @@ class Recording:
         if self._ledger:
             self._ledger.record_cut_off(invocation)
         self._tell(invocation, CLIENT_LEFT, CANCELLED)
+
+    async def _log_and_record(
+        self, log: InvocationLog, invocation: ModelInvocation, error: AwsError | None
+    ) -> None:
+        """Both at once: two files, one wait."""
+        writing = log.write(invocation, error)
+        try:
+            if self._ledger:
+                await self._ledger.record(invocation, error)
+        finally:
+            await log.written(writing)
 
     def _tell(self, invocation: ModelInvocation, status: int, error: str | None) -> None:
         if not self._observers or invocation.observed:

@@ -12,7 +12,7 @@ from msgspec import Struct
 
 from outcrop.store.database import Database, Row, Transaction, Value, insertion
 from outcrop.store.usage_age import forget_sums
-from outcrop.store.usage_records import UsageRecord, records_in
+from outcrop.store.usage_records import UsageRecord, ended_at, records_in
 from outcrop.store.usage_rollup import (
     COST_SPANS,
     METRIC_SPANS,
@@ -129,14 +129,13 @@ class Usage:
     async def add(
         self, journal_id: str, position: int, frames: bytes, *, most_series: int | None = None
     ) -> bool:
-        """Takes in the whole frames that the journal has from `position` on.
+        """Takes in the whole frames, one at least, that the journal has from `position` on.
 
         Beyond `most_series` of an account, new sessions of a role count as one.
 
         False, and nothing has changed, if the store has another position for it by now.
         """
-        records = list(records_in(frames))
-        sums = rolled_up(records)
+        sums = rolled_up(frames)
         if most_series is not None:
             await self._bound(sums, most_series)
         ids = await self._series_ids(sums)
@@ -150,13 +149,14 @@ class Usage:
             if (rows[0][0] if rows else 0) != position:
                 return False
             await transaction.execute(_MOVE, journal_id, position + len(frames))
-            await _add_block(transaction, journal_id, position, records, frames)
+            block = sums.until, journal_id, position, sums.since, frames
+            await transaction.execute(_ADD_BLOCK, *block)
             await _add_metrics(transaction, sums, ids)
             await _add_costs(transaction, sums, ids)
             seen.update(await see(transaction, sums, ids, self._seen))
             return True
 
-        added = not records or await self._database.write(work)
+        added = await self._database.write(work)
         self._seen |= seen
         return added
 
@@ -204,9 +204,9 @@ class Usage:
             record
             for (frames,) in rows
             for record in records_in(frames)
-            if record.account_id == account_id and since <= _ended_at(record) < until
+            if record.account_id == account_id and since <= ended_at(record) < until
         ]
-        return sorted(found, key=_ended_at)
+        return sorted(found, key=ended_at)
 
     async def accounts(self) -> list[str]:
         """Those that used anything."""
@@ -313,23 +313,8 @@ def _digest(dimensions: str) -> bytes:
     return blake2b(dimensions.encode(), digest_size=16).digest()
 
 
-def _ended_at(record: UsageRecord) -> int:
-    return record.began_at + record.duration_us
-
-
 def _floor(moment: datetime, span_s: int) -> int:
     return to_micros(moment) // _MICROS // span_s * span_s
-
-
-async def _add_block(
-    transaction: Transaction,
-    journal_id: str,
-    position: int,
-    records: Sequence[UsageRecord],
-    frames: bytes,
-) -> None:
-    ends = [_ended_at(record) for record in records]
-    await transaction.execute(_ADD_BLOCK, max(ends), journal_id, position, min(ends), frames)
 
 
 async def _add_metrics(

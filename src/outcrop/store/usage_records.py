@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Literal
 from zlib import crc32
 
-from msgspec import DecodeError, Struct, msgpack
+from msgspec import DecodeError, Struct, msgpack, structs
 
 Outcome = Literal["success", "client_error", "throttle", "server_error", "cancelled"]
 """`cancelled`: the client left before its answer was complete."""
@@ -14,10 +14,12 @@ PICO_DOLLARS = 10**12
 """Of one US dollar. Money is kept in whole ones of them: sums are exact."""
 
 
-class UsageRecord(Struct, frozen=True, kw_only=True, array_like=True, gc=False):
-    """One invocation. New fields come last, with a default: older journals are read for ever."""
+class Circumstances(Struct, frozen=True, kw_only=True, array_like=True, gc=False):
+    """What many invocations have in common: kept once for all of a batch.
 
-    request_id: str
+    New fields come last, with a default: older journals are read for ever. So in `Call`.
+    """
+
     operation: str
     account_id: str
     principal_arn: str
@@ -32,12 +34,6 @@ class UsageRecord(Struct, frozen=True, kw_only=True, array_like=True, gc=False):
     provisioned_model_arn: str | None
     tags: tuple[tuple[str, str], ...]
     """Of the application profile, or the provisioned model, when the call began."""
-    request_metadata: Mapping[str, str] | None
-    began_at: int
-    """Microseconds since 1970."""
-    first_event_us: int | None
-    """From the beginning to the first event of the model's answer."""
-    duration_us: int
     streamed: bool
     outcome: Outcome
     status: int
@@ -45,29 +41,12 @@ class UsageRecord(Struct, frozen=True, kw_only=True, array_like=True, gc=False):
     error: str | None
     service_tier: str | None
     resolved_service_tier: str | None
-    input_tokens: int
-    output_tokens: int
-    cache_read_input_tokens: int
-    cache_write_input_tokens: int
-    estimated: bool
-    """Whether the tokens are our estimate: the answer broke off before the server counted."""
     rates: tuple[int, int, int, int] | None
     """Pico-dollars for a token: input, output, cache read, cache write. None: no price is known."""
-    cost: int
-    """Pico-dollars."""
     spilled_over: bool = False
     """Whether its model units were used up, and it went on as an on-demand call."""
     units_per_minute: tuple[int, int] | None = None
     """Tokens, in and out, that the provisioned model's units were good for; None: unknown."""
-
-    @property
-    def used_tokens(self) -> bool:
-        return bool(
-            self.input_tokens
-            or self.output_tokens
-            or self.cache_read_input_tokens
-            or self.cache_write_input_tokens
-        )
 
     @property
     def metric_model_id(self) -> str | None:
@@ -81,14 +60,66 @@ class UsageRecord(Struct, frozen=True, kw_only=True, array_like=True, gc=False):
         return self.foundation_model_id
 
 
-# A frame: the length and CRC-32 of what follows, little-endian.
+class Call(Struct, frozen=True, array_like=True, gc=False):
+    """What one invocation has of its own."""
+
+    request_id: str
+    began_at: int
+    """Microseconds since 1970."""
+    first_event_us: int | None
+    """From the beginning to the first event of the model's answer."""
+    duration_us: int
+    input_tokens: int
+    output_tokens: int
+    cache_read_input_tokens: int
+    cache_write_input_tokens: int
+    estimated: bool
+    """Whether the tokens are our estimate: the answer broke off before the server counted."""
+    request_metadata: Mapping[str, str] | None
+
+
+class UsageRecord(Circumstances, frozen=True, kw_only=True, gc=False):
+    """One invocation, all of it: as in `Circumstances` and in `Call`."""
+
+    request_id: str
+    began_at: int
+    first_event_us: int | None
+    duration_us: int
+    input_tokens: int
+    output_tokens: int
+    cache_read_input_tokens: int
+    cache_write_input_tokens: int
+    estimated: bool
+    request_metadata: Mapping[str, str] | None
+
+    @property
+    def cost(self) -> int:
+        """Pico-dollars."""
+        read, written = self.cache_read_input_tokens, self.cache_write_input_tokens
+        return cost_of((self.input_tokens, self.output_tokens, read, written), self.rates)
+
+
+# A frame: the length and CRC-32 of what follows, little-endian. What follows: the circumstances,
+# encoded by themselves so that they need not be decoded to be told apart, and the calls.
 _HEAD = struct.Struct("<II")
 _encode = msgpack.Encoder().encode
-_decode = msgpack.Decoder(UsageRecord).decode
+_decode = msgpack.Decoder(tuple[bytes, list[Call]]).decode
+_decode_circumstances = msgpack.Decoder(Circumstances).decode
+
+
+def encode_circumstances(circumstances: Circumstances) -> bytes:
+    return _encode(circumstances)
+
+
+def batch_frame(circumstances: bytes, calls: Sequence[Call]) -> bytes:
+    return frame(_encode((circumstances, calls)))
 
 
 def framed(record: UsageRecord) -> bytes:
-    return frame(_encode(record))
+    """A batch of one."""
+    shared = {name: getattr(record, name) for name in Circumstances.__struct_fields__}
+    own = {name: getattr(record, name) for name in Call.__struct_fields__}
+    return batch_frame(_encode(Circumstances(**shared)), [Call(**own)])
 
 
 def frame(payload: bytes) -> bytes:
@@ -107,13 +138,34 @@ def whole_frames(data: bytes) -> int:
     return position
 
 
-def records_in(frames: bytes) -> Iterator[UsageRecord]:
-    """Of whole frames. Raises ValueError for what is none of ours."""
+def batches_in(frames: bytes) -> Iterator[tuple[bytes, list[Call]]]:
+    """Circumstances, and calls under them. Raises ValueError for what is none of ours."""
     for payload in payloads_in(frames):
         try:
             yield _decode(payload)
         except DecodeError as error:
             raise ValueError(f"not a usage record: {error}") from error
+
+
+def decode_circumstances(encoded: bytes) -> Circumstances:
+    """Raises ValueError for what is none of ours."""
+    try:
+        return _decode_circumstances(encoded)
+    except DecodeError as error:
+        raise ValueError(f"not a usage record: {error}") from error
+
+
+def records_in(frames: bytes) -> Iterator[UsageRecord]:
+    """Of whole frames. Raises ValueError for what is none of ours."""
+    for encoded, calls in batches_in(frames):
+        shared = structs.asdict(decode_circumstances(encoded))
+        for call in calls:
+            yield UsageRecord(**shared, **structs.asdict(call))
+
+
+def ended_at(call: Call | UsageRecord) -> int:
+    """In microseconds since 1970."""
+    return call.began_at + call.duration_us
 
 
 def payloads_in(frames: bytes) -> Iterator[memoryview]:

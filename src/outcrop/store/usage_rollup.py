@@ -1,19 +1,29 @@
 """Many usage records as few sums, by metric series and by what a bill is split by (pure)."""
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple, TypeAlias
 
 from msgspec import Struct, json, structs
 
 from outcrop.store.burndown import burndown_rate
-from outcrop.store.usage_records import UsageRecord
+from outcrop.store.usage_records import (
+    Call,
+    Circumstances,
+    batches_in,
+    decode_circumstances,
+)
 from outcrop.store.usage_sums import Spread, Sums
 
 METRIC_SPANS = (60, 3_600, 86_400)
 """Seconds, aligned with UTC's midnight."""
 COST_SPANS = (3_600, 86_400)
-_MICROS = 1_000_000
+_MINUTE = 60_000_000
+"""In microseconds."""
+
+
+_Tokens: TypeAlias = tuple[Sequence[int], ...]
+"""Input, output, read from a cache, written to one: each of many calls, in their order."""
 
 
 class MetricSeries(NamedTuple):
@@ -72,17 +82,22 @@ class RolledUp(Struct, frozen=True, kw_only=True):
     """By (span in seconds, at)."""
     costs: dict[tuple[str, CostSeries], dict[tuple[int, int], Costs]]
     """By account and series, then by (span in seconds, at)."""
+    since: int = 0
+    """When the first of the invocations ended, in microseconds since 1970; 0 without any."""
+    until: int = 0
+    """When the last did."""
 
 
-def rolled_up(records: Iterable[UsageRecord]) -> RolledUp:
-    result = RolledUp(metrics={}, costs={})
-    for (minute, _), group in _groups(records).items():
-        for series in _metric_series(group.first):
-            sums = group.sums()
-            spans = result.metrics.setdefault(series, {})
-            for span_s in METRIC_SPANS:
-                spans.setdefault((span_s, minute * 60 // span_s * span_s), Sums()).add(sums)
-        _add_costs(result, group, minute * 60)
+def rolled_up(frames: bytes) -> RolledUp:
+    """Of the whole frames of a journal. Raises ValueError for what is none of ours."""
+    groups = _groups(frames)
+    ends = [call.began_at + call.duration_us for calls in groups.values() for call in calls]
+    result = RolledUp(since=min(ends), until=max(ends), metrics={}, costs={})
+    for (encoded, minute), calls in groups.items():
+        shared = decode_circumstances(encoded)
+        sums, costs = _sums(shared, calls)
+        _add_metrics(result, shared, sums, minute * 60)
+        _add_costs(result, shared, costs, minute * 60)
     return result
 
 
@@ -115,150 +130,129 @@ def count_with_role(sums: RolledUp, account_id: str, series: CostSeries) -> None
         spans[key] = spans[key].plus(costs) if key in spans else costs
 
 
-class _Group:
-    """Records of one minute that go into the same series."""
-
-    def __init__(self, first: UsageRecord) -> None:
-        self.first = first
-        self.records: list[UsageRecord] = []
-
-    def sums(self) -> Sums:
-        outcomes = [record.outcome for record in self.records]
-        # An answer that was begun counts as an invocation, read to its end or not.
-        answered = [record for record in self.records if _is_answered(record)]
-        firsts = [
-            record.first_event_us / 1000
-            for record in answered
-            if record.streamed and record.first_event_us is not None
-        ]
-        sums = self._token_sums()
-        sums.invocations = len(answered)
-        sums.client_errors = outcomes.count("client_error")
-        sums.server_errors = outcomes.count("server_error")
-        sums.throttles = outcomes.count("throttle")
-        sums.spillovers = len(answered) if self.first.spilled_over else 0
-        sums.latency_ms = Spread.of([one.duration_us / 1000 for one in answered], sketched=True)
-        sums.first_token_ms = Spread.of(firsts, sketched=True)
-        self._add_utilization(sums)
-        return sums
-
-    def _add_utilization(self, sums: Sums) -> None:
-        units, spilled_over = self.first.units_per_minute, self.first.spilled_over
-        if units is None or spilled_over or not all(units):
-            return
-        counted = [one for one in self.records if one.used_tokens]
-        # As it is held of the units: what was read from a cache does not count.
-        read = [one.input_tokens + one.cache_write_input_tokens for one in counted]
-        sums.input_utilization = _spread([100 * tokens / units[0] for tokens in read])
-        sums.output_utilization = _spread([100 * one.output_tokens / units[1] for one in counted])
-
-    def _token_sums(self) -> Sums:
-        rate = burndown_rate(self.first.foundation_model_id)
-        counted = [one for one in self.records if one.used_tokens]
-        reads = [one.cache_read_input_tokens for one in counted]
-        writes = [one.cache_write_input_tokens for one in counted]
-        return Sums(
-            input_tokens=_spread([one.input_tokens for one in counted]),
-            output_tokens=_spread([one.output_tokens for one in counted]),
-            cache_read_input_tokens=_spread(list(filter(None, reads))),
-            cache_write_input_tokens=_spread(list(filter(None, writes))),
-            quota_tokens=_spread(
-                [
-                    one.input_tokens + one.cache_write_input_tokens + one.output_tokens * rate
-                    for one in counted
-                ]
-            ),
-        )
-
-
-def _groups(records: Iterable[UsageRecord]) -> dict[tuple[int, object], _Group]:
-    groups: dict[tuple[int, object], _Group] = {}
-    for record in records:
-        # Whatever the series and prices depend on.
-        key = (
-            (record.began_at + record.duration_us) // (60 * _MICROS),
-            (
-                record.account_id,
-                record.region,
-                record.principal_arn,
-                record.foundation_model_id,
-                record.inference_profile_arn,
-                record.provisioned_model_arn,
-                record.service_tier,
-                record.resolved_service_tier,
-                record.tags,
-                record.rates,
-                record.spilled_over,
-                record.units_per_minute,
-            ),
-        )
-        group = groups.get(key)
-        if group is None:
-            group = groups[key] = _Group(record)
-        group.records.append(record)
+def _groups(frames: bytes) -> Mapping[tuple[bytes, int], Sequence[Call]]:
+    """By circumstances and by the minute in which they ended."""
+    groups: dict[tuple[bytes, int], list[Call]] = {}
+    for circumstances, calls in batches_in(frames):
+        minute, group = None, list[Call]()
+        for call in calls:
+            ended = (call.began_at + call.duration_us) // _MINUTE
+            if ended != minute:
+                minute, group = ended, groups.setdefault((circumstances, ended), [])
+            group.append(call)
     return groups
 
 
-def _is_answered(record: UsageRecord) -> bool:
-    return record.outcome == "success" or (
-        record.outcome == "cancelled" and record.first_event_us is not None
+def _add_metrics(result: RolledUp, shared: Circumstances, sums: Sums, minute_s: int) -> None:
+    for series in _metric_series(shared):
+        spans = result.metrics.setdefault(series, {})
+        for span_s in METRIC_SPANS:
+            spans.setdefault((span_s, minute_s // span_s * span_s), Sums()).add(sums)
+
+
+def _sums(shared: Circumstances, calls: Sequence[Call]) -> tuple[Sums, Costs]:
+    tokens = _tokens(calls)
+    sums = _token_sums(shared, tokens)
+    answered = _answered(shared, calls)
+    sums.invocations = len(answered)
+    sums.client_errors = len(calls) if shared.outcome == "client_error" else 0
+    sums.server_errors = len(calls) if shared.outcome == "server_error" else 0
+    sums.throttles = len(calls) if shared.outcome == "throttle" else 0
+    sums.spillovers = len(answered) if shared.spilled_over else 0
+    sums.latency_ms = Spread.of([call.duration_us / 1000 for call in answered], sketched=True)
+    if shared.streamed:
+        firsts = [one.first_event_us for one in answered if one.first_event_us is not None]
+        sums.first_token_ms = Spread.of([first / 1000 for first in firsts], sketched=True)
+    return sums, _costs(shared, len(answered), tokens)
+
+
+def _token_sums(shared: Circumstances, tokens: _Tokens) -> Sums:
+    inputs, outputs, reads, writes = tokens
+    rate = burndown_rate(shared.foundation_model_id)
+    # As they are held of quotas and of units: what was read from a cache does not count.
+    taken = list(map(int.__add__, inputs, writes))
+    sums = Sums(
+        input_tokens=_spread(inputs),
+        output_tokens=_spread(outputs),
+        cache_read_input_tokens=_spread(list(filter(None, reads))),
+        cache_write_input_tokens=_spread(list(filter(None, writes))),
+        quota_tokens=_spread([i + o * rate for i, o in zip(taken, outputs, strict=True)]),
     )
+    units = shared.units_per_minute
+    if units is not None and all(units) and not shared.spilled_over:
+        sums.input_utilization = _spread([100 * one / units[0] for one in taken])
+        sums.output_utilization = _spread([100 * one / units[1] for one in outputs])
+    return sums
+
+
+def _tokens(calls: Sequence[Call]) -> _Tokens:
+    """Of those that used any."""
+    used = [
+        kinds
+        for call in calls
+        if any(
+            kinds := (
+                call.input_tokens,
+                call.output_tokens,
+                call.cache_read_input_tokens,
+                call.cache_write_input_tokens,
+            )
+        )
+    ]
+    return tuple(zip(*used, strict=True)) if used else ((), (), (), ())
+
+
+def _answered(shared: Circumstances, calls: Sequence[Call]) -> Sequence[Call]:
+    """An answer that was begun counts as an invocation, read to its end or not."""
+    if shared.outcome == "cancelled":
+        return [call for call in calls if call.first_event_us is not None]
+    return calls if shared.outcome == "success" else ()
 
 
 def _spread(values: Sequence[float]) -> Spread:
     return Spread.of(values, sketched=False)
 
 
-def _metric_series(record: UsageRecord) -> Iterator[MetricSeries]:
-    owner = record.account_id, record.region
+def _metric_series(shared: Circumstances) -> Iterator[MetricSeries]:
+    owner = shared.account_id, shared.region
     yield MetricSeries(*owner, ())
-    model = record.metric_model_id
+    model = shared.metric_model_id
     if model is None:
         return
     yield MetricSeries(*owner, (("ModelId", model),))
-    if record.resolved_service_tier is not None:
+    if shared.resolved_service_tier is not None:
         tiers = (
             ("ModelId", model),
-            ("ResolvedServiceTier", record.resolved_service_tier),
-            ("ServiceTier", record.service_tier or "default"),
+            ("ResolvedServiceTier", shared.resolved_service_tier),
+            ("ServiceTier", shared.service_tier or "default"),
         )
         yield MetricSeries(*owner, tiers)
 
 
-def _add_costs(result: RolledUp, group: _Group, minute_s: int) -> None:
-    first = group.first
-    if first.foundation_model_id is None:
-        return
-    costs = _costs(group.records)
-    if not any(costs):
+def _add_costs(result: RolledUp, shared: Circumstances, costs: Costs, minute_s: int) -> None:
+    if shared.foundation_model_id is None or not any(costs):
         return
     series = CostSeries(
-        region=first.region,
-        principal_arn=first.principal_arn,
-        foundation_model_id=first.foundation_model_id,
-        inference_profile_arn=first.inference_profile_arn,
-        provisioned_model_arn=first.provisioned_model_arn,
-        service_tier=first.resolved_service_tier or first.service_tier,
-        tags=first.tags,
-        priced=first.rates is not None,
-        spilled_over=first.spilled_over,
+        region=shared.region,
+        principal_arn=shared.principal_arn,
+        foundation_model_id=shared.foundation_model_id,
+        inference_profile_arn=shared.inference_profile_arn,
+        provisioned_model_arn=shared.provisioned_model_arn,
+        service_tier=shared.resolved_service_tier or shared.service_tier,
+        tags=shared.tags,
+        priced=shared.rates is not None,
+        spilled_over=shared.spilled_over,
     )
-    spans = result.costs.setdefault((first.account_id, series), {})
+    spans = result.costs.setdefault((shared.account_id, series), {})
     for span_s in COST_SPANS:
         key = span_s, minute_s // span_s * span_s
         spans[key] = spans[key].plus(costs) if key in spans else costs
 
 
-def _costs(records: list[UsageRecord]) -> Costs:
-    tokens = (
-        sum(record.input_tokens for record in records),
-        sum(record.output_tokens for record in records),
-        sum(record.cache_read_input_tokens for record in records),
-        sum(record.cache_write_input_tokens for record in records),
-    )
-    rates = records[0].rates or (0, 0, 0, 0)
-    invocations = sum(map(_is_answered, records))
-    return Costs(invocations, *tokens, *map(int.__mul__, tokens, rates))
+def _costs(shared: Circumstances, invocations: int, tokens: _Tokens) -> Costs:
+    used = [sum(kind) for kind in tokens]
+    rates = shared.rates or (0, 0, 0, 0)
+    return Costs(invocations, *used, *map(int.__mul__, used, rates))
 
 
 encode_series = json.Encoder(order="deterministic").encode

@@ -7,12 +7,17 @@ Clock = Callable[[], datetime]
 """Gives the present moment, in UTC. Handed in everywhere: nothing else reads the time."""
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_MICROSECOND = timedelta(microseconds=1)
 
 
 def to_micros(moment: datetime) -> int:
     """Microseconds since 1970, exact (no float in between)."""
-    return (moment - _EPOCH) // _MICROSECOND
+    return micros_between(_EPOCH, moment)
+
+
+def micros_between(start: datetime, end: datetime) -> int:
+    """Exact; a division of timedeltas takes three times as long."""
+    span = end - start
+    return (span.days * 86_400 + span.seconds) * 1_000_000 + span.microseconds
 
 
 def from_micros(micros: int) -> datetime:

@@ -7,7 +7,7 @@ from collections.abc import AsyncGenerator, Mapping
 from contextlib import asynccontextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 from msgspec import Struct, field
 
@@ -16,7 +16,7 @@ from outcrop.metering.delivery.destinations import Destinations, destinations
 from outcrop.metering.delivery.records import Delivered, Place, delivered
 from outcrop.metering.delivery.tally import Tally
 from outcrop.metering.delivery.undelivered import UndeliveredError
-from outcrop.metering.invocation_log import InvocationLog
+from outcrop.metering.invocation_log import InvocationLog, spooled
 from outcrop.metering.journal import Journal, Segment, orphans, remove
 from outcrop.store.logging_configurations import LoggingConfigurations
 from outcrop.store.usage import Usage
@@ -59,7 +59,7 @@ class Deliverer:
 
     def __init__(
         self,
-        journal: Journal,
+        journal: Journal[Any],
         folder: Path,
         to: Destinations,
         tally: Tally,
@@ -185,7 +185,7 @@ async def open_invocation_log(  # noqa: PLR0913 - each by its name
 ) -> AsyncGenerator["InvocationLogging"]:
     """Logs, and delivers, until the block ends. Raises InvalidLoggingConfigError, StoreError."""
     to = destinations(config, environ, clock=clock)
-    journal = Journal(folder, segment_bytes=SEGMENT_BYTES)
+    journal = Journal(folder, spooled, segment_bytes=SEGMENT_BYTES)
     log = InvocationLog(journal, configurations, clock=clock)
     tally = Tally(usage, clock=clock)
     deliverer = Deliverer(journal, folder, to, tally, config=config, clock=clock)

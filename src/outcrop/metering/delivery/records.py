@@ -6,7 +6,7 @@ Amazon Bedrock User Guide, "Monitor model invocation using CloudWatch Logs and A
 
 import gzip
 from collections.abc import Iterable, Iterator, Mapping
-from datetime import datetime
+from functools import lru_cache
 from typing import Literal, NamedTuple
 
 from msgspec import DecodeError, Raw, Struct, json, msgpack
@@ -20,6 +20,11 @@ from outcrop.wire.timestamps import from_micros
 INLINE_BYTES = 100 * 1024
 """A longer body is an object of its own."""
 LOG_STREAM = "aws/bedrock/modelinvocations"
+
+COMPRESSION = 3
+"""Of zlib's nine: half the time of its usual six, for a tenth more bytes."""
+_SECOND, _HOUR = 1_000_000, 3_600_000_000
+"""In microseconds."""
 
 Kind = Literal["bucket", "log_group"]
 
@@ -116,7 +121,7 @@ class _Batch(NamedTuple):
             account_id=self.account_id,
             region=self.region,
             key=f"{self.begin}_{batch_id[:16]}{'.json.gz' if zipped else '.jsonl'}",
-            body=gzip.compress(lines, 6, mtime=0) if zipped else lines,
+            body=gzip.compress(lines, COMPRESSION, mtime=0) if zipped else lines,
             content_encoding="gzip" if zipped else None,
         )
 
@@ -151,24 +156,37 @@ def _destinations(spooled: SpooledRecord) -> Iterator[tuple[Place, str, S3Config
     """The place of the record, how its key begins, and where its large bodies go."""
     config = spooled.config
     if config.s3_config:
-        begin = f"{_folder(config.s3_config, spooled)}/{_hour(spooled)}"
+        begin = f"{_folder(config.s3_config, spooled)}/{_hour(spooled.at // _HOUR)}"
         yield bucket_of(config.s3_config), begin, config.s3_config
     if config.cloud_watch_config:
         large = config.cloud_watch_config.large_data_delivery_s3_config
         group = config.cloud_watch_config.log_group_name
-        begin = f"{log_folder(spooled.account_id, spooled.region, group)}/{_hour(spooled)}"
-        yield Place("log_group", group), begin, large
-
-
-def _hour(spooled: SpooledRecord) -> str:
-    """One file holds records of one hour."""
-    return f"{from_micros(spooled.at):%Y%m%dT%H}0000000Z"
+        folder = log_folder(spooled.account_id, spooled.region, group)
+        yield Place("log_group", group), f"{folder}/{_hour(spooled.at // _HOUR)}", large
 
 
 def _folder(config: S3Config, spooled: SpooledRecord) -> str:
-    at = from_micros(spooled.at)
     own = under(config.key_prefix or "", spooled.account_id)
-    return f"{own}/{spooled.region}/{at:%Y/%m/%d/%H}"
+    return f"{own}/{spooled.region}/{_hours_folder(spooled.at // _HOUR)}"
+
+
+# Spelt once for all records of an hour, or second: it took a third of all that delivering takes.
+
+
+@lru_cache(maxsize=16)
+def _hour(hour: int) -> str:
+    """One file holds records of one hour."""
+    return f"{from_micros(hour * _HOUR):%Y%m%dT%H}0000000Z"
+
+
+@lru_cache(maxsize=16)
+def _hours_folder(hour: int) -> str:
+    return f"{from_micros(hour * _HOUR):%Y/%m/%d/%H}"
+
+
+@lru_cache(maxsize=16)
+def _timestamp(second: int) -> str:
+    return f"{from_micros(second * _SECOND):%Y-%m-%dT%H:%M:%SZ}"
 
 
 def _record(spooled: SpooledRecord, large: S3Config | None) -> tuple[bytes, list[Delivered]]:
@@ -178,7 +196,7 @@ def _record(spooled: SpooledRecord, large: S3Config | None) -> tuple[bytes, list
     answered = _body(spooled, "output", spooled.output_body, large, objects)
     failed = spooled.error is not None
     record = LogRecord(
-        timestamp=_timestamp(from_micros(spooled.at)),
+        timestamp=_timestamp(spooled.at // _SECOND),
         account_id=spooled.account_id,
         region=spooled.region,
         request_id=spooled.request_id,
@@ -241,7 +259,7 @@ def _body(
             account_id=spooled.account_id,
             region=spooled.region,
             key=f"{name}.json.gz",
-            body=gzip.compress(line, 6, mtime=0),
+            body=gzip.compress(line, COMPRESSION, mtime=0),
             large=True,
             content_encoding="gzip",
         )
@@ -268,7 +286,3 @@ def _one_line(body: bytes) -> bytes:
         return json.format(body, indent=-1)
     except (DecodeError, UnicodeDecodeError):
         return json.encode(body.decode(errors="replace"))
-
-
-def _timestamp(at: datetime) -> str:
-    return at.strftime("%Y-%m-%dT%H:%M:%SZ")
