@@ -39,7 +39,7 @@ from outcrop.store.database import Database
 from outcrop.store.errors import StoreError
 from outcrop.store.migrations import MIGRATIONS
 from outcrop.store.postgres import open_postgres
-from outcrop.store.sqlite import OLDEST, open_sqlite
+from outcrop.store.sqlite_file import OLDEST, open_sqlite
 from outcrop.wire.timestamps import Clock
 
 CONNECT_S = 3.0
