@@ -21,7 +21,7 @@ class Separated(NamedTuple):
 
 
 def separated(source: str, interpreted: str) -> Separated | None:
-    """None where there is nothing to take out. `interpreted`: the full name of the module beside."""
+    """None where nothing is to be taken out. `interpreted`: the full name of the module beside."""
     tree = ast.parse(source)
     moved = _with_what_they_need(tree)
     if not moved:

@@ -26,6 +26,7 @@ from outcrop.iam.access_keys import (
     exposed_paths,
     read_root_access_key,
 )
+from outcrop.server.build import version_text
 from outcrop.server.certificates import WARN_AHEAD, check_certificate
 from outcrop.server.config import Config, ConfigurationError, load_config
 from outcrop.server.configured_units import configured_units, units_sold
@@ -108,9 +109,9 @@ def _capacity(config: Config) -> Iterator[Finding]:
 
 
 def _software() -> Iterator[Finding]:
-    names = ("outcrop", "granian", "msgspec", "uvloop")
+    names = ("granian", "msgspec", "uvloop")
     yield Finding(
-        f"Python {sys.version.split()[0]}, "
+        f"Python {sys.version.split()[0]}, outcrop {version_text()}, "
         + ", ".join(f"{name} {version(name)}" for name in names)
     )
     oldest = ".".join(map(str, OLDEST))
