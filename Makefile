@@ -58,7 +58,7 @@ $(COMPILED)/.ready: pyproject.toml $(wildcard tools/*compile* tools/separate.py)
 	@$(COMPILED)/bin/python -m pip install --quiet --upgrade 'pip>=25.1' 2>&1 | grep -v '^WARNING: Location' || true
 	@$(COMPILED)/bin/python -m pip install --quiet --editable . --group dev
 	@rm -rf dist/compiled
-	@HATCH_BUILD_HOOKS_ENABLE=1 $(COMPILED)/bin/python -m pip wheel --quiet --no-build-isolation --no-deps --wheel-dir dist/compiled .
+	@HATCH_BUILD_HOOKS_ENABLE=1 $(COMPILED)/bin/hatchling build --target wheel --directory dist/compiled > /dev/null
 	@$(COMPILED)/bin/python -m pip install --quiet --no-deps --force-reinstall dist/compiled/*.whl
 	@touch $@
 	@$(COMPILED)/bin/outcrop --version; ls dist/compiled/*.whl
