@@ -91,8 +91,8 @@ class Journal(Generic[EntryT]):
         self._sealing = False
         self.segments: list[Segment] = []
         """Oldest first; whoever has read a sealed one to its end drops it."""
-        self._writing = threading.Thread(target=self._write, name="journal-writer", daemon=True)
-        self._writing.start()
+        self._by_thread = threading.Thread(target=self._write, name="journal-writer", daemon=True)
+        self._by_thread.start()
 
     def expect(self) -> None:
         """One more entry is to come: what is appended before may wait a moment for it."""
@@ -142,7 +142,7 @@ class Journal(Generic[EntryT]):
         """The files stay, for whoever reads them next."""
         await self.settled()
         self._batches.put(None)
-        await asyncio.to_thread(self._writing.join)
+        await asyncio.to_thread(self._by_thread.join)
         for segment in self.segments:
             os.close(segment.fd)
 
