@@ -3,9 +3,10 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
+COMPILED := .venv-compiled
 
 .DEFAULT_GOAL := help
-.PHONY: help demo run fmt check test test-fast test-clients generate bench load clean
+.PHONY: help demo run fmt check test test-fast test-clients test-compiled compiled generate bench load clean
 
 help: ## print this
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 15
@@ -48,15 +49,34 @@ test-clients: $(READY) ## third-party clients in environments of their own; 300 
 	$(BIN)/pytest -m client tests/clients
 	OUTCROP_KILLS=300 $(BIN)/pytest tests/conformance/test_crash.py
 
+compiled: $(COMPILED)/.ready ## the busiest modules as machine code: a wheel in dist/, installed in .venv-compiled
+
+# It type-checks against what Outcrop runs with, so that has to be there before.
+$(COMPILED)/.ready: pyproject.toml $(wildcard tools/*compile* tools/separate.py) $(shell find src -name '*.py')
+	@test -x $(COMPILED)/bin/python || $(PYTHON) -m venv $(COMPILED)
+	@echo "Setting up $(COMPILED), and compiling: some two minutes …"
+	@$(COMPILED)/bin/python -m pip install --quiet --upgrade 'pip>=25.1' 2>&1 | grep -v '^WARNING: Location' || true
+	@$(COMPILED)/bin/python -m pip install --quiet --editable . --group dev
+	@rm -rf dist/compiled
+	@HATCH_BUILD_HOOKS_ENABLE=1 $(COMPILED)/bin/hatchling build --target wheel --directory dist/compiled > /dev/null
+	@$(COMPILED)/bin/python -m pip install --quiet --no-deps --force-reinstall dist/compiled/*.whl
+	@touch $@
+	@$(COMPILED)/bin/outcrop --version; ls dist/compiled/*.whl
+
+# One puts its own method in the place of a compiled one, which cannot be.
+test-compiled: $(COMPILED)/.ready ## the tests, of the compiled wheel
+	$(COMPILED)/bin/pytest -m 'not client' -n 2 --dist loadgroup --deselect tests/iam/test_declared_keys.py::test_a_start_reads_none_of_those_that_stay_as_they_are
+
 generate: $(READY) ## wire shapes from botocore's service models, and the compatibility table
 	$(BIN)/python tools/gen_shapes.py
 	$(BIN)/python tools/compatibility.py
 
 bench: $(READY) ## what must stay fast, as ratios against a reference in the same run
 	$(BIN)/python -m benchmarks
+	@if [ -e $(COMPILED)/.ready ]; then $(COMPILED)/bin/python -m benchmarks in_process requests_per_second converse metering; fi
 
 load: $(READY) ## the runtime under load: Converse beside a bare proxy, smg and LiteLLM's, and 500 streams
 	$(BIN)/python -m benchmarks converse streams
 
 clean: ## forget the virtual environment and every cache
-	rm -rf $(VENV) .cache .mypy_cache .ruff_cache .pytest_cache .hypothesis dist build
+	rm -rf $(VENV) $(COMPILED) .cache .mypy_cache .ruff_cache .pytest_cache .hypothesis dist build

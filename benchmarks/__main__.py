@@ -19,6 +19,7 @@ from benchmarks import (
     usage_queries,
     waiting,
 )
+from outcrop.server.build import version_text
 
 BENCHMARKS = {
     "start": start.main,
@@ -42,6 +43,7 @@ BENCHMARKS = {
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("only", nargs="*", metavar="NAME", help="default: all")
+    print(f"Outcrop {version_text()}")
     for name in parser.parse_args().only or BENCHMARKS:
         print(f"\n## {name}", flush=True)
         BENCHMARKS[name]()

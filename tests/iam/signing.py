@@ -120,7 +120,7 @@ def _received(request: AWSRequest) -> HttpRequest:
         raw_path=url.path,
         query_string=url.query,
         headers={"host": HOST, **headers},
-        body=request.data,
+        body=request.data or b"",
     )
 
 

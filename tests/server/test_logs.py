@@ -79,7 +79,11 @@ def test_an_event_with_an_exception_has_its_traceback() -> None:
     with pytest.raises(ValueError, match="broken") as caught:
         int("broken")
     record = logging.makeLogRecord(
-        {"msg": "failed", "exc_info": (caught.type, caught.value, caught.tb)}
+        {
+            "name": "test",
+            "msg": "failed",
+            "exc_info": (caught.type, caught.value, caught.tb),
+        }
     )
 
     assert event(record)["traceback"].endswith("literal for int() with base 10: 'broken'")

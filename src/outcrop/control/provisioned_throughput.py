@@ -222,7 +222,9 @@ class ProvisionedThroughput:
             await self._records.replace(record, after, room=self._room)
         except NoRoomError as error:
             refusal = str(error)
-            await self._records.replace(record, advanced(record, now, lambda _: refusal))
+        else:
+            return
+        await self._records.replace(record, advanced(record, now, lambda _: refusal))
 
     async def watch(self) -> None:
         """Learns what other servers on the same store made due. Called every so often."""

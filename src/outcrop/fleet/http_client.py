@@ -7,8 +7,7 @@ import asyncio
 import re
 import ssl
 from collections import deque
-from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import Awaitable, Callable, Mapping
 from functools import lru_cache
 from typing import Self
 from urllib.parse import urlsplit
@@ -112,14 +111,10 @@ class HttpClient:
         request = f"{line}{head}content-length: {len(body)}\r\n\r\n"
         return self._answer(request.encode("latin-1") + body)
 
-    @asynccontextmanager
-    async def get(self, path: str) -> AsyncGenerator["Answer"]:
+    def get(self, path: str) -> Awaitable["Answer"]:
+        """As `send`."""
         request = f"{_line('GET', self._address.base_path, path)}{self._head}\r\n"
-        answer = await self._answer(request.encode("latin-1"))
-        try:
-            yield answer
-        finally:
-            answer.close()
+        return self._answer(request.encode("latin-1"))
 
     async def aclose(self) -> None:
         """Requests in progress come to their end, and their connections are closed then."""

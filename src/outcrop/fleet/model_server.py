@@ -2,7 +2,7 @@
 
 import ssl
 from collections.abc import AsyncIterator, Generator, Mapping
-from contextlib import AbstractAsyncContextManager, contextmanager
+from contextlib import AbstractAsyncContextManager, closing, contextmanager
 from email.utils import parsedate_to_datetime
 from typing import Protocol, Self
 
@@ -64,9 +64,9 @@ class ModelServer:
         name: str,
         address: Address,
         *,
+        timeouts: TimeoutsConfig,
         api_key: str | None = None,
         headers: Mapping[str, str] | None = None,
-        timeouts: TimeoutsConfig,
         tls: ssl.SSLContext | None = None,
         max_concurrency: int | None = None,
         weight: float = 1.0,
@@ -100,10 +100,9 @@ class ModelServer:
 
     async def get(self, path: str) -> bytes:
         """What the server says of itself; no model is asked, and nobody waits for it."""
-        with as_server_failures(self._name):
-            async with self._client.get(path) as answer:
-                await _check(self._name, answer)
-                return await whole(self._name, answer)
+        with as_server_failures(self._name), closing(await self._client.get(path)) as answer:
+            await _check(self._name, answer)
+            return await whole(self._name, answer)
 
     async def aclose(self) -> None:
         """Calls in progress come to their end."""

@@ -91,8 +91,8 @@ class Journal(Generic[EntryT]):
         self._sealing = False
         self.segments: list[Segment] = []
         """Oldest first; whoever has read a sealed one to its end drops it."""
-        self._thread = threading.Thread(target=self._write, name="journal-writer", daemon=True)
-        self._thread.start()
+        self._by_thread = threading.Thread(target=self._write, name="journal-writer", daemon=True)
+        self._by_thread.start()
 
     def expect(self) -> None:
         """One more entry is to come: what is appended before may wait a moment for it."""
@@ -142,7 +142,7 @@ class Journal(Generic[EntryT]):
         """The files stay, for whoever reads them next."""
         await self.settled()
         self._batches.put(None)
-        await asyncio.to_thread(self._thread.join)
+        await asyncio.to_thread(self._by_thread.join)
         for segment in self.segments:
             os.close(segment.fd)
 
@@ -301,21 +301,28 @@ def orphans(folder: Path, own: Sequence[Segment]) -> list[Segment]:
     known = {segment.path for segment in own}
     found: list[Segment] = []
     for path in sorted(folder.glob(f"*{SUFFIX}")):
-        if path in known:
-            continue
-        with suppress(FileNotFoundError):
-            fd = os.open(path, os.O_RDWR | os.O_CLOEXEC)
-            try:
-                fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError:
-                os.close(fd)
-                continue
-            if os.fstat(fd).st_nlink == 0:  # somebody else has taken it away meanwhile
-                os.close(fd)
-                continue
-            size = os.fstat(fd).st_size
-            found.append(Segment(path=path, fd=fd, durable=size, sealed=True))
+        orphan = None if path in known else _orphan(path)
+        if orphan is not None:
+            found.append(orphan)
     return found
+
+
+def _orphan(path: Path) -> Segment | None:
+    """None where its worker has it still."""
+    try:
+        fd = os.open(path, os.O_RDWR | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return None
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        os.close(fd)
+        return None
+    status = os.fstat(fd)
+    if status.st_nlink == 0:  # somebody else has taken it away meanwhile
+        os.close(fd)
+        return None
+    return Segment(path=path, fd=fd, durable=status.st_size, sealed=True)
 
 
 def remove(path: Path, fd: int) -> None:

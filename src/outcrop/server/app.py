@@ -109,21 +109,25 @@ class App:
     async def handle(self, request: HttpRequest) -> HttpResponse:
         """Every answer leaves here; whatever goes wrong becomes one of Amazon's errors."""
         life = _Life(request_id=new_request_id(), began_at=self._clock())
+        answered: HttpResponse | AwsError
         try:
-            response = await self._answer(request, life)
+            answered = await self._answer(request, life)
         except AwsError as error:
-            response = await self._refused(error, life)
+            answered = error
         except StoreError:
             _log.exception("the store failed", extra={"request_id": life.request_id})
-            response = await self._refused(ServiceUnavailableException(TRY_AGAIN), life)
+            answered = ServiceUnavailableException(TRY_AGAIN)
         except Exception:  # noqa: BLE001 - the one place where the unforeseen becomes an answer
             _log.exception("a request failed", extra={"request_id": life.request_id})
-            response = await self._refused(InternalServerException(TRY_AGAIN), life)
+            answered = InternalServerException(TRY_AGAIN)
         except asyncio.CancelledError:
-            if life.invocation:
-                self._recording.cut_off(life.invocation)
-            self._audit_call(request, life)
+            self._cut_off(request, life)
             raise
+        # Here, since what is compiled must not wait where it handles an exception (decision 16).
+        if isinstance(answered, AwsError):
+            response = await self._refused(answered, life)
+        else:
+            response = answered
         self._audit_call(request, life)
         response.headers["x-amzn-RequestId"] = life.request_id
         if self.meter:
@@ -322,6 +326,11 @@ class App:
         protocol = life.address.protocol if life.address else REST_JSON
         response = protocol.refusal(error, life.request_id)
         return _told(response, life.invocation) if life.invocation else response
+
+    def _cut_off(self, request: HttpRequest, life: "_Life") -> None:
+        if life.invocation:
+            self._recording.cut_off(life.invocation)
+        self._audit_call(request, life)
 
     def _audit_call(self, request: HttpRequest, life: "_Life") -> None:
         """Of callers that are who they say."""

@@ -38,9 +38,9 @@ class _Version(argparse.Action):
         super().__init__(option_strings, dest, nargs=0, help="print the version")
 
     def __call__(self, parser: argparse.ArgumentParser, *_: object) -> NoReturn:
-        from importlib.metadata import version  # noqa: PLC0415 - only who asks waits for it
+        from outcrop.server.build import version_text  # noqa: PLC0415 - only who asks waits for it
 
-        print(f"outcrop {version('outcrop')}")  # noqa: T201 - the answer
+        print(f"outcrop {version_text()}")  # noqa: T201 - the answer
         parser.exit()
 
 

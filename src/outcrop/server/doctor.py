@@ -26,6 +26,7 @@ from outcrop.iam.access_keys import (
     exposed_paths,
     read_root_access_key,
 )
+from outcrop.server.build import version_text
 from outcrop.server.certificates import WARN_AHEAD, check_certificate
 from outcrop.server.config import Config, ConfigurationError, load_config
 from outcrop.server.configured_units import configured_units, units_sold
@@ -39,7 +40,7 @@ from outcrop.store.database import Database
 from outcrop.store.errors import StoreError
 from outcrop.store.migrations import MIGRATIONS
 from outcrop.store.postgres import open_postgres
-from outcrop.store.sqlite import OLDEST, open_sqlite
+from outcrop.store.sqlite_file import OLDEST, open_sqlite
 from outcrop.wire.timestamps import Clock
 
 CONNECT_S = 3.0
@@ -108,9 +109,9 @@ def _capacity(config: Config) -> Iterator[Finding]:
 
 
 def _software() -> Iterator[Finding]:
-    names = ("outcrop", "granian", "msgspec", "uvloop")
+    names = ("granian", "msgspec", "uvloop")
     yield Finding(
-        f"Python {sys.version.split()[0]}, "
+        f"Python {sys.version.split()[0]}, outcrop {version_text()}, "
         + ", ".join(f"{name} {version(name)}" for name in names)
     )
     oldest = ".".join(map(str, OLDEST))

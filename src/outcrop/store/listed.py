@@ -6,7 +6,9 @@ A page of a listing takes the summaries as they are, instead of decoding and enc
 
 from typing import NamedTuple
 
-Listed = tuple[int, str]
+from outcrop.store.database import Row
+
+Listed = Row
 """Its time in the listing, in microseconds, which no other row of the listing has; its summary.
 
 A row as the engine gives it: to make a record of each costs a tenth of reading the page.

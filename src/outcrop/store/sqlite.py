@@ -1,29 +1,19 @@
 """SQLite: reads where they are asked, on the event loop's thread; writes in one other thread."""
 
-import os
 import re
 import sqlite3
 import threading
-import time
-from asyncio import to_thread, wrap_future
-from collections.abc import AsyncGenerator, Coroutine, Generator, Sequence
+from asyncio import wrap_future
+from collections.abc import Coroutine, Generator, Sequence
 from concurrent.futures import Future
-from contextlib import ExitStack, asynccontextmanager, closing, contextmanager, suppress
+from contextlib import contextmanager
 from functools import lru_cache
-from pathlib import Path
 from queue import Empty, SimpleQueue
 from typing import Any, TypeVar
 
 from outcrop.store.database import Row, T, Value, Walk, Work, insertion
-from outcrop.store.errors import SchemaError, StoreError, StoreUnavailableError
+from outcrop.store.errors import StoreError, StoreUnavailableError
 
-OLDEST = (3, 24, 0)
-"""The first with upserts."""
-_BUSY_S = 10.0
-_CACHE_KB = 64 * 1024
-"""Of the database, at most, in memory for reading. A small one takes what it has."""
-_MAPPED_BYTES = 2**31 - 2**16
-"""SQLite's own limit: what only the operating system remembers is read without a system call."""
 REMEMBERED, ROWS_REMEMBERED = 1024, 32
 """So many answers, of at most so many rows: some 25 MB at the very most."""
 _PER_COMMIT = 64
@@ -32,32 +22,13 @@ _PER_COMMIT = 64
 R = TypeVar("R")
 
 
-@asynccontextmanager
-async def open_sqlite(path: Path) -> AsyncGenerator["SqliteDatabase"]:
-    """Several processes may have the file open at once, on one machine."""
-    if sqlite3.sqlite_version_info < OLDEST:
-        raise SchemaError(
-            f"SQLite {sqlite3.sqlite_version} is too old: {'.'.join(map(str, OLDEST))} or newer"
-        )
-    writer = await to_thread(_connect, path)
-    with closing(writer), closing(await to_thread(_connect, path)) as reader:
-        reader.execute("PRAGMA query_only = 1")
-        reader.execute(f"PRAGMA cache_size = -{_CACHE_KB}")
-        reader.execute(f"PRAGMA mmap_size = {_MAPPED_BYTES}")
-        database = SqliteDatabase(reader, writer)
-        try:
-            yield database
-        finally:
-            await to_thread(database.stop_writing)
-
-
 class SqliteDatabase:
     def __init__(self, reader: sqlite3.Connection, writer: sqlite3.Connection) -> None:
         self._reader = _Reader(reader)
         self._jobs = SimpleQueue[_Job | None]()
         self._writer = _Writer(writer, self._jobs)
-        self._thread = threading.Thread(target=self._writer.run, name="store-writer", daemon=True)
-        self._thread.start()
+        self._writing = threading.Thread(target=self._writer.run, name="store-writer", daemon=True)
+        self._writing.start()
 
     async def fetch(self, sql: str, *values: Value) -> Sequence[Row]:
         # At once and here: a page takes a few microseconds, handing it to a thread takes fifty.
@@ -80,7 +51,7 @@ class SqliteDatabase:
     def stop_writing(self) -> None:
         """Waits for what was asked before."""
         self._jobs.put(None)
-        self._thread.join()
+        self._writing.join()
 
 
 class _Reader:
@@ -144,7 +115,7 @@ class _Writer:
         # One whose caller has gone before it began is not begun.
         wanted = [job for job in jobs if job.future.set_running_or_notify_cancel()]
         try:
-            with _as_store_errors(), self._committed():
+            with as_store_errors(), self._committed():
                 outcomes = [(job.future, *self._attempt(job.work)) for job in wanted]
         except StoreError as error:
             outcomes = [(job.future, None, error) for job in wanted]
@@ -168,7 +139,7 @@ class _Writer:
         """One of the transactions that are committed together: its failure is its own."""
         self._connection.execute("SAVEPOINT attempt")
         try:
-            with _as_store_errors():
+            with as_store_errors():
                 return _run(work(self._transaction)), None
         except Exception as error:
             if not self._connection.in_transaction:  # SQLite gave up the whole (a full disk)
@@ -229,52 +200,8 @@ def _run(coroutine: Coroutine[Any, Any, R]) -> R:
     raise RuntimeError("a transaction awaited something other than its statements")
 
 
-def _connect(path: Path) -> sqlite3.Connection:
-    with _as_store_errors(f"{path}: "):
-        _create(path)
-        connection = sqlite3.connect(
-            path,
-            timeout=_BUSY_S,
-            isolation_level=None,
-            check_same_thread=False,  # each is used by one thread, but not the one that opens it
-            cached_statements=512,
-        )
-        with ExitStack() as unusable:
-            unusable.callback(connection.close)
-            _use_write_ahead_log(connection)
-            connection.execute("PRAGMA synchronous = FULL")  # what is acknowledged survives
-            connection.execute(f"PRAGMA journal_size_limit = {64 << 20}")
-            unusable.pop_all()
-        return connection
-
-
-def _create(path: Path) -> None:
-    """For its owner alone: it holds secret keys. SQLite gives the files beside it the same mode.
-
-    One that is there is not opened: when a file is closed, POSIX drops all locks that the process
-    has on it, those of SQLite too. Then any other program that reads the database and leaves takes
-    itself for the last one, and removes the log that is still being written.
-    """
-    with suppress(FileExistsError):
-        os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
-
-
-def _use_write_ahead_log(connection: sqlite3.Connection) -> None:
-    # Where two processes do this at once SQLite refuses one without waiting for the other.
-    for _ in range(100):
-        try:
-            connection.execute("PRAGMA journal_mode = WAL")
-        except sqlite3.OperationalError as error:
-            if not _is_busy(error):
-                raise
-            time.sleep(_BUSY_S / 100)
-        else:
-            return
-    raise StoreUnavailableError("the database stays locked by another process")
-
-
 @contextmanager
-def _as_store_errors(prefix: str = "") -> Generator[None]:
+def as_store_errors(prefix: str = "") -> Generator[None]:
     """What sqlite3 and the file system raise ends here."""
     try:
         yield
@@ -283,10 +210,10 @@ def _as_store_errors(prefix: str = "") -> Generator[None]:
 
 
 def _named(error: Exception, prefix: str = "") -> StoreError:
-    kind = StoreUnavailableError if _is_busy(error) else StoreError
+    kind = StoreUnavailableError if is_busy(error) else StoreError
     return kind(f"{prefix}{error.strerror if isinstance(error, OSError) else error}")
 
 
-def _is_busy(error: Exception) -> bool:
+def is_busy(error: Exception) -> bool:
     code = getattr(error, "sqlite_errorcode", 0)
     return code & 0xFF in {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED}

@@ -15,7 +15,7 @@ from outcrop.store.postgres import open_postgres
 from outcrop.store.provisioned_throughputs import ProvisionedModelThroughputs
 from outcrop.store.resource_policies import ResourcePolicies
 from outcrop.store.secrets import Secrets
-from outcrop.store.sqlite import open_sqlite
+from outcrop.store.sqlite_file import open_sqlite
 from outcrop.store.tags import Tags
 from outcrop.store.throughput_history import ProvisionedHours
 from outcrop.store.usage import Usage

@@ -5,7 +5,6 @@ The reading is msgspec's, strict and in C. Only when it refuses does `violations
 
 from base64 import b64encode
 from collections.abc import Callable, Mapping
-from functools import cached_property
 from typing import Any, Generic, TypeVar, cast
 from urllib.parse import unquote_plus
 
@@ -32,6 +31,8 @@ InputT = TypeVar("InputT", bound=Shape)
 Values = dict[str, scalars.Scalar]
 Decode = Callable[[Values, bytes], InputT]
 
+Parsers = Mapping[str, scalars.Parser]
+
 _NOTHING: Mapping[str, str] = {}
 _PARSERS: Mapping[type[inspect.Type], scalars.Parser] = {
     inspect.IntType: scalars.integer,
@@ -55,8 +56,8 @@ class InputReader(Generic[InputT]):
         labels: Mapping[str, str] | None,
         query: Mapping[str, str] | None,
         headers: Mapping[str, str] | None,
-        payload: str | None = None,
         hide_body: bool,
+        payload: str | None = None,
     ) -> None:
         self._input_type = input_type
         self._query = query or _NOTHING
@@ -64,29 +65,45 @@ class InputReader(Generic[InputT]):
         self._bound: Mapping[str, str] = {**(labels or _NOTHING), **self._query, **self._headers}
         self._payload = payload
         self._hide_body = hide_body
+        self._decoding: _Decoding[InputT] | None = None
+        self._inspector: violations.Inspector | None = None
 
     def read(self, request: HttpRequest, labels: Mapping[str, str]) -> InputT:
-        bound = self._bound_values(request, labels) if self._bound else {}
+        decoding = self._decoding or self._begin()
+        bound = self._bound_values(request, labels, decoding.parsers) if self._bound else {}
         try:
-            value = self._decode(bound, request.body)
-            if self._check is None or self._check(value):
+            value = decoding.decode(bound, request.body)
+            check = decoding.check
+            if check is None or check(value):
                 return value
         except (DecodeError, UnicodeDecodeError, RecursionError):
             pass
         raise self._refusal(bound, request.body)
 
-    def _bound_values(self, request: HttpRequest, labels: Mapping[str, str]) -> Values:
-        parsers = self._parsers
+    def _begin(self) -> "_Decoding[InputT]":
+        fields = structs.fields(self._input_type)
+        self._decoding = begun = _Decoding(
+            {f.encode_name: _parser_of(f.type) for f in fields if f.encode_name in self._bound},
+            _decode_of(self._input_type, self._bound)
+            if self._payload is None
+            else _decode_around(self._input_type, self._payload),
+            check_of(self._input_type),
+        )
+        return begun
+
+    def _bound_values(
+        self, request: HttpRequest, labels: Mapping[str, str], parsers: Parsers
+    ) -> Values:
         values: Values = {name: parsers[name](text) for name, text in labels.items()}
         if request.query_string:
-            self._read_query(request.query_string, values)
+            self._read_query(request.query_string, values, parsers)
         for name in self._headers:
             text = request.headers.get(name.lower())
             if text is not None:
                 values[name] = parsers[name](text)
         return values
 
-    def _read_query(self, query_string: str, values: Values) -> None:
+    def _read_query(self, query_string: str, values: Values, parsers: Parsers) -> None:
         encoded = "%" in query_string or "+" in query_string
         for pair in query_string.split("&"):
             name, _, text = pair.partition("=")
@@ -97,26 +114,7 @@ class InputReader(Generic[InputT]):
             if name in values:
                 # Which of the two Amazon takes is not known: nobody shall come to rely on either.
                 raise ValidationException(f"The query parameter {name} must not be repeated.")
-            values[name] = self._parsers[name](text)
-
-    @cached_property
-    def _parsers(self) -> Mapping[str, scalars.Parser]:
-        fields = structs.fields(self._input_type)
-        return {f.encode_name: _parser_of(f.type) for f in fields if f.encode_name in self._bound}
-
-    @cached_property
-    def _decode(self) -> Decode[InputT]:
-        if self._payload is not None:
-            return _decode_around(self._input_type, self._payload)
-        return _decode_of(self._input_type, self._bound)
-
-    @cached_property
-    def _check(self) -> Check | None:
-        return check_of(self._input_type)
-
-    @cached_property
-    def _inspector(self) -> violations.Inspector:
-        return violations.Inspector(self._input_type, self._bound, hide_body=self._hide_body)
+            values[name] = parsers[name](text)
 
     def _refusal(self, bound: Values, body: bytes) -> AwsError:
         members: dict[str, Any] = {}
@@ -130,7 +128,19 @@ class InputReader(Generic[InputT]):
                     "The request body could not be parsed as a JSON object."
                 )
         in_body = {name: value for name, value in members.items() if name not in self._bound}
+        if self._inspector is None:
+            self._inspector = violations.Inspector(
+                self._input_type, self._bound, hide_body=self._hide_body
+            )
         return self._inspector.refusal({**in_body, **bound})
+
+
+class _Decoding(Struct, Generic[InputT], frozen=True):
+    """What is made of an operation's input when it is first asked for."""
+
+    parsers: Parsers
+    decode: Decode[InputT]
+    check: Check | None
 
 
 def _decoded(text: str) -> str:
