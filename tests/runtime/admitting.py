@@ -8,7 +8,6 @@ from outcrop.runtime.admission import Admission
 from tests.clocks import FakeClock
 
 
-def unlimited() -> Admission:
-    return Admission(
-        LocalCounters(FakeClock()), Quotas([]), Units({}, [], bases={}), AdmissionConfig()
-    )
+def unlimited(*, queue_deadline_s: float = 30) -> Admission:
+    terms = AdmissionConfig(queue_deadline_s=queue_deadline_s)
+    return Admission(LocalCounters(FakeClock()), Quotas([]), Units({}, [], bases={}), terms)

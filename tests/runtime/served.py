@@ -24,7 +24,7 @@ class Closes(Protocol):
 
 @asynccontextmanager
 async def converse_over(
-    servers: Iterable[Closes], candidates: Iterable[Candidate]
+    servers: Iterable[Closes], candidates: Iterable[Candidate], *, queue_deadline_s: float = 30
 ) -> AsyncGenerator[Converse]:
     """The servers are closed when the block ends."""
     served = [Served(MODEL_ID, candidate) for candidate in candidates]
@@ -37,4 +37,5 @@ async def converse_over(
     async with AsyncExitStack() as closing:
         for server in servers:
             closing.push_async_callback(server.aclose)
-        yield Converse(Inference(targets, unlimited(), Router(), clock=FakeClock()))
+        admission = unlimited(queue_deadline_s=queue_deadline_s)
+        yield Converse(Inference(targets, admission, Router(), clock=FakeClock()))

@@ -63,13 +63,13 @@ def config(url: str, **members: Any) -> ModelServerConfig:
 
 @asynccontextmanager
 async def converse_with(
-    *configs: ModelServerConfig, dialect: str = "openai"
+    *configs: ModelServerConfig, dialect: str = "openai", queue_deadline_s: float = 30
 ) -> AsyncGenerator[Converse]:
     servers = [model_server(set_up(config, {})) for config in configs]
     candidates = [
         Candidate(server=server, dialect=dialect, served_as="m", region=None) for server in servers
     ]
-    async with converse_over(servers, candidates) as converse:
+    async with converse_over(servers, candidates, queue_deadline_s=queue_deadline_s) as converse:
         yield converse
 
 
@@ -231,9 +231,7 @@ def test_a_server_without_room_is_one_with_too_many_connections() -> None:
     async def main() -> AwsError:
         async with (
             FakeModelServer(StallsAfter([BEGUN])) as fake,
-            converse_with(
-                config(fake.url, max_concurrency=1, timeouts={"first_byte_s": 0.05})
-            ) as converse,
+            converse_with(config(fake.url, max_concurrency=1), queue_deadline_s=0.05) as converse,
         ):
             events = await converse.converse_stream(invocation(), stream_request())
             with pytest.raises(AwsError) as caught:
