@@ -129,8 +129,8 @@ def test_nothing_is_read_while_nothing_changes() -> None:
     async def main() -> None:
         policies = policies_of(documents)
         for _ in range(100):
-            assert await policies.exist()
             assert await policies.at(user().caller, OWN)
+            assert policies.exist
             assert not await policies.shares(user(), ARN)
 
     asyncio.run(main())

@@ -187,7 +187,7 @@ def test_no_limit_is_a_choice() -> None:
 def test_memory_is_bounded() -> None:
     door = Door(burst=1)
     for source in _addresses(MAX_SOURCES + 10):
-        door.throttle._failed(source)
+        door.throttle._note(source, UnrecognizedClientException(""))
 
     assert len(door.throttle._buckets) == MAX_SOURCES
 

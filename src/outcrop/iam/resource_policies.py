@@ -35,14 +35,15 @@ class ResourcePolicies:
         self._known: dict[str, AttachedPolicy | None] = {}
         self._reading = asyncio.Lock()
 
-    async def exist(self) -> bool:
-        """Whether any resource of any account has one."""
-        await self._refresh()
+    @property
+    def exist(self) -> bool:
+        """Whether any resource of any account has one, as of the last `refresh`."""
         return bool(self._arns)
 
     async def at(self, caller: Caller, arn: str) -> AttachedPolicy | None:
         """What the caller is to be judged by; none of another account that does not name it."""
-        await self._refresh()
+        if self.behind:
+            await self.refresh()
         if arn not in self._arns:
             return None
         if arn != caller.shared_arn and Arn.parse(arn).account_id != caller.account_id:
@@ -58,15 +59,19 @@ class ResourcePolicies:
 
     async def shares(self, principal: Principal, arn: str) -> bool:
         """Whether it is another account's, and its policy allows the principal anything."""
-        await self._refresh()
+        if self.behind:
+            await self.refresh()
         if arn not in self._arns or Arn.parse(arn).account_id == principal.caller.account_id:
             return False
         policy = await self._find(arn)
         return policy is not None and is_named(principal, policy, arn)
 
-    async def _refresh(self) -> None:
-        if self._version == self._version_now():
-            return
+    @property
+    def behind(self) -> bool:
+        """Whether `refresh` would read anything."""
+        return self._version != self._version_now()
+
+    async def refresh(self) -> None:
         async with self._reading:
             version = self._version_now()
             if self._version != version:

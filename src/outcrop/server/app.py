@@ -148,7 +148,7 @@ class App:
         ) -> HttpResponse:
             life.input = value = operation.decode(request, labels)
             caller = identified.caller
-            if await self._asks(identified):
+            if self._asks(identified):
                 needs = await resources(caller, value)
                 self._require(operation.name, needs, request, identified, life)
             life.output = output = await handler(caller, value)
@@ -194,7 +194,7 @@ class App:
         ) -> HttpResponse:
             invocation = self._begin(operation.name, identified.caller, request, life)
             value = operation.decode(request, labels)
-            if await self._asks(identified):
+            if self._asks(identified):
                 needs = await resources(invocation, value)
                 self._require(operation.name, needs, request, identified, life)
             output = await handler(invocation, value)
@@ -221,7 +221,7 @@ class App:
             invocation = self._begin(operation.name, identified.caller, request, life)
             invocation.streamed = True
             value = operation.decode(request, labels)
-            if await self._asks(identified):
+            if self._asks(identified):
                 needs = await resources(invocation, value)
                 self._require(operation.name, needs, request, identified, life)
             answered = await handler(invocation, value)
@@ -265,9 +265,9 @@ class App:
 
         self._answers[operation.service, operation.name] = answer
 
-    async def _asks(self, identified: Identified) -> bool:
+    def _asks(self, identified: Identified) -> bool:
         """Of a root user whom nothing limits, only what policies at resources say is asked."""
-        return not identified.authorizer.is_unrestricted or await self._policies.exist()
+        return not identified.authorizer.is_unrestricted or self._policies.exist
 
     def _require(
         self,
@@ -297,7 +297,9 @@ class App:
         if unsigned is not None:
             return await unsigned(request, life)
         identified = await self._authenticator.authenticate(request, address.signing_name)
-        if labels:
+        if self._policies.behind:
+            await self._policies.refresh()
+        if labels and self._policies.exist:
             identified = await self._policies.reaching(identified, labels)
         life.caller = identified.caller
         answer = self._answers.get((address.service, address.operation))

@@ -47,11 +47,17 @@ class AuthenticationThrottle(Generic[T]):
 
     async def authenticate(self, request: HttpRequest, service: str) -> T:
         """Raises what the authenticator raises, or ThrottlingException."""
-        return await self.attempt(
-            request.source_address,
-            lambda: _credential(request),
-            lambda: self._authenticate(request, service),
-        )
+        if self._buckets:
+            return await self.attempt(
+                request.source_address,
+                lambda: _credential(request),
+                lambda: self._authenticate(request, service),
+            )
+        try:
+            return await self._authenticate(request, service)
+        except AwsError as error:
+            self._note(request.source_address, error)
+            raise
 
     async def attempt(
         self, address: str, credential: Callable[[], bytes], call: Callable[[], Awaitable[R]]
@@ -63,8 +69,7 @@ class AuthenticationThrottle(Generic[T]):
         try:
             result = await call()
         except AwsError as error:
-            if error.status < 500:
-                self._failed(address)
+            self._note(address, error)
             raise
         if bucket is not None:
             bucket.prove(credential())
@@ -83,8 +88,8 @@ class AuthenticationThrottle(Generic[T]):
         if wait_s and credential() not in bucket.proven:
             raise ThrottlingException("Rate exceeded", retry_after_s=wait_s)
 
-    def _failed(self, address: str) -> None:
-        if not self._burst:
+    def _note(self, address: str, error: AwsError) -> None:
+        if not self._burst or error.status >= 500:
             return
         source, now_s = _source(address), self._now_s()
         if source not in self._buckets:
