@@ -3,6 +3,7 @@ from datetime import UTC, datetime, timedelta
 from hashlib import sha256
 
 import pytest
+from hypothesis import given, strategies as st
 
 from outcrop.iam import authorization
 from outcrop.wire.errors import AwsError
@@ -416,3 +417,51 @@ def test_no_refusal_repeats_a_secret() -> None:
     _, _, message = refused(request, datetime(2000, 1, 1, tzinfo=UTC))
 
     assert "secret-token" not in message
+
+
+_LATIN_1 = st.text(st.characters(max_codepoint=255), max_size=200)
+_PIECES = st.lists(
+    st.sampled_from(
+        [
+            *("AWS4-HMAC-SHA256", " ", ",", "=", ";", "/", "%", "Credential=", "SignedHeaders="),
+            *("Signature=", CREDENTIAL, "host", "X-Amz-Algorithm=", "&", "X-Amz-Expires=", "+"),
+            *(
+                "X-Amz-Credential=",
+                "X-Amz-Date=",
+                AT_NOW,
+                "X-Amz-Signature=",
+                "X-Amz-SignedHeaders=",
+            ),
+        ]
+    )
+    | _LATIN_1,
+    max_size=24,
+).map("".join)
+
+
+def read_or_refused(request: HttpRequest) -> bool:
+    try:
+        return checked(request).service == "bedrock"
+    except AwsError as refusal:
+        return 400 <= refusal.status < 500
+
+
+@given(header=_LATIN_1 | _PIECES, date=_LATIN_1 | st.just(AT_NOW))
+def test_whatever_a_header_says_is_read_or_refused(header: str, date: str) -> None:
+    headers = {"host": "h", "x-amz-date": date, "authorization": header}
+
+    assert read_or_refused(HttpRequest(method="GET", raw_path="/", headers=headers))
+
+
+@given(query=_LATIN_1 | _PIECES)
+def test_whatever_a_query_says_is_read_or_refused(query: str) -> None:
+    text = f"X-Amz-Algorithm={query}"
+
+    assert read_or_refused(
+        HttpRequest(method="GET", raw_path="/", query_string=text, headers={"host": "h"})
+    )
+
+
+@given(at=st.integers(0, len(HEADER) - 1), to=st.characters(max_codepoint=255))
+def test_a_damaged_header_is_read_or_refused(at: int, to: str) -> None:
+    assert read_or_refused(with_header(HEADER[:at] + to + HEADER[at + 1 :]))
