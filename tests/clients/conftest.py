@@ -1,6 +1,7 @@
 """One server for every client: some models are scripted, embedded ones stand in for the others."""
 
 from collections.abc import Iterator, Mapping
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -98,11 +99,11 @@ def walks(variables: Mapping[str, str], profile_arn: str, claude_profile_arn: st
 
 
 def application_profile(outcrop: OutcropProcess, name: str, copied: str) -> str:
-    bedrock = client(outcrop, "bedrock")
-    source = bedrock.get_inference_profile(inferenceProfileIdentifier=copied)
-    created = bedrock.create_inference_profile(
-        inferenceProfileName=name, modelSource={"copyFrom": source["inferenceProfileArn"]}
-    )
+    with closing(client(outcrop, "bedrock")) as bedrock:
+        source = bedrock.get_inference_profile(inferenceProfileIdentifier=copied)
+        created = bedrock.create_inference_profile(
+            inferenceProfileName=name, modelSource={"copyFrom": source["inferenceProfileArn"]}
+        )
     arn: str = created["inferenceProfileArn"]
     return arn
 

@@ -1,6 +1,8 @@
 """The unmodified boto3 in our own environment: both back ends, every way to invoke."""
 
 import json
+from collections.abc import Iterator
+from contextlib import closing
 from typing import Any
 
 import pytest
@@ -30,8 +32,9 @@ TOOLS: Any = {"tools": [{"toolSpec": WEATHER}]}
 
 
 @pytest.fixture(scope="module")
-def runtime(outcrop: OutcropProcess) -> Any:
-    return client(outcrop, "bedrock-runtime")
+def runtime(outcrop: OutcropProcess) -> Iterator[Any]:
+    with closing(client(outcrop, "bedrock-runtime")) as runtime:
+        yield runtime
 
 
 def said(text: str) -> Any:
@@ -197,10 +200,13 @@ def test_a_model_error_names_the_status_the_server_gave(runtime: Any) -> None:
 
 
 def test_a_stream_that_breaks_off_raises_in_the_middle(runtime: Any) -> None:
-    stream = runtime.converse_stream(modelId=SCRIPTED, messages=[said("Break off.")])["stream"]
+    answer = runtime.converse_stream(modelId=SCRIPTED, messages=[said("Break off.")])
     events: list[Any] = []
 
-    with pytest.raises(EventStreamError, match="modelStreamErrorException"):
+    with (
+        closing(answer["stream"]) as stream,
+        pytest.raises(EventStreamError, match="modelStreamErrorException"),
+    ):
         events.extend(stream)
 
     assert "contentBlockDelta" in events[-1]
