@@ -5,10 +5,9 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
-import boto3
 import pytest
-from botocore.config import Config
 
+from tests.boto3_client import client_of
 from tests.clients.environments import outside, python_environment, seen
 from tests.clients.scripted_server import ScriptedServer, scripted_server
 from tests.outcrop_process import REPOSITORY, OutcropProcess, outcrop_process
@@ -99,23 +98,10 @@ def walks(variables: Mapping[str, str], profile_arn: str, claude_profile_arn: st
 
 
 def application_profile(outcrop: OutcropProcess, name: str, copied: str) -> str:
-    with closing(client(outcrop, "bedrock")) as bedrock:
+    with closing(client_of(outcrop, "bedrock")) as bedrock:
         source = bedrock.get_inference_profile(inferenceProfileIdentifier=copied)
         created = bedrock.create_inference_profile(
             inferenceProfileName=name, modelSource={"copyFrom": source["inferenceProfileArn"]}
         )
     arn: str = created["inferenceProfileArn"]
     return arn
-
-
-def client(outcrop: OutcropProcess, service: str) -> Any:
-    """A boto3 client that knows nothing of this machine's settings and does not try again."""
-    keys = outcrop.credentials
-    return boto3.client(
-        service,
-        endpoint_url=outcrop.url,
-        region_name="us-east-1",
-        aws_access_key_id=keys.access_key_id,
-        aws_secret_access_key=keys.secret_access_key,
-        config=Config(retries={"total_max_attempts": 1}),
-    )

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from botocore.exceptions import ClientError, EventStreamError
 
-from tests.clients.conftest import client
+from tests.boto3_client import client_of
 from tests.clients.scripted_server import GREETING, ScriptedServer
 from tests.outcrop_process import OutcropProcess
 
@@ -33,7 +33,7 @@ TOOLS: Any = {"tools": [{"toolSpec": WEATHER}]}
 
 @pytest.fixture(scope="module")
 def runtime(outcrop: OutcropProcess) -> Iterator[Any]:
-    with closing(client(outcrop, "bedrock-runtime")) as runtime:
+    with closing(client_of(outcrop, "bedrock-runtime")) as runtime:
         yield runtime
 
 

@@ -20,6 +20,7 @@ from tests.clients.scripted_server import scripted_server
 from tests.conformance.signing import Signer
 from tests.fakes.model_server import url_that_refuses
 from tests.outcrop_process import REPOSITORY, OutcropProcess, outcrop_process
+from tests.waiting import eventually
 
 pytestmark = [pytest.mark.client, pytest.mark.timeout(300)]
 
@@ -195,14 +196,14 @@ def prometheus(folder: Path, port: int) -> Generator[str]:
 
 
 def await_ready(url: str) -> None:
-    deadline = time.monotonic() + 30
-    while True:
+    def answers() -> bool:
         try:
             with urllib.request.urlopen(url, timeout=5):
-                return
+                return True
         except OSError:
-            assert time.monotonic() < deadline
-            time.sleep(0.1)
+            return False
+
+    assert eventually(answers, within_s=30)
 
 
 def query(url: str, expression: str) -> list[float]:

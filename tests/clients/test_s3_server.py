@@ -4,7 +4,6 @@ import gzip
 import json
 import socket
 import subprocess
-import time
 from base64 import b64encode
 from collections.abc import Generator
 from contextlib import contextmanager, suppress
@@ -16,11 +15,12 @@ import boto3
 import pytest
 from botocore.exceptions import BotoCoreError, ClientError
 
-from tests.clients.conftest import client
+from tests.boto3_client import client_of
 from tests.clients.environments import python_environment
 from tests.clients.scripted_server import scripted_server
 from tests.fakes.s3_server import PART, Fault, s3_server as front_of
 from tests.outcrop_process import OutcropProcess, outcrop_process
+from tests.waiting import eventually
 
 pytestmark = [pytest.mark.client, pytest.mark.timeout(300)]
 
@@ -98,13 +98,13 @@ def answers(url: str) -> bool:
 
 def wait_for(holds: Any) -> None:
     """A server that has just come back may refuse for a while what it has."""
-    deadline = time.monotonic() + WITHIN_S
-    while True:
+
+    def held() -> bool:
         with suppress(BotoCoreError, ClientError):
-            if holds():
-                return
-        assert time.monotonic() < deadline
-        time.sleep(0.1)
+            return bool(holds())
+        return False
+
+    assert eventually(held, WITHIN_S)
 
 
 def s3_client(url: str) -> Any:
@@ -154,7 +154,7 @@ def in_parts(s3: Any) -> list[str]:
 
 
 def said(server: OutcropProcess, text: str) -> str:
-    answer = client(server, "bedrock-runtime").converse(
+    answer = client_of(server, "bedrock-runtime").converse(
         modelId=MODEL, messages=[{"role": "user", "content": [{"text": text}]}]
     )
     request_id: str = answer["ResponseMetadata"]["RequestId"]
@@ -171,7 +171,7 @@ def test_a_bucket_gets_every_record_once_though_both_servers_come_and_go(tmp_pat
             s3_client(url).create_bucket(Bucket="logs")
             settings = configuration(model_server.url, url)
             with outcrop_process(state, config=settings, environment=environment) as server:
-                bedrock = client(server, "bedrock")
+                bedrock = client_of(server, "bedrock")
                 with pytest.raises(ClientError, match="Failed to validate permissions for bucket"):
                     bedrock.put_model_invocation_logging_configuration(
                         loggingConfig={"s3Config": {"bucketName": "NOT-A-BUCKET"}}
@@ -215,7 +215,7 @@ def test_a_long_body_arrives_once_and_whole_though_parts_fail_and_the_server_is_
         s3.create_bucket(Bucket="logs")
         settings = configuration(model_server.url, front.url)
         with outcrop_process(state, config=settings, environment=environment) as server:
-            client(server, "bedrock").put_model_invocation_logging_configuration(
+            client_of(server, "bedrock").put_model_invocation_logging_configuration(
                 loggingConfig={"s3Config": {"bucketName": "logs"}}
             )
             front.faults = [Fault("partNumber=1&", "refuses"), Fault("partNumber=2&", "holds")]

@@ -6,11 +6,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import boto3
 import pytest
-from botocore.config import Config
 from botocore.exceptions import ClientError
 
+from tests.boto3_client import client_of
 from tests.fakes.model_server import (
     Answers,
     FakeModelServer,
@@ -52,18 +51,6 @@ def serving(folder: Path, fake: FakeModelServer, more: str = "") -> Iterator[Out
     """
     with outcrop_process(folder, config=config) as server:
         yield server
-
-
-def client_of(server: OutcropProcess, service: str) -> Any:
-    key = server.credentials
-    return boto3.client(
-        service,
-        region_name="us-east-1",
-        endpoint_url=server.url,
-        aws_access_key_id=key.access_key_id,
-        aws_secret_access_key=key.secret_access_key,
-        config=Config(retries={"total_max_attempts": 1}),
-    )
 
 
 @pytest.fixture

@@ -6,10 +6,9 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-import boto3
 import pytest
-from botocore.config import Config
 
+from tests.boto3_client import client_of
 from tests.clients.scripted_server import USAGE, scripted_server
 from tests.outcrop_process import OutcropProcess, outcrop_process
 from tests.waiting import eventually
@@ -45,20 +44,8 @@ output_tokens_per_minute = 70
 """
 
 
-def client(server: OutcropProcess, service: str) -> Any:
-    key = server.credentials
-    return boto3.client(
-        service,
-        region_name="us-east-1",
-        endpoint_url=server.url,
-        aws_access_key_id=key.access_key_id,
-        aws_secret_access_key=key.secret_access_key,
-        config=Config(retries={"total_max_attempts": 1}),
-    )
-
-
 def say(server: OutcropProcess, model_id: str) -> None:
-    client(server, "bedrock-runtime").converse(
+    client_of(server, "bedrock-runtime").converse(
         modelId=model_id,
         messages=[{"role": "user", "content": [{"text": "hello"}]}],
         inferenceConfig={"maxTokens": 10},
@@ -68,7 +55,7 @@ def say(server: OutcropProcess, model_id: str) -> None:
 def summed(server: OutcropProcess, metric: str, **dimensions: str) -> float:
     """Over the last hour, by GetMetricStatistics."""
     now = datetime.now(UTC)
-    answer = client(server, "cloudwatch").get_metric_statistics(
+    answer = client_of(server, "cloudwatch").get_metric_statistics(
         Namespace="AWS/Bedrock",
         MetricName=metric,
         Dimensions=[{"Name": name, "Value": value} for name, value in dimensions.items()],
@@ -88,7 +75,7 @@ def becomes(look: Callable[[], float], value: float) -> float:
 
 def bought(server: OutcropProcess) -> str:
     """Two units."""
-    bedrock = client(server, "bedrock")
+    bedrock = client_of(server, "bedrock")
     arn: str = bedrock.create_provisioned_model_throughput(
         provisionedModelName="units", modelId=NOVA, modelUnits=2
     )["provisionedModelArn"]
@@ -122,7 +109,7 @@ def test_quotas_count_output_of_claude_five_times_and_units_are_used_by_their_sh
 
 def paged(server: OutcropProcess, **asked: Any) -> tuple[Mapping[str, list[float]], int]:
     """By the query's id, put together of all pages; how many pages there were."""
-    pages = client(server, "cloudwatch").get_paginator("get_metric_data").paginate(**asked)
+    pages = client_of(server, "cloudwatch").get_paginator("get_metric_data").paginate(**asked)
     values: dict[str, list[float]] = {}
     number = 0
     for page in pages:
@@ -155,7 +142,7 @@ def test_deliveries_of_logs_are_counted_by_all_workers_and_stay_after_a_restart(
         config = configuration(model_server.url, logging)
         success, failure = (f"ModelInvocationLogsS3Delivery{how}" for how in ("Success", "Failure"))
         with outcrop_process(state, config=config, arguments=["--workers", "2"]) as server:
-            bedrock = client(server, "bedrock")
+            bedrock = client_of(server, "bedrock")
             bedrock.put_model_invocation_logging_configuration(loggingConfig=LOGS)
             for _ in range(4):  # until both workers know of it, and one of them has logged
                 before = logged(folder)
@@ -171,7 +158,7 @@ def test_deliveries_of_logs_are_counted_by_all_workers_and_stay_after_a_restart(
             assert becomes(lambda: float(summed(server, failure) >= 1), 1) == 1
             # What came while the server before was stopping is counted too.
             assert summed(server, success) == delivered
-            listed = client(server, "cloudwatch").list_metrics(MetricName=failure)["Metrics"]
+            listed = client_of(server, "cloudwatch").list_metrics(MetricName=failure)["Metrics"]
             assert listed == [{"Namespace": "AWS/Bedrock", "MetricName": failure, "Dimensions": []}]
             now = datetime.now(UTC)
             queries = [

@@ -24,8 +24,8 @@ from outcrop.wire.json_size import MOST_VALUES
 from tests.fakes.model_server import AnswersStatus, FakeModelServer
 from tests.server.signed import signed
 
-LONGEST_HOLD_S = 0.4
-"""CPU time. Mostly 0.1 s, twice that on a core that is shared; what is quadratic takes seconds."""
+LONGEST_HOLD_S = 0.2
+"""CPU time; what is quadratic takes seconds."""
 ATTEMPTS = 3
 BODY_BYTES = 20_000_000
 
