@@ -3,8 +3,10 @@
 import pytest
 
 from benchmarks.isolation import Plan, run, summary
+from tests.timed import timed
 
 
+@timed
 @pytest.mark.slow
 @pytest.mark.xdist_group("alone")
 def test_provisioned_traffic_is_not_disturbed_and_on_demand_traffic_has_the_rest() -> None:

@@ -86,7 +86,7 @@ class Played:
 
 
 @given(steps)
-@settings(deadline=None, max_examples=300)
+@settings(max_examples=300)
 @pytest.mark.slow
 def test_counters_of_one_process_do_what_the_model_does(steps: list[Step]) -> None:
     async def run() -> None:
@@ -99,9 +99,7 @@ def test_counters_of_one_process_do_what_the_model_does(steps: list[Step]) -> No
 
 
 @given(steps)
-@settings(
-    deadline=None, max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @pytest.mark.slow
 def test_counters_in_valkey_do_what_the_model_does_while_its_clock_is_set_all_the_time(
     valkey: ValkeyProcess, steps: list[Step]

@@ -53,7 +53,7 @@ def test_each_kind_goes_where_it_costs_least() -> None:
     assert lacking(servers, {"a": 9, "b": 8}) > 0
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(st.lists(HOLDS, max_size=3), WANTED)
 def test_what_fits_in_whole_units_is_never_refused(
     servers: list[dict[str, int]], wanted: dict[str, int]
@@ -62,7 +62,7 @@ def test_what_fits_in_whole_units_is_never_refused(
         assert lacking(servers, wanted) == 0
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(st.lists(HOLDS, max_size=4), WANTED, st.tuples(*[st.integers(1, 5)] * 3))
 def test_what_is_accepted_is_worth_no_more_than_the_servers(
     servers: list[dict[str, int]], wanted: dict[str, int], prices: tuple[int, ...]

@@ -216,6 +216,6 @@ class LosesNothing(_Machine):
 
 
 TestServesAsItsModel = pytest.mark.slow(ServesAsItsModel.TestCase)
-TestServesAsItsModel.settings = settings(max_examples=60, stateful_step_count=40, deadline=None)
+TestServesAsItsModel.settings = settings(max_examples=60, stateful_step_count=40)
 TestLosesNothing = pytest.mark.slow(LosesNothing.TestCase)
-TestLosesNothing.settings = settings(max_examples=60, stateful_step_count=30, deadline=None)
+TestLosesNothing.settings = settings(max_examples=60, stateful_step_count=30)

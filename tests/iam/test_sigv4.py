@@ -49,7 +49,7 @@ def in_some_encoding(identifier: str, encoding: str) -> str:
 @example(ARN, "all", [], "a", b"")
 @example(ARN, "slash", [("a", "2"), ("a", "1"), ("", ""), ("b", "")], "a  b", b"{}")
 @example("./a//../b/", "none", [("nameContains", "a b+c")], "a", b"")
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 def test_what_botocore_signs_verifies(
     identifier: str, encoding: str, query: list[tuple[str, str]], header: str, body: bytes
 ) -> None:
@@ -63,7 +63,7 @@ def test_what_botocore_signs_verifies(
 
 
 @given(identifier=SEGMENT, encoding=st.sampled_from(["all", "slash", "none"]), query=QUERY)
-@settings(max_examples=75, deadline=None)
+@settings(max_examples=75)
 def test_what_botocore_presigns_verifies(
     identifier: str, encoding: str, query: list[tuple[str, str]]
 ) -> None:
@@ -96,7 +96,7 @@ def changed(text: str, at: int, to: str) -> str:
     at=st.integers(min_value=0, max_value=500),
     to=st.characters(min_codepoint=33, max_codepoint=255),
 )
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 def test_a_request_with_one_byte_changed_is_refused(part: str, at: int, to: str) -> None:
     if part in GOOD.headers:
         value = changed(GOOD.headers[part], at, to)
@@ -121,7 +121,7 @@ def test_a_request_with_one_byte_changed_is_refused(part: str, at: int, to: str)
     at=st.integers(min_value=0, max_value=1000),
     to=st.characters(min_codepoint=33, max_codepoint=255),
 )
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 def test_a_presigned_url_with_one_byte_changed_is_refused(at: int, to: str) -> None:
     query_string = changed(PRESIGNED.query_string, at, to)
     request = msgspec.structs.replace(PRESIGNED, query_string=query_string)

@@ -4,7 +4,7 @@ from datetime import timedelta
 
 import msgspec
 import pytest
-from hypothesis import given, settings, strategies as st
+from hypothesis import given, strategies as st
 from msgspec import Struct
 from prometheus_client.parser import text_string_to_metric_families
 
@@ -180,7 +180,6 @@ def test_any_name_survives_the_text_form() -> None:
     assert total(samples(snapshot(measures)), count, gen_ai_request_model=name) == 1
 
 
-@settings(deadline=None)  # other tests run beside it
 @given(st.lists(calls, max_size=12), st.lists(calls, max_size=12))
 def test_two_workers_are_told_of_as_one_that_did_all(one: list[Call], other: list[Call]) -> None:
     first, second, alone = (Measures(MetricsConfig()) for _ in range(3))

@@ -168,7 +168,7 @@ class Played:
 
 
 @given(steps)
-@settings(deadline=None, max_examples=200)
+@settings(max_examples=200)
 @pytest.mark.slow
 def test_in_one_process_a_call_is_admitted_as_the_rules_say(steps: list[Step]) -> None:
     async def run() -> None:
@@ -182,9 +182,7 @@ def test_in_one_process_a_call_is_admitted_as_the_rules_say(steps: list[Step]) -
 
 
 @given(steps)
-@settings(
-    deadline=None, max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @pytest.mark.slow
 def test_in_valkey_a_call_is_admitted_as_the_rules_say_whatever_its_clock_does(
     valkey: ValkeyProcess, steps: list[Step]

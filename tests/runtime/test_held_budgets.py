@@ -149,7 +149,7 @@ def test_a_budget_that_only_warns_holds_nothing(tmp_path: Path) -> None:
     used=st.lists(st.integers(0, 10), min_size=1, max_size=12),
     at_once=st.integers(1, 8),
 )
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 def test_a_budget_is_passed_by_the_last_call_at_most(
     cents: int, used: Sequence[int], at_once: int
 ) -> None:

@@ -302,7 +302,7 @@ def test_many_tags_are_no_trouble(location: str, clock: FakeClock) -> None:
         max_size=40,
     )
 )
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 def test_sums_agree_with_the_records(
     drawn: list[tuple[int, int, int, str, tuple[int, ...]]],
 ) -> None:

@@ -139,14 +139,14 @@ def test_very_many_violations_are_told_in_time_and_within_reason() -> None:
 
 
 @given(body=st.binary(max_size=200))
-@settings(deadline=None, max_examples=200, database=None, derandomize=True)
+@settings(max_examples=200, database=None, derandomize=True)
 def test_any_bytes_are_accepted_or_refused(body: bytes) -> None:
     for operation in WITH_BODY:
         outcome(operation, body)
 
 
 @given(query=st.text(max_size=60), value=st.text(max_size=30))
-@settings(deadline=None, max_examples=200, database=None, derandomize=True)
+@settings(max_examples=200, database=None, derandomize=True)
 def test_any_query_is_accepted_or_refused(query: str, value: str) -> None:
     for operation in served():
         if operation.method == "GET" and "{" not in operation.uri:

@@ -25,7 +25,7 @@ def count(value: Any) -> int:
 
 
 @given(value=VALUES)
-@settings(deadline=None, max_examples=60, database=None, derandomize=True)
+@settings(max_examples=60, database=None, derandomize=True)
 def test_values_are_counted_whatever_stands_in_strings(value: Any) -> None:
     each = count(value)
     many, few = MOST_VALUES // each + 1, MOST_VALUES // each // 2 - 1

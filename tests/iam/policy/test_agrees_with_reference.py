@@ -181,7 +181,7 @@ def sets(draw: st.DrawFn) -> Raw:
 
 
 @pytest.mark.slow
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(sets(), st.lists(situations(), min_size=1, max_size=4))
 def test_product_and_reference_decide_alike(raw: Raw, asked: list[Raw]) -> None:
     policies = _policy_set(raw)
@@ -192,7 +192,7 @@ def test_product_and_reference_decide_alike(raw: Raw, asked: list[Raw]) -> None:
 
 
 @pytest.mark.slow
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(policies("resource-based policy"), situations())
 def test_whom_a_policy_lets_in_it_names(document: Raw, one: Raw) -> None:
     principal: Principal = one["principal"]
@@ -214,7 +214,7 @@ def test_whom_a_policy_lets_in_it_names(document: Raw, one: Raw) -> None:
 
 
 @pytest.mark.slow
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(sets(), sets(), st.lists(situations(), min_size=2, max_size=6))
 def test_what_an_authorizer_remembers_changes_nothing(
     raw: Raw, later: Raw, asked: list[Raw]

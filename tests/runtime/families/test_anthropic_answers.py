@@ -178,7 +178,7 @@ def test_a_block_that_says_nothing_keeps_its_place() -> None:
 
 
 @given(texts=FRAGMENTS, inputs=FRAGMENTS)
-@settings(deadline=None, derandomize=True, database=None)
+@settings(derandomize=True, database=None)
 def test_nothing_is_lost_however_it_was_cut(texts: list[str], inputs: list[str]) -> None:
     events = message(text_block(0, *texts), tool_block(1, "toolu_1", "weather", *inputs))
 

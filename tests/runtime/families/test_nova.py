@@ -173,7 +173,7 @@ def test_a_stream_is_converses_events_under_their_names() -> None:
 
 
 @given(texts=FRAGMENTS)
-@settings(deadline=None, derandomize=True, database=None)
+@settings(derandomize=True, database=None)
 def test_nothing_is_lost_however_it_was_cut(texts: list[str]) -> None:
     told = chunks(NOVA, said(*texts), body=BODY)
 

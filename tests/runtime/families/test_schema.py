@@ -128,7 +128,7 @@ VALUES = st.recursive(
 
 
 @given(name=st.sampled_from(sorted(Body.__struct_fields__)), value=VALUES)
-@settings(deadline=None, derandomize=True, database=None)
+@settings(derandomize=True, database=None)
 def test_any_value_is_read_or_refused_with_a_place(name: str, value: Any) -> None:
     with suppress(ValidationException):
         SCHEMA.decode(json.dumps({**SOUND, name: value}).encode())
