@@ -36,6 +36,14 @@ def test_a_token_opens_where_it_was_sealed() -> None:
     assert not any(letter.isspace() for letter in token)
 
 
+def test_no_token_looks_like_an_option_of_a_command() -> None:
+    keys = (number.to_bytes(32, "big") for number in range(500))
+
+    begin = {tokens(FakeClock(), key=key).seal(POSITION, CALLER, "")[0] for key in keys}
+
+    assert "-" not in begin
+
+
 @pytest.mark.parametrize(
     ("operation", "key", "caller", "filters"),
     [

@@ -57,14 +57,15 @@ class PageTokens(Generic[PositionT]):
         stamp = to_micros(self._clock()).to_bytes(_STAMP_BYTES, "big")
         content = stamp + msgspec.json.encode(position)
         mac = self._mac(content, caller, filters)
-        return base64.urlsafe_b64encode(mac + content).rstrip(b"=").decode()
+        # The stamp in front: the AWS CLI takes a value that begins with `-` for an option.
+        return base64.urlsafe_b64encode(content + mac).rstrip(b"=").decode()
 
     def open(self, token: str, caller: Asker, filters: object) -> PositionT:
         """Raises a `refusal` for a token that is forged, cut, foreign or expired."""
         sealed = _unarmoured(token)
         if sealed is None:
             raise self._refusal(_TEXT)
-        mac, content = sealed[:_MAC_BYTES], sealed[_MAC_BYTES:]
+        content, mac = sealed[:-_MAC_BYTES], sealed[-_MAC_BYTES:]
         if not compare_digest(mac, self._mac(content, caller, filters)):
             raise self._refusal(_TEXT)
         age = to_micros(self._clock()) - int.from_bytes(content[:_STAMP_BYTES], "big")
