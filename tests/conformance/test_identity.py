@@ -69,6 +69,42 @@ def test_a_user_may_do_what_a_policy_allows_and_nothing_else(desk: Operator) -> 
     )
 
 
+def test_profiles_are_listed_by_the_policy_that_amazon_documents_for_them(desk: Operator) -> None:
+    everybodys = "arn:aws:bedrock:*:*:inference-profile/*"
+    listing = allow("bedrock:ListInferenceProfiles", resource=everybodys)
+    lister, barred, other = (
+        desk.client("bedrock", made(desk, name, *statements))
+        for name, statements in {
+            "lister": [listing],
+            "barred-lister": [listing, deny("bedrock:*", resource=everybodys)],
+            "other-lister": [allow("bedrock:*", resource=f"{everybodys[:-1]}{PROFILE}")],
+        }.items()
+    )
+    resource = f"arn:aws:bedrock:us-east-1:{desk.account_id}:inference-profile/*"
+
+    assert lister.list_inference_profiles()["inferenceProfileSummaries"]
+    for client, because in (
+        (barred, "with an explicit deny in an identity-based policy"),
+        (other, "because no identity-based policy allows the bedrock:ListInferenceProfiles action"),
+    ):
+        code, message = refusal(client.list_inference_profiles)
+        assert code == "AccessDeniedException"
+        assert message.endswith(
+            f"to perform: bedrock:ListInferenceProfiles on resource: {resource} {because}"
+        )
+
+
+def test_provisioned_models_are_listed_where_policies_name_them_all(desk: Operator) -> None:
+    resource = f"arn:aws:bedrock:us-east-1:{desk.account_id}:provisioned-model/*"
+    given = allow("bedrock:ListProvisionedModelThroughputs", resource=resource)
+    lister = desk.client("bedrock", made(desk, "unit-lister", given))
+    elsewhere = desk.client("bedrock", desk.key("--user", "unit-lister"), "us-west-2")
+
+    assert lister.list_provisioned_model_throughputs()["provisionedModelSummaries"] == []
+    _, message = refusal(elsewhere.list_provisioned_model_throughputs)
+    assert f"on resource: {resource.replace('east-1', 'west-2')} because" in message
+
+
 def test_a_profile_needs_itself_and_its_models_in_every_region(desk: Operator) -> None:
     profile = f"arn:aws:bedrock:us-east-1:{desk.account_id}:inference-profile/{PROFILE}"
     somewhere = [f"arn:aws:bedrock:us-east-{number}::foundation-model/*" for number in (1, 2)]

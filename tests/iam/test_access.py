@@ -268,7 +268,7 @@ def test_a_provisioned_model_can_be_allowed_alone() -> None:
     assert not passes(given, DIRECT)
 
 
-def test_the_documented_permissions_for_profiles_suffice_but_for_the_listing() -> None:
+def test_the_documented_permissions_for_profiles_suffice() -> None:
     profiles = [
         "arn:aws:bedrock:*:*:inference-profile/*",
         "arn:aws:bedrock:*:*:application-inference-profile/*",
@@ -295,9 +295,9 @@ def test_the_documented_permissions_for_profiles_suffice_but_for_the_listing() -
     assert passes(
         given, [source, new], operation="CreateInferenceProfile", request_tags={"team": "search"}
     )
-    # ListInferenceProfiles has no resource but `*`, says the service authorization reference.
-    assert not passes(given, operation="ListInferenceProfiles")
-    assert passes([allow(action="bedrock:List*")], operation="ListInferenceProfiles")
+    listed = [Resource(arn=arn("inference-profile/*"))]
+    assert passes(given, listed, operation="ListInferenceProfiles")
+    assert passes([allow(action="bedrock:List*")], listed, operation="ListInferenceProfiles")
 
 
 def test_tags_of_a_new_resource_have_to_be_allowed_and_can_be_demanded() -> None:

@@ -23,6 +23,8 @@ from outcrop.wire.shapes.bedrock import (
     GetFoundationModelRequest,
     GetInferenceProfileRequest,
     GetProvisionedModelThroughputRequest,
+    ListInferenceProfilesRequest,
+    ListProvisionedModelThroughputsRequest,
     ListTagsForResourceRequest,
     Tag,
     TagResourceRequest,
@@ -49,6 +51,9 @@ class Touched:
         self._tags_of = tags_of
         self._policies = policies
 
+    async def profiles(self, caller: Caller, _: ListInferenceProfilesRequest) -> Needs:
+        return _all_of(caller, SYSTEM_PROFILE)
+
     async def profile(
         self, caller: Caller, request: GetInferenceProfileRequest | DeleteInferenceProfileRequest
     ) -> Needs:
@@ -60,6 +65,11 @@ class Touched:
         new = Resource(arn=_own(caller, APPLICATION_PROFILE, "*"), is_created=True)
         copied = [Resource(arn=source)] if source and _is_arn(source) else []
         return Needs(resources=[*copied, new], request_tags=_by_key(request.tags))
+
+    async def provisioned_models(
+        self, caller: Caller, _: ListProvisionedModelThroughputsRequest
+    ) -> Needs:
+        return _all_of(caller, PROVISIONED)
 
     async def provisioned_model(
         self,
@@ -127,6 +137,11 @@ class Touched:
         if f"{CUSTOM_MODEL}/" in identifier:
             return _own(caller, CUSTOM_MODEL, identifier.partition("/")[2])
         return f"arn:{caller.partition}:bedrock:{caller.region}::{MODEL}/{identifier}"
+
+
+def _all_of(caller: Caller, resource_type: str) -> Needs:
+    """Of a listing. Its reference has no resource for it, but Amazon's denials name this one."""
+    return Needs(resources=(Resource(arn=_own(caller, resource_type, "*")),))
 
 
 def _own(caller: Caller, resource_type: str, resource_id: str) -> str:

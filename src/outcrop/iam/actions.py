@@ -33,7 +33,7 @@ _INVOCATION = ("bedrock:InferenceProfileArn", "bedrock:GuardrailIdentifier", "be
 class Action(Struct, frozen=True, kw_only=True):
     name: str
     resource_types: tuple[str, ...] = ()
-    """Those that are served here; none: the resource is `*`."""
+    """Those that are served here; none: the resource is `*`, or of a listing all of one type."""
     condition_keys: tuple[str, ...] = ()
     """Besides those of every request and `aws:ResourceTag`."""
 

@@ -253,7 +253,9 @@ def _provisioned_throughput(parts: Parts, now: Configured) -> ProvisionedThrough
 
 def serve_profiles(app: App, profiles: InferenceProfiles, touched: ControlTouched) -> None:
     app.serve(
-        bedrock.LIST_INFERENCE_PROFILES, profiles.list_inference_profiles, resources=everything
+        bedrock.LIST_INFERENCE_PROFILES,
+        profiles.list_inference_profiles,
+        resources=touched.profiles,
     )
     app.serve(
         bedrock.GET_INFERENCE_PROFILE, profiles.get_inference_profile, resources=touched.profile
@@ -274,7 +276,7 @@ def serve_units(app: App, units: ProvisionedThroughput, touched: ControlTouched)
     app.serve(
         bedrock.LIST_PROVISIONED_MODEL_THROUGHPUTS,
         units.list_provisioned_model_throughputs,
-        resources=everything,
+        resources=touched.provisioned_models,
     )
     app.serve(
         bedrock.GET_PROVISIONED_MODEL_THROUGHPUT,

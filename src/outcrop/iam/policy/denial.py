@@ -16,7 +16,7 @@ _EXPLICIT: Mapping[PolicyKind, str] = {
     "resource-based policy": "a resource-based policy",
     "role trust policy": "the role trust policy",
 }
-# Listings are denied "on" nothing, but this is seen with "on resource: *".
+# What has no resource is denied "on" nothing, but this is seen with "on resource: *".
 _ON_EVERYTHING = "bedrock:CallWithBearerToken"
 
 
