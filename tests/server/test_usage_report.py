@@ -2,6 +2,7 @@
 
 import asyncio
 import csv
+import sys
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
@@ -109,6 +110,18 @@ def test_a_table_fits_the_terminal_and_marks_what_has_no_price(
     assert "0.000000*" in table
     assert "no price is known" in table
     assert "2.00" in table  # unit hours
+
+
+def test_in_a_file_nothing_of_a_table_is_cut(
+    told: Callable[..., str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("COLUMNS")
+    with (tmp_path / "table.txt").open("w") as file:
+        monkeypatch.setattr(sys, "__stdout__", file)
+        table = told("profile", "principal", "usage-type")
+
+    arn = f"arn:aws:bedrock:{REGION}:{ACCOUNT}:application-inference-profile/usedusedused"
+    assert f"{arn}  {PRINCIPAL}  USE1-nova-lite-v1:0-input-tokens" in table
 
 
 def test_json_is_exact(told: Callable[..., str]) -> None:

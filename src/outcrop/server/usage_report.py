@@ -37,6 +37,7 @@ GROUPS: Mapping[str, str] = {
     "usage-type": "USAGE_TYPE",
 }
 PERIODS: Mapping[str, Granularity] = {"hour": "HOURLY", "day": "DAILY", "month": "MONTHLY"}
+_UNCUT = 10_000
 UNITS = {"m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
 
 
@@ -90,7 +91,6 @@ class UsageReport:
 
     async def text(self, question: Question, form: str | None) -> str:
         """As `json`, `csv`, `plot` or a table; `unused` asks something else."""
-        width = shutil.get_terminal_size().columns
         async with open_store(self._location, clock=self._clock) as store:
             if form == "budgets":
                 return budgets_table(await self.budgets(store))
@@ -101,11 +101,10 @@ class UsageReport:
             lines = await self.lines(store, question)
         if form == "json":
             return as_json(lines)
-        return (
-            plot(lines, question.heads, width)
-            if form == "plot"
-            else table(lines, question.heads, width)
-        )
+        if form == "plot":
+            return plot(lines, question.heads, shutil.get_terminal_size().columns)
+        # Into a file or a pipe nothing is cut: two ARNs may differ in their middle alone.
+        return table(lines, question.heads, shutil.get_terminal_size((_UNCUT, 0)).columns)
 
     async def lines(self, store: Store, question: Question) -> list[Line]:
         """By period if one is asked for, then the most expensive first."""
