@@ -148,8 +148,8 @@ def test_a_target_remembers_the_profile_or_the_units_it_came_through() -> None:
         (PROFILE_ARN.replace("abcdefghijkl", "zzzzzzzzzzzz"), ValidationException, INVALID),
         (f"{BEDROCK}:inference-profile/us.nobody", ValidationException, INVALID),
         (f"{BEDROCK}:custom-model/amazon.x/abcdefghijkl", ValidationException, INVALID),
-        (CREATING, ModelNotReadyException, "its status is Creating"),
-        (FAILED, ModelNotReadyException, "its status is Failed"),
+        (CREATING, ModelNotReadyException, "its status is Creating. Wait and try"),
+        (FAILED, ModelNotReadyException, "its status is Failed. Its failureMessage says why."),
         (
             IN_SERVICE.replace("inserviceaaa", "zzzzzzzzzzzz"),
             ResourceNotFoundException,

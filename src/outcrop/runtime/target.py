@@ -196,10 +196,11 @@ class Targets:
             )
         # While Updating, the model as it was still answers.
         if record.status not in {"InService", "Updating"}:
+            failed = record.status == "Failed"
+            hint = "Its failureMessage says why." if failed else "Wait and try your request again."
             raise ModelNotReadyException(
                 f"The provisioned model {record.provisioned_model_arn} is not ready to serve"
-                f" inference requests: its status is {record.status}. Wait and try your request"
-                " again."
+                f" inference requests: its status is {record.status}. {hint}"
             )
         return self._with_units(caller, record)
 
