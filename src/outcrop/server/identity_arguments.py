@@ -135,7 +135,9 @@ def _issuer_options(parser: Parser) -> None:
 def _key_options(parser: Parser) -> None:
     _in_account(parser)
     parser.add_argument("--user", metavar="NAME", help="default: the account's root user")
-    parser.add_argument("--bearer", action="store_true", help="a long-term Bedrock API key")
+    parser.add_argument(
+        "--bearer", action="store_true", help="a long-term Bedrock API key of a --user"
+    )
     parser.add_argument("--region", help="of an API key; default: the server's")
     parser.add_argument(
         "--expires-days", type=int, metavar="N", help="of an API key; default: never"
