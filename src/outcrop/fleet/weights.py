@@ -187,7 +187,11 @@ async def _run(command: Sequence[str]) -> tuple[int, str]:
 
 
 def _end_of(output: str) -> str:
-    return " / ".join(output.strip().splitlines()[-_LAST_LINES:])
+    """Its last lines, but of pip's attempts the last alone: it says of each the same."""
+    lines = output.strip().splitlines()
+    attempts = [line for line in lines if line.startswith("WARNING: Retrying ")]
+    told = [line for line in lines if line not in attempts[:-1]]
+    return " / ".join(told[-_LAST_LINES:])
 
 
 async def _made(weights: Weights, scratch: Path) -> Path:
