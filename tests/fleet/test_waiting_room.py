@@ -321,6 +321,44 @@ def test_servers_that_hang_are_noticed_in_the_estimate() -> None:
     assert in_a_room(test).reason("call") is NoSlotReason.TOO_SLOW
 
 
+def test_who_waits_until_another_worker_s_slots_come_over_is_not_refused_for_it() -> None:
+    """A worker that has died has them for some seconds: that says nothing of the line's pace."""
+    gpu = Slots(0)
+
+    async def test(room: Room) -> None:
+        for n in range(50):
+            await room.enter(f"before {n}", [gpu], patience_s=30.0)
+        await asyncio.sleep(4.0)
+        await room.enter("meanwhile", [gpu], patience_s=30.0)
+        gpu.resize(2)
+        for n in range(50):
+            await asyncio.sleep(0.1)
+            await room.enter(f"after {n}", [gpu], patience_s=30.0)
+            await give_back(gpu)
+
+    assert in_a_room(test).refused == {}
+
+
+def test_slots_that_go_round_among_workers_are_in_the_estimate() -> None:
+    gpu = Slots(0)
+
+    async def test(room: Room) -> None:
+        for n in range(29):
+            await room.enter(f"before {n}", [gpu])
+        for _ in range(20):
+            await asyncio.sleep(1.9)
+            gpu.resize(1)
+            await asyncio.sleep(0.1)
+            gpu.resize(0)
+            await give_back(gpu)
+        await room.enter("in a hurry", [gpu], patience_s=15.0)
+        await room.enter("has time", [gpu], patience_s=25.0)
+
+    room = in_a_room(test)
+    assert list(room.refused) == ["in a hurry"]
+    assert room.refused["in a hurry"].retry_after_s == pytest.approx(4.0, abs=1.0)
+
+
 def test_a_full_queue_refuses_the_newcomer() -> None:
     gpu = taken(1)
 

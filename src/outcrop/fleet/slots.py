@@ -35,6 +35,10 @@ class Line(Protocol):
         """Whether the server should be asked now."""
         ...
 
+    def resized(self) -> None:
+        """One of its servers has another number of slots now; what is free is offered next."""
+        ...
+
     def serve(self, slots: "Slots") -> bool:
         """The first leaves the line, with the slot; False when it has gone away unnoticed."""
         ...
@@ -97,6 +101,8 @@ class Slots:
     def resize(self, most: int | None) -> None:
         """Calls in progress keep their slots; where there are too many, none is given."""
         self._most = _number(most)
+        for line in self._lines:
+            line.resized()
         self.offer()
 
     def offer(self) -> None:

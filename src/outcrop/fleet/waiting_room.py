@@ -187,8 +187,10 @@ class _Line:
         self._pace = Pace()
         self._number = 0
         self._count_at = 0.0
+        self._time = asyncio.get_running_loop().time
         for slots in servers.slots:
             slots.join(self)
+        self.resized()
 
     @property
     def weight(self) -> float:
@@ -217,6 +219,13 @@ class _Line:
         if self._places.remove(waiter):
             self._queue.remove(waiter, waiter.rank.account_id)
             self._stop_if_empty(now)
+
+    def resized(self) -> None:
+        now = self._time()
+        if any(slots.most != 0 for slots in self._servers.slots):
+            self._pace.goes_on(now)
+        else:
+            self._pace.halts(now)
 
     def serve(self, slots: Slots) -> bool:
         waiter = self._queue.first()
