@@ -125,7 +125,7 @@ class NewerSchemaError(Exception):
 
 @asynccontextmanager
 async def assembled(config: Config, _: ListenerTls) -> AsyncGenerator[FakeApp]:
-    if config.region == "xx-refuse-1":
+    if config.region == "xx-refuse-1" or (config.state / "broken").exists():
         raise NewerSchemaError("the database is of a newer Outcrop")
     if config.region == "xx-broken-1":
         raise TypeError("a mistake of ours")

@@ -13,7 +13,7 @@ from botocore.config import Config as BotoConfig
 from botocore.exceptions import ClientError
 
 from outcrop.server.config import Config, load_config
-from outcrop.server.reload import FOLLOWED, changed_keys
+from outcrop.server.followed import FOLLOWED, changed_keys
 from tests.fakes.model_server import (
     Answers,
     AnswersInTwo,

@@ -104,7 +104,6 @@ class Session:
         (worker,) = workers(self.server)
         os.kill(worker, signal.SIGABRT)
         assert ended_within([worker], 10)
-        self.server.process.wait(10)
 
 
 def _scalar(pem: bytes) -> bytes:

@@ -221,25 +221,6 @@ def test_workers_leave_together(tmp_path: Path) -> None:
         assert server.process.wait(5) == 0
 
 
-@pytest.mark.slow
-def test_a_worker_that_is_stopped_alone_does_not_wait_for_ever(tmp_path: Path) -> None:
-    config = "[limits]\ndrain_timeout_s = 0.1"
-    with fake_server(tmp_path, config=config, arguments=("--workers", "2")) as server:
-        os.kill(workers(server)[0], signal.SIGTERM)
-
-        assert server.process.wait(5) == 1
-
-
-def test_a_lost_worker_ends_the_server_with_its_name(tmp_path: Path) -> None:
-    with fake_server(tmp_path, arguments=("--workers", "2")) as server:
-        running = workers(server)
-        os.kill(running[1], signal.SIGKILL)
-
-        assert server.process.wait(5) == 1
-        assert "worker 2 ended: SIGKILL" in server.log.read_text()
-        assert not any(alive(pid) for pid in running)
-
-
 def test_a_state_folder_serves_one_server_at_a_time(tmp_path: Path) -> None:
     with fake_server(tmp_path) as server:
         said = refusal(tmp_path)

@@ -8,9 +8,9 @@ class Pace:
     """Counts those served, over the time that somebody stood in the line.
 
     Other lines that are served first, servers that hang and servers that come back are all in it,
-    because it is measured, not calculated. Not so the longest halt: when another worker that had all
-    slots has died, nobody is served for some seconds, and then everybody. Halts that come again and
-    again, as where slots go round among workers, are in it. Moments are those of one clock, in
+    because it is measured, not calculated. Not so the longest halt: when another worker that had
+    all slots has died, nobody is served for some seconds, and then everybody. Halts that come again
+    and again, as where slots go round among workers, are in it. Moments are those of one clock, in
     seconds.
     """
 

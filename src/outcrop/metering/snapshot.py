@@ -3,12 +3,12 @@
 import asyncio
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
-from functools import reduce
-from operator import add
-from typing import Any, TypeVar
+from functools import partial, reduce
+from operator import add, sub
+from typing import Any, TypeAlias, TypeVar
 
 from msgspec import Struct
-from msgspec.structs import astuple
+from msgspec.structs import astuple, replace
 
 from outcrop.counters.limit import Counters
 from outcrop.fleet.server_state import ServerState
@@ -17,6 +17,8 @@ from outcrop.wire.errors import AwsError
 
 K = TypeVar("K")
 V = TypeVar("V")
+Count: TypeAlias = Callable[[Any, Any], Any]
+"""Addition or subtraction."""
 
 
 class ServerNow(Struct, array_like=True):
@@ -102,9 +104,20 @@ def merged(snapshots: Sequence[Snapshot]) -> Snapshot:
     return reduce(_and, snapshots)
 
 
+def since(now: Snapshot, before: Snapshot) -> Snapshot:
+    """What was counted after `before`; how things stand is as it is now."""
+    less = partial(_of_both_series, sub)
+    return replace(
+        now,
+        series=tuple(_joined(_by_labels(now), _by_labels(before), less).values()),
+        requests=_joined(now.requests, before.requests, sub),
+    )
+
+
 def _and(one: Snapshot, other: Snapshot) -> Snapshot:
+    sums = partial(_of_both_series, add)
     return Snapshot(
-        series=tuple(_joined(_by_labels(one), _by_labels(other), _sum_of_series).values()),
+        series=tuple(_joined(_by_labels(one), _by_labels(other), sums).values()),
         requests=_joined(one.requests, other.requests, add),
         in_progress=one.in_progress + other.in_progress,
         waiting=one.waiting + other.waiting,
@@ -133,14 +146,14 @@ def _in_both(one: ServerNow, other: ServerNow) -> ServerNow:
     return ServerNow(one.name, healthy, in_flight)
 
 
-def _sum_of_series(one: Series, other: Series) -> Series:
+def _of_both_series(count: Count, one: Series, other: Series) -> Series:
     pairs = zip(astuple(one)[1:], astuple(other)[1:], strict=True)
-    sums: list[Any] = [
-        left + right if isinstance(left, int) else _sum_of_histograms(left, right)
+    counts: list[Any] = [
+        count(left, right) if isinstance(left, int) else _of_both_histograms(count, left, right)
         for left, right in pairs
     ]
-    return Series(one.labels, *sums)
+    return Series(one.labels, *counts)
 
 
-def _sum_of_histograms(one: Histogram, other: Histogram) -> Histogram:
-    return Histogram(list(map(add, one.counts, other.counts)), one.total + other.total)
+def _of_both_histograms(count: Count, one: Histogram, other: Histogram) -> Histogram:
+    return Histogram(list(map(count, one.counts, other.counts)), count(one.total, other.total))

@@ -67,9 +67,10 @@ def _serve(options: argparse.Namespace) -> int:
         write_endpoint(config.state, endpoint)
         print(_banner(config, endpoint.url), file=sys.stderr, flush=True)
 
-    assemble = options.assemble or partial(_assembled, reread=partial(_config, options))
+    reread = partial(_config, options)
+    assemble = options.assemble or partial(_assembled, reread=reread)
     with new_endpoint(config.state):
-        return serve(config, assemble=assemble, announce=announce)
+        return serve(config, reread=reread, assemble=assemble, announce=announce)
 
 
 def _make_state(config: Config) -> None:

@@ -3,42 +3,13 @@
 import asyncio
 import logging
 import signal
-from collections.abc import Awaitable, Callable, Iterator
-
-from msgspec import Struct
-from msgspec.structs import asdict
+from collections.abc import Awaitable, Callable
 
 from outcrop.fleet.config import InvalidFleetConfigError
 from outcrop.server.config import Config, ConfigurationError
+from outcrop.server.followed import changed_keys
 from outcrop.server.tls import ListenerTls
 from outcrop.store.errors import StoreError
-
-# What follows the file while the process runs; anything else is read when it starts.
-FOLLOWED = frozenset(
-    {
-        "accounts",
-        "model_servers",
-        "model_units",
-        "admission",
-        "quotas",
-        "custom_models",
-        "embedded.stand_in",
-        "inference_profiles",
-        "provisioned_throughput",
-        "routing",
-        "metering.when_unwritable",
-        "metering.keep_records_days",
-        "metering.keep_minutes_days",
-        "metering.keep_hours_days",
-        "metering.most_series",
-        "prices",
-        "tls.certificate_file",
-        "tls.key_file",
-        "tls.client_ca_file",
-        "tls.client_auth",
-        "budgets",
-    }
-)
 
 _log = logging.getLogger(__name__)
 
@@ -99,20 +70,3 @@ class Reloader:
             if unfollowed:
                 _log.warning("SIGHUP: only a restart follows: %s", ", ".join(unfollowed))
             _log.info("SIGHUP: the configuration was read again")
-
-
-def changed_keys(before: Config, after: Config) -> Iterator[str]:
-    """The dotted names of what only a restart follows, where it differs."""
-    old, new = dict(_leaves(before, "")), dict(_leaves(after, ""))
-    return (name for name, value in new.items() if value != old[name])
-
-
-def _leaves(record: Struct, prefix: str) -> Iterator[tuple[str, object]]:
-    for name, value in asdict(record).items():
-        key = f"{prefix}{name}"
-        if key in FOLLOWED:
-            continue
-        if isinstance(value, Struct):
-            yield from _leaves(value, f"{key}.")
-        else:
-            yield key, value

@@ -1,19 +1,19 @@
 """What Prometheus scrapes: one page for all workers, on a listener of its own, without signatures.
 
-The first worker answers, and asks each other one through a pair of sockets.
+The first worker answers, and asks each other one by handing it a socket to answer to.
 """
 
 import asyncio
 import logging
 import socket
-import struct
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager, suppress
 
 import msgspec
+from msgspec import Struct
 
 from outcrop.metering.prometheus import CONTENT_TYPE, exposition
-from outcrop.metering.snapshot import Meter, Snapshot, merged
+from outcrop.metering.snapshot import Meter, Snapshot, merged, since
 from outcrop.server.edge import Edge
 from outcrop.server.http_server import HttpServer
 from outcrop.server.scrape_links import Scrape
@@ -24,9 +24,8 @@ from outcrop.wire.timestamps import Clock
 # A worker that takes longer is stuck. Prometheus itself waits for ten seconds.
 OTHERS_S = 5.0
 
-_HEAD = struct.Struct("!II")
-"""Of a worker's answer: the number of the question, the length of what follows."""
 _RECEIVED_BYTES = 65_536
+_QUESTION = b"?"
 
 _log = logging.getLogger(__name__)
 
@@ -37,13 +36,13 @@ async def scraped(
 ) -> AsyncGenerator[None]:
     """Answers until the block ends, within the limits of `edge`, which is the API's."""
     if part.listener is not None:
-        page = Page(meter, [Other(link) for link in part.others])
+        page = Page(meter, [Other(link) for link in part.others], lives=part.lives)
         of_its_own = Edge(page, limits=edge.limits, tasks=edge.tasks, clock=clock)
         server = HttpServer(of_its_own, part.listener, tls)
         yield
         await server.stop()
     elif part.asked is not None:
-        telling = edge.tasks.create_task(tell(part.asked, meter))
+        telling = edge.tasks.create_task(tell(part.asked, meter, part.lives))
         yield
         telling.cancel()
 
@@ -51,9 +50,12 @@ async def scraped(
 class Page:
     """Answers of the metrics' own listener."""
 
-    def __init__(self, meter: Meter, others: Sequence["Other"]) -> None:
+    def __init__(self, meter: Meter, others: Sequence["Other"], *, lives: int) -> None:
         self._meter = meter
         self._others = others
+        self._lives = lives
+        self._known = (0,) * (1 + len(others))
+        self._before: Sequence[Snapshot] = ()
         self._one_at_a_time = asyncio.Lock()
 
     async def handle(self, request: HttpRequest) -> HttpResponse:
@@ -63,13 +65,34 @@ class Page:
             return _plain(405, "GET /metrics")
         try:
             async with self._one_at_a_time, asyncio.timeout(OTHERS_S):
-                snapshots = [await self._meter.read(), *[await x.read() for x in self._others]]
+                body = exposition(await self._read())
         except (OSError, TimeoutError):
             # Without one of them, counters would seem to go back.
             _log.warning("metrics: a worker did not tell what it has measured")
             return _plain(503, "a worker did not answer")
-        body = exposition(merged(snapshots))
         return HttpResponse(status=200, headers={"Content-Type": CONTENT_TYPE}, body=body)
+
+    async def _read(self) -> Snapshot:
+        """Of all workers. Raises OSError if one has ended.
+
+        What a lost worker had counted is lost. For counters not to fall by that alone, which would
+        be taken for thousands of new requests, all begin anew, as after a restart.
+        """
+        own = Told(self._lives, await self._meter.read())
+        told = [own, *[await other.read() for other in self._others]]
+        snapshots = [one.snapshot for one in told]
+        lives = tuple(one.lives for one in told)
+        if lives != self._known:
+            self._known, self._before = lives, snapshots
+        now = merged(snapshots)
+        return since(now, merged(self._before)) if self._before else now
+
+
+class Told(Struct, array_like=True):
+    """One worker's answer."""
+
+    lives: int
+    snapshot: Snapshot
 
 
 class Other:
@@ -78,42 +101,49 @@ class Other:
     def __init__(self, link: socket.socket) -> None:
         link.setblocking(False)
         self._link = link
-        self._number = 0
-        self._received = bytearray()
 
-    async def read(self) -> Snapshot:
-        """Raises OSError if it has ended."""
-        self._number = (self._number + 1) % 2**32
-        loop = asyncio.get_running_loop()
-        await loop.sock_sendall(self._link, self._number.to_bytes(4))
-        while True:
-            number, length = _HEAD.unpack(await self._take(_HEAD.size))
-            snapshot = await self._take(length)
-            # Answers to earlier questions, which nobody waited for, come first.
-            if number == self._number:
-                return msgspec.msgpack.decode(snapshot, type=Snapshot)
-
-    async def _take(self, length: int) -> bytes:
-        received = self._received
-        while len(received) < length:
-            data = await asyncio.get_running_loop().sock_recv(self._link, _RECEIVED_BYTES)
-            if not data:
-                raise ConnectionResetError
-            received += data
-        taken = bytes(received[:length])
-        del received[:length]
-        return taken
+    async def read(self) -> Told:
+        """Raises OSError if it has ended, or is stuck."""
+        here, there = socket.socketpair()
+        with here:
+            here.setblocking(False)
+            with there:
+                socket.send_fds(self._link, [_QUESTION], [there.fileno()])
+            told = await _all_of(here)
+        if not told:
+            raise ConnectionResetError
+        return msgspec.msgpack.decode(told, type=Told)
 
 
-async def tell(asked: socket.socket, meter: Meter) -> None:
-    """Answers the first worker until it has ended."""
+async def _all_of(link: socket.socket) -> bytes:
+    received = bytearray()
+    while data := await asyncio.get_running_loop().sock_recv(link, _RECEIVED_BYTES):
+        received += data
+    return bytes(received)
+
+
+async def tell(asked: socket.socket, meter: Meter, lives: int) -> None:
+    """Answers whoever is the first worker, until it is cancelled."""
     asked.setblocking(False)
+    while True:
+        await _readable(asked)
+        _, links, _, _ = socket.recv_fds(asked, len(_QUESTION), 1)
+        for link in links:
+            # Who asked may have gone.
+            with socket.socket(fileno=link) as there, suppress(OSError):
+                there.setblocking(False)
+                told = msgspec.msgpack.encode(Told(lives, await meter.read()))
+                await asyncio.get_running_loop().sock_sendall(there, told)
+
+
+async def _readable(link: socket.socket) -> None:
     loop = asyncio.get_running_loop()
-    with suppress(OSError):
-        while number := await loop.sock_recv(asked, 4):
-            snapshot = msgspec.msgpack.encode(await meter.read())
-            head = _HEAD.pack(int.from_bytes(number), len(snapshot))
-            await loop.sock_sendall(asked, head + snapshot)
+    readable = asyncio.Event()
+    loop.add_reader(link.fileno(), readable.set)
+    try:
+        await readable.wait()
+    finally:
+        loop.remove_reader(link.fileno())
 
 
 def _plain(status: int, text: str) -> HttpResponse:

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 
 class Scrape(NamedTuple):
-    """One worker's part in it."""
+    """One worker's part in it. Whoever comes after that worker has the same sockets."""
 
     listener: socket.socket | None = None
     """Of the first worker."""
@@ -14,11 +14,14 @@ class Scrape(NamedTuple):
     """Where the first worker asks them."""
     asked: socket.socket | None = None
     """Where any other worker is asked."""
+    lives: int = 0
+    """How many had this place before and were lost."""
 
 
 def parts(listener: socket.socket, workers: int) -> Sequence[Scrape]:
     """To be made before the workers are."""
-    pairs = [socket.socketpair() for _ in range(workers - 1)]
+    # Of datagrams: a worker that dies leaves no half of one behind for the next.
+    pairs = [socket.socketpair(type=socket.SOCK_DGRAM) for _ in range(workers - 1)]
     first = Scrape(listener=listener, others=tuple(asking for asking, _ in pairs))
     return (first, *(Scrape(asked=asked) for _, asked in pairs))
 

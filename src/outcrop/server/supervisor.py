@@ -1,24 +1,23 @@
-"""The parent process: holds the port, starts the workers, and sees to it that all of them end.
+"""The parent process: holds the port, and starts the workers.
 
 It stays small: everything that serves is imported in the workers only, secrets included.
 """
 
 import errno
-import logging
 import multiprocessing
-import os
 import resource
 import signal
 import socket
 import sys
-import time
-from collections.abc import Callable, Sequence
-from contextlib import AbstractAsyncContextManager
-from multiprocessing.connection import Connection, wait
+from collections.abc import Callable, Generator, Sequence
+from contextlib import AbstractAsyncContextManager, contextmanager, suppress
+from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
 from typing import Any, NamedTuple, TypeAlias
 
 from outcrop.server.config import Config, ConfigurationError, split_address, url_of
+from outcrop.server.crew import STOP, Crew, Place
+from outcrop.server.followed import followed
 from outcrop.server.scrape_links import Scrape, close, parts
 from outcrop.server.tls import ListenerTls
 
@@ -27,18 +26,14 @@ Assemble: TypeAlias = Callable[[Config, ListenerTls], AbstractAsyncContextManage
 
 BACKLOG = 1_024
 
-# A worker that has not ended so long after its drain time is killed.
-KILL_AFTER_S = 1.5
-
-_STOP = (signal.SIGTERM, signal.SIGINT)
-_log = logging.getLogger(__name__)
+_HEARD = (*STOP, signal.SIGHUP)
 
 
 class Bonds(NamedTuple):
     """A worker's pipes to those around it."""
 
     ready: Connection
-    """Told when it serves."""
+    """Told its process id when it serves."""
     busy: Connection
     """Closed when it has drained, or with its process."""
     all_idle: Connection
@@ -47,104 +42,82 @@ class Bonds(NamedTuple):
     """Its part in answering for all; None: nothing is measured."""
 
 
-def serve(config: Config, *, assemble: Assemble, announce: Callable[[str], None]) -> int:
-    """Runs until a signal or a worker ends it; gives the exit code of the process."""
+def serve(
+    config: Config,
+    *,
+    reread: Callable[[], Config],
+    assemble: Assemble,
+    announce: Callable[[str], None],
+) -> int:
+    """Runs until a signal ends it, or nobody can serve; gives the exit code of the process."""
     # A core would hold every key that was in memory; the workers and their children inherit this.
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     listener = _listen(config.listen)
-    scrapes = _scrapes(config)
     host, port = listener.getsockname()[:2]
     scheme = "https" if config.tls.serves else "http"
     ready, worker_ready = multiprocessing.Pipe(duplex=False)
     all_idle, busy = multiprocessing.Pipe(duplex=False)
-    # Until the handlers stand, a signal waits: it must find either none or all of the workers.
-    signal.pthread_sigmask(signal.SIG_BLOCK, _STOP)
-    bonds = Bonds(worker_ready, busy, all_idle)
-    workers = _start(config, listener, bonds, assemble, scrapes)
-    listener.close()
-    close(scrapes)
-    for end in (worker_ready, busy, all_idle):
-        end.close()
-    crew = Crew(workers, _signals(), drain_s=config.limits.drain_timeout_s)
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, _STOP)
-    if crew.await_ready(ready):
+    hiring = Hiring(config, listener, Bonds(worker_ready, busy, all_idle), assemble)
+    # A signal must find either none or all of the workers.
+    with _signals_wait():
+        crew = Crew(
+            hiring.start,
+            config.workers,
+            ready=ready,
+            signals=_signals(),
+            drain_s=config.limits.drain_timeout_s,
+            reread=lambda: hiring.follow(reread),
+        )
+        crew.start()
+    if crew.await_ready():
         announce(url_of(host, port, scheme=scheme))
         crew.await_end()
+    hiring.close()
     return crew.stop()
 
 
-class Crew:
-    """The workers, and what ends them: signals, or one of them."""
+class Hiring:
+    """What workers are started with, the first ones and those who come after them."""
 
     def __init__(
-        self, workers: Sequence[BaseProcess], signals: socket.socket, *, drain_s: float
+        self, config: Config, listener: socket.socket, bonds: Bonds, assemble: Assemble
     ) -> None:
-        self._workers = workers
-        self._signals = signals
-        self._drain_s = drain_s
-        self._lost = False
+        self._config = config
+        self._listener = listener
+        self._bonds = bonds
+        self._assemble = assemble
+        self._scrapes = _scrapes(config)
 
-    def await_ready(self, ready: Connection) -> bool:
-        waiting = len(self._workers)
-        while waiting:
-            ended, happened = self._wait([ready])
-            if ended:
-                return False
-            for _ in happened:
-                ready.recv_bytes()
-                waiting -= 1
-        return True
+    def start(self, place: Place) -> BaseProcess:
+        """Raises OSError."""
+        # Forking is quick and safe here, where there are no threads; elsewhere than on Linux
+        # system libraries may have started some.
+        context: Any = multiprocessing.get_context("fork" if sys.platform == "linux" else "spawn")
+        bonds = self._bonds
+        if self._scrapes:
+            scrape = self._scrapes[place.number - 1]._replace(lives=place.lives)
+            bonds = bonds._replace(scrape=scrape)
+        worker: BaseProcess = context.Process(
+            name=f"worker {place.number}",
+            target=_work,
+            args=(self._config, self._listener, bonds, self._assemble),
+        )
+        with _signals_wait():
+            worker.start()
+        return worker
 
-    def await_end(self) -> None:
-        while not self._wait([])[0]:
-            pass
+    def follow(self, reread: Callable[[], Config]) -> None:
+        """Who is started from now on begins with what the others follow."""
+        # What is wrong with the file, they say.
+        with suppress(ConfigurationError, ValueError):
+            self._config = followed(self._config, reread())
 
-    def stop(self) -> int:
-        for worker in self._workers:
-            worker.terminate()
-        deadline = time.monotonic() + self._drain_s + KILL_AFTER_S  # noqa: TID251 - a process's own deadline, no record's time
-        while running := [worker for worker in self._workers if worker.is_alive()]:
-            left = deadline - time.monotonic()  # noqa: TID251 - as above
-            if left <= 0 or self._told_to_stop(wait([self._signals, running[0].sentinel], left)):
-                for worker in running:
-                    worker.kill()
-        return 1 if self._lost else 0
-
-    def _wait(self, others: Sequence[Connection]) -> tuple[bool, Sequence[object]]:
-        """Whether it is time to end; and which of the others have something to say."""
-        sentinels = [worker.sentinel for worker in self._workers]
-        happened = wait([self._signals, *sentinels, *others])
-        lost = [worker for worker in self._workers if worker.sentinel in happened]
-        if lost:
-            self._lost = True
-            _tell_of(lost)
-            return True, ()
-        return self._told_to_stop(happened), [other for other in others if other in happened]
-
-    def _told_to_stop(self, happened: Sequence[object]) -> bool:
-        if self._signals not in happened:
-            return False
-        numbers = self._signals.recv(64)
-        if signal.SIGHUP in numbers:
-            self._pass_on_sighup()
-        return any(number in numbers for number in _STOP)
-
-    def _pass_on_sighup(self) -> None:
-        """Each worker reads the configuration again by itself."""
-        _log.info("SIGHUP is passed on to the workers")
-        for worker in self._workers:
-            if worker.pid is not None and worker.is_alive():
-                os.kill(worker.pid, signal.SIGHUP)
-
-
-def _tell_of(lost: Sequence[BaseProcess]) -> None:
-    for worker in lost:
-        worker.join(1)  # its exit code comes a moment after its end
-        code = worker.exitcode
-        # One that ended by itself with an exit code has said why.
-        if code is not None and code <= 0:
-            cause = signal.Signals(-code).name if code else "no error"
-            sys.stderr.write(f"outcrop: {worker.name} ended: {cause}\n")
+    def close(self) -> None:
+        """The port is the workers' alone, who close it as they end."""
+        self._listener.close()
+        close(self._scrapes)
+        for end in (self._bonds.ready, self._bonds.busy, self._bonds.all_idle):
+            end.close()
 
 
 def _listen(listen: str) -> socket.socket:
@@ -175,35 +148,13 @@ def _scrapes(config: Config) -> Sequence[Scrape]:
     return () if listen is None else parts(_listen(listen), config.workers)
 
 
-def _start(
-    config: Config,
-    listener: socket.socket,
-    bonds: Bonds,
-    assemble: Assemble,
-    scrapes: Sequence[Scrape],
-) -> list[BaseProcess]:
-    # Forking is quick and safe here, where there are no threads yet; elsewhere than on Linux
-    # system libraries may have started some.
-    method = "fork" if sys.platform == "linux" else "spawn"
-    context: Any = multiprocessing.get_context(method)
-    workers: list[BaseProcess] = []
-    for number in range(1, config.workers + 1):
-        if scrapes:
-            bonds = bonds._replace(scrape=scrapes[number - 1])
-        worker = context.Process(
-            name=f"worker {number}", target=_work, args=(config, listener, bonds, assemble)
-        )
-        worker.start()
-        workers.append(worker)
-    return workers
-
-
 def _work(config: Config, listener: socket.socket, bonds: Bonds, assemble: Assemble) -> None:
     """The beginning of a worker: until it serves, a stop just ends it."""
-    for number in _STOP:
+    signal.set_wakeup_fd(-1)  # the parent's
+    for number in STOP:
         signal.signal(number, signal.SIG_DFL)
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, _STOP)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, _HEARD)
     from outcrop.server.worker import run_worker  # noqa: PLC0415 - not in the parent
 
     run_worker(config, listener, bonds, assemble)
@@ -213,7 +164,16 @@ def _signals() -> socket.socket:
     """A socket from which the numbers of the signals that arrive can be read."""
     reader, writer = socket.socketpair()
     writer.setblocking(False)
-    for number in (*_STOP, signal.SIGHUP):
+    for number in _HEARD:
         signal.signal(number, lambda _number, _frame: None)
     signal.set_wakeup_fd(writer.detach())
     return reader
+
+
+@contextmanager
+def _signals_wait() -> Generator[None]:
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, _HEARD)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)

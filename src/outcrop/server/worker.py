@@ -56,7 +56,7 @@ async def _work(config: Config, listener: socket.socket, bonds: Bonds, assemble:
             # What was made so far lives as long as the process: let the collector pass it over.
             gc.collect()
             gc.freeze()
-            bonds.ready.send_bytes(b"ready")
+            bonds.ready.send_bytes(os.getpid().to_bytes(8))
             await stop.wait()
             until = asyncio.get_running_loop().time() + config.limits.drain_timeout_s + OTHERS_S
             await server.stop()
