@@ -14,7 +14,7 @@ from typing import TypeAlias
 from benchmarks.processes import family
 from tests.clients.scripted_server import ScriptedServer
 from tests.conformance.signing import Signer
-from tests.outcrop_process import STOP_S, OutcropProcess, outcrop_process
+from tests.outcrop_process import OutcropProcess, outcrop_process
 from tests.waiting import eventually
 
 KILLS = int(os.environ.get("OUTCROP_KILLS", "8"))
@@ -23,12 +23,13 @@ PATH = f"/model/{MODEL.replace(':', '%3A')}"
 _CALLERS = 4
 _MOST_ANSWERS = 30
 """At a moment before so many, a server is killed."""
+_SERVES_AGAIN = b'"event":"a worker serves again"'
 
 
 def configuration(model_server: ScriptedServer, database_url: str | None = None) -> str:
     database = f'database_url = "{database_url}"\n' if database_url else ""
     return f"""{database}
-log_level = "error"
+log_level = "warning"
 [embedded]
 enabled = false
 [[model_servers]]
@@ -87,12 +88,12 @@ def asked_until_gone(
             caller.join()
 
 
-def killed_again_and_again(state: Path, config: str, told: Told, kill: Kill | None = None) -> None:
+def killed_again_and_again(state: Path, config: str, told: Told) -> None:
     """Two workers, who are killed at a random moment under load, KILLS times."""
     for _ in range(KILLS):
         with (
             outcrop_process(state, config=config, arguments=["--workers", "2"]) as server,
-            asked_until_gone([server], told, kill),
+            asked_until_gone([server], told),
         ):
             assert told.some_more()
 
@@ -106,11 +107,13 @@ def kill_all(server: OutcropProcess) -> None:
     server.process.wait(10)
 
 
-def kill_one(server: OutcropProcess) -> None:
-    """One worker says no farewell; the others do, and the server ends as one that failed."""
+def lose_one(server: OutcropProcess) -> None:
+    """One worker says no farewell; returns when another serves in its place."""
+    before = server.log.read_bytes().count(_SERVES_AGAIN)
     _, *workers = family(server.process.pid)
     os.kill(random.choice(workers), signal.SIGKILL)
-    assert server.process.wait(STOP_S) == 1
+    # Whoever is lost again soon is replaced later.
+    assert eventually(lambda: server.log.read_bytes().count(_SERVES_AGAIN) > before, 30)
 
 
 def _converse_until_it_is_gone(signer: Signer, told: Told) -> None:
@@ -120,8 +123,10 @@ def _converse_until_it_is_gone(signer: Signer, told: Told) -> None:
             status, request_id, body = ask(
                 signer, "hello", "converse-stream" if streams else "converse"
             )
-        except OSError:
+        except ConnectionRefusedError:
             return
+        except OSError:
+            continue  # it was cut; perhaps there are other workers
         # A stream that was cut ends without its last event.
         if status == 200 and (not streams or b'"totalTokens":18' in body):
             told.complete.add(request_id)

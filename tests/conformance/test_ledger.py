@@ -23,14 +23,12 @@ from tests.conformance.kills import (
     KILLS,
     MODEL,
     PATH,
-    Kill,
     Told,
     ask,
     asked_until_gone,
     configuration,
-    kill_all,
-    kill_one,
     killed_again_and_again,
+    lose_one,
 )
 from tests.conformance.signing import Signer
 from tests.outcrop_process import SEALING, OutcropProcess, outcrop_process
@@ -38,6 +36,9 @@ from tests.postgres import new_database, postgres_server
 from tests.waiting import eventually
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(90 + 5 * KILLS)]
+
+LOSSES = 4
+"""Of workers; who is lost again soon is replaced ever later."""
 
 
 def leave_early(signer: Signer, server: OutcropProcess) -> None:
@@ -66,12 +67,11 @@ def cost_sums(server_state: Path) -> tuple[int, ...]:
     return tuple(row)
 
 
-@pytest.mark.parametrize("kill", [kill_all, kill_one])
-def test_kills_lose_no_answer_that_arrived_and_count_none_twice(tmp_path: Path, kill: Kill) -> None:
+def test_kills_lose_no_answer_that_arrived_and_count_none_twice(tmp_path: Path) -> None:
     told, state = Told(), tmp_path / "state"
     with scripted_server() as model_server:
         config = configuration(model_server)
-        killed_again_and_again(state, config, told, kill)
+        killed_again_and_again(state, config, told)
         # The next server takes up what the dead left behind.
         with outcrop_process(state, config=config) as server:
             last = ask(Signer(server), "hello")
@@ -79,6 +79,35 @@ def test_kills_lose_no_answer_that_arrived_and_count_none_twice(tmp_path: Path, 
             assert eventually(lambda: len(list((state / "journal").glob("*.journal"))) == 1)
 
     assert len(told.complete) >= KILLS
+    all_are_counted_once(told, state)
+
+
+def test_lost_workers_lose_no_answer_that_arrived_and_count_none_twice(tmp_path: Path) -> None:
+    told, state = Told(), tmp_path / "state"
+    with scripted_server() as model_server:
+        config = configuration(model_server)
+        with (
+            outcrop_process(state, config=config, arguments=["--workers", "2"]) as server,
+            asked_until_gone([server], told, end_well),
+        ):
+            for _ in range(LOSSES):
+                assert told.some_more()
+                lose_one(server)
+            assert told.some_more()
+            # Those who serve take up what the lost ones left behind, and have one each.
+            assert eventually(lambda: len(list((state / "journal").glob("*.journal"))) == 2)
+        with outcrop_process(state, config=config) as server:
+            last = ask(Signer(server), "hello")
+            assert eventually(lambda: last[1] in {one.request_id for one in records(state)})
+
+    all_are_counted_once(told, state)
+
+
+def end_well(server: OutcropProcess) -> None:
+    assert server.stop() == 0
+
+
+def all_are_counted_once(told: Told, state: Path) -> None:
     times = Counter(record.request_id for record in records(state))
     assert {request_id for request_id in told.complete if times[request_id] != 1} == set()
     assert set(times.values()) == {1}

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks.processes import family
-from tests.conformance.kills import Kill, kill_all, kill_one
+from tests.conformance.kills import Kill, kill_all, lose_one
 from tests.conformance.traffic import MODEL, Callers, CountingServer, converse_request
 from tests.outcrop_process import OutcropProcess, outcrop_process
 from tests.valkey import ValkeyProcess, valkey_server
@@ -92,8 +92,8 @@ def test_without_valkey_workers_split_a_server_s_slots(tmp_path: Path) -> None:
     asyncio.run(main())
 
 
-@pytest.mark.parametrize(("workers", "kill"), [(1, kill_all), (2, kill_one)])
-def test_a_machine_that_is_killed_or_loses_a_worker_leaves_its_slots_to_the_other(
+@pytest.mark.parametrize(("workers", "kill"), [(1, kill_all), (2, lose_one)])
+def test_a_machine_that_is_killed_or_loses_a_worker_leaves_its_slots_to_the_others(
     tmp_path: Path, valkey: ValkeyProcess, workers: int, kill: Kill
 ) -> None:
     async def main() -> None:

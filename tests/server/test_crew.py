@@ -15,6 +15,8 @@ from tests.server.serving import alive, fake_server, told_eventually, workers
 from tests.server.wire import GET, ask, post, wire
 from tests.waiting import eventually
 
+pytestmark = pytest.mark.slow
+
 TWO = ("--workers", "2")
 
 
@@ -66,7 +68,6 @@ def test_who_connects_while_the_only_worker_is_lost_is_answered_by_the_next(
         assert ask(server.port, GET).status == 200
 
 
-@pytest.mark.slow
 def test_calls_of_the_other_workers_go_on(tmp_path: Path) -> None:
     with fake_server(tmp_path, arguments=TWO) as server:
         _, second = workers(server)
@@ -79,7 +80,6 @@ def test_calls_of_the_other_workers_go_on(tmp_path: Path) -> None:
             assert connection.answer().body == b'"at last"'
 
 
-@pytest.mark.slow
 def test_who_takes_over_ends_as_the_others_do(tmp_path: Path) -> None:
     with fake_server(tmp_path) as server:
         lose(server, workers(server)[0])
@@ -93,7 +93,6 @@ def test_who_takes_over_ends_as_the_others_do(tmp_path: Path) -> None:
         assert server.process.wait(5) == 0
 
 
-@pytest.mark.slow
 def test_a_worker_that_is_lost_again_and_again_is_replaced_ever_later(tmp_path: Path) -> None:
     with fake_server(tmp_path, arguments=TWO) as server:
         for times in range(1, 4):
@@ -104,7 +103,6 @@ def test_a_worker_that_is_lost_again_and_again_is_replaced_ever_later(tmp_path: 
         assert [again_in_s for _, _, again_in_s in lost(server)] == [0.0, 1.0, 2.0]
 
 
-@pytest.mark.slow
 def test_where_the_next_cannot_serve_either_the_others_go_on_and_it_is_tried_again(
     tmp_path: Path,
 ) -> None:
@@ -142,7 +140,6 @@ def test_it_ends_at_once_while_nobody_has_taken_the_place_yet(tmp_path: Path) ->
         assert server.stop() == 0
 
 
-@pytest.mark.slow
 def test_a_worker_that_is_stopped_alone_ends_and_is_replaced(tmp_path: Path) -> None:
     config = "[limits]\ndrain_timeout_s = 0.1"
     with fake_server(tmp_path, config=config, arguments=TWO) as server:

@@ -214,6 +214,34 @@ def test_a_worker_that_is_stuck_makes_the_page_fail_and_not_the_counters_fall(
     assert (stuck, after) == (503, 1)
 
 
+@pytest.mark.parametrize("lost", [0, 1])
+def test_when_a_worker_is_lost_all_counters_begin_anew(tmp_path: Path, lost: int) -> None:
+    """As after a restart. Were it only its own, the others' would be taken for new requests."""
+    port = free_port()
+    seen: list[float] = []
+    with (
+        scripted_server() as model_server,
+        outcrop_process(
+            tmp_path / "state",
+            config=configuration(model_server.url, port),
+            arguments=["--workers", "3"],
+        ) as server,
+    ):
+        for _ in range(12):
+            assert ask(server, "hello") == 200
+        seen.append(total(scraped(port), f"{DURATION}_count"))
+        before = set(workers(server))
+        os.kill(workers(server)[lost], signal.SIGKILL)
+        assert eventually(lambda: len(set(workers(server)) - before) == 1)
+        for number in (0, 3, 2):
+            for _ in range(number):
+                assert ask(server, "hello") == 200
+            seen.append(total(scraped(port), f"{DURATION}_count"))
+            seen.append(total(scraped(port), "outcrop_requests_total"))
+
+    assert seen == [12, 0, 0, 3, 3, 5, 5]
+
+
 def test_an_address_that_is_taken_is_said_at_the_start(tmp_path: Path) -> None:
     with (
         socket.create_server(("127.0.0.1", 0)) as taken,

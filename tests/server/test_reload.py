@@ -1,6 +1,7 @@
 """SIGHUP: what follows the file at once, what does not, and what is refused."""
 
 import asyncio
+import os
 import signal
 from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
@@ -13,7 +14,8 @@ from botocore.config import Config as BotoConfig
 from botocore.exceptions import ClientError
 
 from outcrop.server.config import Config, load_config
-from outcrop.server.followed import FOLLOWED, changed_keys
+from outcrop.server.followed import FOLLOWED, changed_keys, followed
+from tests.conformance.kills import lose_one
 from tests.fakes.model_server import (
     Answers,
     AnswersInTwo,
@@ -24,7 +26,8 @@ from tests.fakes.model_server import (
     usage,
 )
 from tests.outcrop_process import OutcropProcess, outcrop_process
-from tests.waiting import eventually
+from tests.server.serving import workers
+from tests.waiting import eventually, until
 
 MODEL_ID = "amazon.nova-lite-v1:0"
 HELLO: list[Any] = [{"role": "user", "content": [{"text": "hello"}]}]
@@ -206,6 +209,62 @@ def test_every_worker_reads_the_file_and_names_what_needs_a_restart(tmp_path: Pa
         log = server.log.read_text()
 
     assert log.count("only a restart follows: limits.drain_timeout_s, region") == 2
+
+
+@pytest.mark.slow
+def test_who_takes_the_place_of_a_lost_worker_follows_what_the_others_do(tmp_path: Path) -> None:
+    async def main() -> None:
+        async with (
+            FakeModelServer(Answers([ANSWER])) as gpu,
+            running(tmp_path, settings(("first", gpu.url))) as server,
+        ):
+            names: list[str] = []
+            changes = (
+                (settings(("second", gpu.url)), READ_AGAIN),
+                (settings(("broken", "no URL")), "stays as it was"),
+                ("nonsense = ", "stays as it was"),
+            )
+            for text, said in changes:
+                await in_thread(reload, server, text, until=said)
+                await in_thread(lose_one, server)
+                names.append(await in_thread(served_by, client(server)))
+            # Nobody has said that this is to be followed.
+            (tmp_path / "config.toml").write_text(settings(("third", gpu.url)))
+            await in_thread(lose_one, server)
+            names.append(await in_thread(served_by, client(server)))
+            assert names == ["second"] * 4
+
+    asyncio.run(main())
+
+
+@pytest.mark.slow
+def test_who_is_about_to_serve_when_the_file_is_read_again_reads_it_too(tmp_path: Path) -> None:
+    async def main() -> None:
+        async with FakeModelServer(Answers([ANSWER])) as gpu:
+            first, second = (
+                settings((name, gpu.url), more="workers = 2") for name in ("first", "second")
+            )
+            async with running(tmp_path, first) as server:
+                os.kill(workers(server)[1], signal.SIGKILL)
+                await until(lambda: "a worker is lost" in server.log.read_text())
+                await in_thread(reload, server, second, until=READ_AGAIN, times=2)
+                names = {await in_thread(served_by, client(server)) for _ in range(8)}
+                assert names == {"second"}
+
+    asyncio.run(main())
+
+
+def test_what_follows_the_file_is_taken_over_and_nothing_else(tmp_path: Path) -> None:
+    before = config("workers = 2\n[embedded]\nslots = 2", tmp_path)
+    after = config(
+        "workers = 3\n[embedded]\nslots = 3\nstand_in = true\n[inference_profiles]\nquota = 1",
+        tmp_path,
+    )
+
+    merged = followed(before, after)
+
+    assert (merged.workers, merged.embedded.slots, merged.embedded.stand_in) == (2, 2, True)
+    assert merged.inference_profiles.quota == 1
 
 
 @pytest.mark.slow

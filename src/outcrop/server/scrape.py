@@ -55,7 +55,7 @@ class Page:
         self._others = others
         self._lives = lives
         self._known = (0,) * (1 + len(others))
-        self._before: Sequence[Snapshot] = ()
+        self._before: Snapshot | None = None
         self._one_at_a_time = asyncio.Lock()
 
     async def handle(self, request: HttpRequest) -> HttpResponse:
@@ -80,12 +80,15 @@ class Page:
         """
         own = Told(self._lives, await self._meter.read())
         told = [own, *[await other.read() for other in self._others]]
-        snapshots = [one.snapshot for one in told]
-        lives = tuple(one.lives for one in told)
+        now, lives = merged([one.snapshot for one in told]), tuple(one.lives for one in told)
         if lives != self._known:
-            self._known, self._before = lives, snapshots
-        now = merged(snapshots)
-        return since(now, merged(self._before)) if self._before else now
+            self._known, self._before = lives, _as_it_is(now)
+        return now if self._before is None else since(now, self._before)
+
+
+def _as_it_is(snapshot: Snapshot) -> Snapshot:
+    """What is this worker's own in it goes on counting."""
+    return msgspec.msgpack.decode(msgspec.msgpack.encode(snapshot), type=Snapshot)
 
 
 class Told(Struct, array_like=True):
