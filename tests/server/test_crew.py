@@ -10,8 +10,12 @@ from typing import Any
 import msgspec
 import pytest
 
-from tests.outcrop_process import OutcropProcess
-from tests.server.serving import alive, fake_server, told_eventually, workers
+from benchmarks.processes import family
+from outcrop.fleet.embedded_folder import embedded_status
+from tests.conformance.kills import ask as ask_model
+from tests.conformance.signing import Signer
+from tests.outcrop_process import OutcropProcess, outcrop_process
+from tests.server.serving import alive, ended_within, fake_server, told_eventually, workers
 from tests.server.wire import GET, ask, post, wire
 from tests.waiting import eventually
 
@@ -147,3 +151,25 @@ def test_a_worker_that_is_stopped_alone_ends_and_is_replaced(tmp_path: Path) -> 
 
         assert all_serve_again(server)
         assert lost(server) == [(1, "no error", 0.0)]
+
+
+def test_the_embedded_model_of_a_worker_that_is_lost_leaves_with_it_and_another_answers(
+    tmp_path: Path, model_cache: Path
+) -> None:
+    config = f'cache = "{model_cache}"\n[embedded]\nstart = "at_start"'
+    with outcrop_process(tmp_path, config=config, arguments=TWO) as server:
+        assert eventually(lambda: embedded_status(tmp_path).state == "ready")
+        old = embedded_status(tmp_path).pid
+        assert old
+        (owner,) = [pid for pid in workers(server) if old in family(pid)]
+        lose(server, owner)
+        assert ended_within([old], 5)
+        assert ask_model(Signer(server), "hello")[0] == 200
+        new = embedded_status(tmp_path).pid
+        assert new
+        assert new != old
+        everybody = family(server.process.pid)
+        assert new in everybody
+        assert server.stop() == 0
+
+    assert ended_within(everybody, 5)
