@@ -113,9 +113,10 @@ class Other:
             with there:
                 socket.send_fds(self._link, [_QUESTION], [there.fileno()])
             told = await _all_of(here)
-        if not told:
-            raise ConnectionResetError
-        return msgspec.msgpack.decode(told, type=Told)
+        try:
+            return msgspec.msgpack.decode(told, type=Told)
+        except msgspec.DecodeError as error:
+            raise ConnectionResetError("it ended before it had told all") from error
 
 
 async def _all_of(link: socket.socket) -> bytes:
