@@ -6,8 +6,12 @@ import pytest
 from outcrop.fleet.failures import FailureKind, ServerFailureError
 from outcrop.runtime.dialects.dialect import Complaint
 from outcrop.runtime.dialects.openai_chat import OpenAiChat
-from outcrop.runtime.failures import in_stream, of_complaint, of_silence
-from outcrop.wire.errors import ModelErrorException, ThrottlingException
+from outcrop.runtime.failures import in_stream, of_complaint, of_silence, untold
+from outcrop.wire.errors import (
+    ModelErrorException,
+    ModelStreamErrorException,
+    ThrottlingException,
+)
 
 
 @pytest.mark.parametrize(
@@ -68,6 +72,23 @@ def test_a_server_that_breaks_off_without_a_word_breaks_the_stream() -> None:
 
     assert failed.name == "ModelStreamErrorException"
     assert failed.members["originalStatusCode"] == 503
+
+
+@pytest.mark.parametrize(
+    ("status", "name"),
+    [
+        (408, "ModelTimeoutException"),
+        (500, "ModelErrorException"),
+        (503, "ServiceUnavailableException"),
+        (None, "ModelErrorException"),
+    ],
+)
+def test_an_answer_in_one_piece_that_amazons_own_stream_broke_off_has_an_ordinary_error(
+    status: int | None, name: str
+) -> None:
+    broken = ModelStreamErrorException("m", originalStatusCode=status, originalMessage="o")
+
+    assert untold(broken, "m").name == name
 
 
 @pytest.mark.parametrize(

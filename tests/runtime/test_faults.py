@@ -169,6 +169,26 @@ def test_after_the_first_event_a_failure_ends_the_stream(
     assert stream_failure(script) == ("Hel", expected)
 
 
+@pytest.mark.parametrize(
+    ("script", "expected"),
+    [
+        (StallsAfter([BEGUN]), TIMED_OUT),
+        (BreaksOffAfter([BEGUN]), UNAVAILABLE),
+        (Answers([BEGUN]), FAILED),
+        (Answers([BEGUN + b"data: rubbish\n\n"]), FAILED),
+        (Answers([BEGUN, sse({"error": {"code": 500}})]), FAILED),
+        (Answers([BEGUN, sse({"error": {"code": 429}})]), THROTTLED),
+        (Answers([BEGUN, sse({"error": {"code": 400}})]), REFUSED),
+    ],
+    ids=repr,
+)
+def test_of_an_answer_in_one_piece_nothing_has_gone_out_and_a_failure_is_an_ordinary_error(
+    script: Script, expected: tuple[str, int]
+) -> None:
+    """Neither Converse nor InvokeModel has the exception that ends a stream."""
+    assert failure(script) == expected
+
+
 def test_an_answer_that_goes_on_and_on_is_ended() -> None:
     text, error = stream_failure(Trickles(BEGUN, pause_s=0.01))
 

@@ -17,7 +17,7 @@ from outcrop.runtime.dialects.dialect import (
     StopDetail,
 )
 from outcrop.runtime.estimates import Generated, characters_of
-from outcrop.runtime.failures import in_stream, of_complaint, of_silence, told_when
+from outcrop.runtime.failures import in_stream, of_complaint, of_silence, told_when, untold
 from outcrop.wire.errors import AwsError
 from outcrop.wire.shapes.bedrock_runtime import (
     ContentBlockDeltaEvent,
@@ -57,7 +57,8 @@ class Events:
         self._admitted = admitted
         self.generated = Generated()
         self._waiting: deque[ModelEvent] = deque()
-        self._failure: AwsError | None = None
+        self._failure: ServerFailureError | None = None
+        """To be told when the events before it have gone out."""
         self._over = False
         self._begun = False
 
@@ -78,9 +79,9 @@ class Events:
         raise StopAsyncIteration
 
     async def rest(self) -> Sequence[ConverseStreamOutput | StopDetail]:
-        """All that are still to come, at once."""
+        """All that are still to come, at once: should they break off, nothing has gone out."""
         events: list[ConverseStreamOutput | StopDetail] = []
-        while self._waiting or await self._fill():
+        while self._waiting or await self._fill(streams=False):
             events += [self._with_metadata(event) for event in self._waiting]
             self._waiting.clear()
         return events
@@ -110,11 +111,11 @@ class Events:
         self._admitted.invocation.usage = event.usage
         return event
 
-    async def _fill(self) -> bool:
+    async def _fill(self, *, streams: bool = True) -> bool:
         """Waits for events; none are waiting afterwards only if the answer is over."""
         while not (self._waiting or self._over):
             if self._failure is not None:
-                raise self._failure
+                raise self._error(self._failure, streams=streams)
             try:
                 self._read(await anext(self._chunks, None))
             except (ComplaintError, ServerFailureError) as error:
@@ -135,13 +136,18 @@ class Events:
             return error
         return ComplainedError(self._attempt.candidate.server.name, error.complaint)
 
-    def _after(self, failure: ServerFailureError) -> AwsError:
+    def _after(self, failure: ServerFailureError) -> ServerFailureError:
         """For the end of the stream: events that came before the failure go out before it."""
         if not (self._begun or self._waiting):
             raise failure
         _log.warning("model server failed while it answered: %s", failure)
         self._attempt.failed(failure)
+        return failure
+
+    def _error(self, failure: ServerFailureError, *, streams: bool) -> AwsError:
         error = as_aws_error(failure, self._dialect, self._model_id)
+        if not streams:
+            return untold(error, self._model_id)
         if not isinstance(failure, ComplainedError):
             return in_stream(error, told=False)
         amazons_own = error is failure.complaint.error

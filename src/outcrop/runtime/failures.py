@@ -84,6 +84,15 @@ def in_stream(error: AwsError, *, told: bool) -> AwsError:
     )
 
 
+def untold(error: AwsError, model_id: str) -> AwsError:
+    """The same failure where the answer goes out in one piece: only streams have one of their own."""
+    if not isinstance(error, ModelStreamErrorException):
+        return error
+    status = error.members.get("originalStatusCode")
+    message = str(error.members.get("originalMessage") or error.message)
+    return of_complaint(Complaint(status if isinstance(status, int) else 500, message), model_id)
+
+
 def _timed_out() -> ModelTimeoutException:
     return ModelTimeoutException(
         "Model has timed out in processing the request. Try your request again."
