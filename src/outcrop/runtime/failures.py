@@ -85,7 +85,7 @@ def in_stream(error: AwsError, *, told: bool) -> AwsError:
 
 
 def untold(error: AwsError, model_id: str) -> AwsError:
-    """The same failure where the answer goes out in one piece: only streams have one of their own."""
+    """The same failure of an answer in one piece: an exception of its own have only streams."""
     if not isinstance(error, ModelStreamErrorException):
         return error
     status = error.members.get("originalStatusCode")
