@@ -13,6 +13,7 @@ from outcrop.wire.shapes.cloudwatch import (
     Dimension,
     GetMetricDataInput,
     GetMetricDataOutput,
+    LabelOptions,
     Metric,
     MetricDataQuery,
     MetricStat,
@@ -175,6 +176,65 @@ def test_what_nobody_measured_is_an_empty_result(measured: MeasuredValues) -> No
     queries = metric("a", "Nothing"), metric("b", "Invocations", unit="Seconds")
 
     assert lines(measured, *queries) == [("a", "Nothing", []), ("b", "Invocations", [])]
+
+
+def label(values: MeasuredValues, text: str, **parameters: Any) -> str:
+    [(_, told, _)] = lines(values, metric("a", "InputTokenCount", label=text), **parameters)
+    return told
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("${PROP('Dim.ModelId')}: ${PROP('MetricName')}", f"{NOVA}: InputTokenCount"),
+        ("${PROP('Namespace')} ${PROP('Stat')} ${PROP('Period')}", "AWS/Bedrock Sum 60"),
+        ("${PROP('AccountId')} in ${PROP('Region')}", "111122223333 in us-east-1"),
+        ("${LABEL} [${MIN} to ${MAX}, ${AVG}]", "InputTokenCount [10 to 40, 25]"),
+        ("${SUM} in ${DATAPOINT_COUNT}", "100 in 4"),
+        ("${FIRST} ${LAST} ${FIRST_LAST_RANGE} ${MIN_MAX_RANGE}", "10 40 30 30"),
+        ("${FIRST_LAST_TIME_RANGE}, ${MIN_MAX_TIME_RANGE}", "3m, 3m"),
+        ("${MAX_TIME}", f"{NOON + timedelta(minutes=3):%Y-%m-%d %H:%M:%S} UTC"),
+        ("${LAST_TIME_RELATIVE} ${FIRST_TIME_RELATIVE}", "3m 0s"),
+        ("${PROP('Dim.Other')} ${NEW} $5 {MAX}", "-- ${NEW} $5 {MAX}"),
+    ],
+)
+def test_a_label_tells_of_what_it_is_at(measured: MeasuredValues, text: str, told: str) -> None:
+    assert label(measured, text) == told
+
+
+def test_times_in_labels_are_those_of_the_zone_that_is_asked_for(measured: MeasuredValues) -> None:
+    told = label(measured, "${FIRST_TIME}", label_options=LabelOptions(timezone="-0130"))
+
+    assert told == f"{NOON - timedelta(minutes=90):%Y-%m-%d %H:%M:%S} UTC-01:30"
+    with pytest.raises(ValidationException, match=r"LabelOptions\.Timezone"):
+        label(measured, "calls", label_options=LabelOptions(timezone="CET"))
+
+
+def test_a_label_without_data_says_that_there_is_none(measured: MeasuredValues) -> None:
+    text = "${MAX} ${AVG} ${LAST_TIME} ${FIRST_LAST_RANGE} ${PROP('MetricName')}"
+    query = metric("a", "CacheReadInputTokens", label=text)
+
+    assert lines(measured, query) == [("a", "-- -- -- -- CacheReadInputTokens", [])]
+
+
+def test_a_dynamic_label_is_filled_in_for_every_metric_that_was_found(
+    measured: MeasuredValues,
+) -> None:
+    search = "SEARCH('{AWS/Bedrock,ModelId} MetricName=(Invocations OR Tokens)', 'Sum', 300)"
+    text = "${PROP('Dim.ModelId')}/${PROP('MetricName')}: ${SUM} (${LABEL})"
+    found = lines(measured, math("a", f"FILL({search}, 0)", label=text))
+
+    assert [told for _, told, _ in found] == [f"{NOVA}/Invocations: 10 ({NOVA} Invocations)"]
+
+
+def test_another_accounts_metrics_are_not_the_callers(measured: MeasuredValues) -> None:
+    of_other = metric("a", "Invocations", account_id=OTHER.account_id)
+    own = metric("b", "Invocations", account_id=CALLER.account_id)
+
+    assert [(id_, len(values)) for id_, _, values in lines(measured, of_other, own)] == [
+        ("a", 0),
+        ("b", 4),
+    ]
 
 
 def test_pages_cover_every_point_once(measured: MeasuredValues) -> None:

@@ -10,6 +10,7 @@ from msgspec import Struct, structs
 
 from outcrop.iam.caller import Caller
 from outcrop.reporting.measurements import Measurements
+from outcrop.reporting.metric_labels import Labels, is_dynamic, properties, zone_of
 from outcrop.reporting.metric_math import Call, MathError, Name, Tree, nodes, parse
 from outcrop.reporting.metric_math_series import Series
 from outcrop.reporting.metric_math_values import Scope, Value, evaluate
@@ -51,10 +52,11 @@ class MetricData:
         begin = 0 if token is None else self._tokens.open(token, caller, request)
         now = self._clock()
         span = time_range(input_.start_time, input_.end_time, now, ValidationException)
-        asked = _asked_for(input_.metric_data_queries, self._measurements)
+        labels = _labels(caller, input_, now)
+        asked = _asked_for(caller, input_.metric_data_queries, self._measurements)
         fetched = await self._fetched(caller, asked, span)
         found = await self._found(caller, asked, span)
-        lines = _Lines(asked, span, fetched, found).results()
+        lines = _Lines(asked, span, fetched, found).results(labels)
         most = _most_datapoints(input_.max_datapoints)
         descending = input_.scan_by != "TimestampAscending"
         page, end = _page(list(lines), begin, most, descending=descending)
@@ -96,6 +98,7 @@ class MetricData:
                         await self._measurements.points(caller, name, span, search.period_s),
                         statistic,
                         search.period_s,
+                        properties(name, search.statistic, search.period_s),
                     )
                     for name in sorted(names, key=position)
                     if search.fits(name)
@@ -114,11 +117,14 @@ class _Asked(Struct, frozen=True, kw_only=True):
 
     id: str
     label: str | None
+    default_label: str
     returned: bool
     statistic: Statistic | None = None
     period_s: int = 60
     source: _Source | None = None
-    """None for an expression, and for a metric that nobody has: of another namespace or unit."""
+    """None for an expression, and for what is not there: of another namespace, unit or account."""
+    properties: Mapping[str, str] = {}
+    """Of a metric."""
     tree: Tree | None = None
 
 
@@ -149,10 +155,10 @@ class _Lines:
         for id_, tree in self._in_order():
             self._values[id_] = self._evaluated(id_, tree, scope)
 
-    def results(self) -> Iterator[_Line]:
+    def results(self, labels: Labels) -> Iterator[_Line]:
         for one in self._asked.values():
             if one.returned:
-                yield from _lines_of(one, self._values[one.id])
+                yield from _lines_of(one, self._values[one.id], labels)
 
     def _in_order(self) -> Iterator[tuple[str, Tree]]:
         trees = {one.id: one.tree for one in self._asked.values() if one.tree is not None}
@@ -184,30 +190,54 @@ def _searches(asked: Sequence[_Asked]) -> Iterator[tuple[Call, Search]]:
 
 def _series_of(one: _Asked, fetched: _Fetched) -> Series:
     points = fetched[one.source] if one.source else ()
-    return _series(one.label or "", points, one.statistic or SIMPLE["Sum"], one.period_s)
+    statistic = one.statistic or SIMPLE["Sum"]
+    label = one.label or one.default_label
+    return _series(label, points, statistic, one.period_s, one.properties)
 
 
 def _series(
-    label: str, points: Sequence[MetricPoint], statistic: Statistic, period_s: int
+    label: str,
+    points: Sequence[MetricPoint],
+    statistic: Statistic,
+    period_s: int,
+    told: Mapping[str, str],
 ) -> Series:
     values = ((point.at, statistic(point)) for point in points)
     known = {at: value for at, value in values if value is not None}
-    return Series(label=label, period_s=period_s, points=known)
+    return Series(label=label, period_s=period_s, points=known, properties=told)
 
 
-def _lines_of(one: _Asked, value: Value) -> Iterator[_Line]:
+def _lines_of(one: _Asked, value: Value, labels: Labels) -> Iterator[_Line]:
     match value:
         case Series(points=points):
-            yield _Line(id=one.id, label=one.label or one.id, points=list(points.items()))
+            label = one.label or one.default_label
+            if is_dynamic(label):
+                label = labels.of(label, value, one.default_label)
+            yield _Line(id=one.id, label=label, points=list(points.items()))
         case tuple():
             for series in value:
                 label = f"{one.label} {series.label}" if one.label else series.label
+                if one.label and is_dynamic(one.label):
+                    label = labels.of(one.label, series, series.label)
                 yield _Line(id=one.id, label=label, points=list(series.points.items()))
         case _:
             _refuse_expression(one.id, "The expression must return a time series")
 
 
-def _asked_for(queries: Sequence[MetricDataQuery], measurements: Measurements) -> list[_Asked]:
+def _labels(caller: Caller, input_: GetMetricDataInput, now: datetime) -> Labels:
+    asked_for = input_.label_options.timezone if input_.label_options else None
+    zone = zone_of(asked_for)
+    if zone is None:
+        raise ValidationException(
+            f"The value {asked_for} for parameter LabelOptions.Timezone is not a valid time zone:"
+            " + or - and four digits are."
+        )
+    return Labels(account_id=caller.account_id, region=caller.region, now=now, zone=zone)
+
+
+def _asked_for(
+    caller: Caller, queries: Sequence[MetricDataQuery], measurements: Measurements
+) -> list[_Asked]:
     if len(queries) > MOST_QUERIES:
         raise ValidationException(
             f"The collection MetricDataQueries must not have a size greater than {MOST_QUERIES}."
@@ -217,7 +247,11 @@ def _asked_for(queries: Sequence[MetricDataQuery], measurements: Measurements) -
         raise ValidationException(
             "The values for parameter id in MetricDataQueries are not unique."
         )
-    return asked
+    own = (None, caller.account_id)
+    return [
+        one if query.account_id in own else structs.replace(one, source=None)
+        for one, query in zip(asked, queries, strict=True)
+    ]
 
 
 def _read(query: MetricDataQuery, number: str, measurements: Measurements) -> _Asked:
@@ -249,19 +283,28 @@ def _metric(
             f"The value {stat.stat} for parameter {path}.MetricStat.Stat is not a valid statistic."
         )
     name = stat.metric.metric_name or ""
+    metric = metric_name(name, stat.metric.dimensions)
     known = is_measured(stat.metric.namespace, name, stat.unit)
+    told = properties(metric, stat.stat, stat.period)
     return _Asked(
         id=query.id,
-        label=query.label or name,
+        label=query.label,
+        default_label=name,
         returned=query.return_data is not False,
         statistic=statistic,
         period_s=stat.period,
-        source=(metric_name(name, stat.metric.dimensions), stat.period) if known else None,
+        source=(metric, stat.period) if known else None,
+        properties={**told, "Namespace": stat.metric.namespace or ""},
     )
 
 
 def _expression(query: MetricDataQuery, expression: str) -> _Asked:
-    asked = _Asked(id=query.id, label=query.label, returned=query.return_data is not False)
+    asked = _Asked(
+        id=query.id,
+        label=query.label,
+        default_label=query.id,
+        returned=query.return_data is not False,
+    )
     try:
         return structs.replace(asked, tree=parse(expression))
     except MathError as error:

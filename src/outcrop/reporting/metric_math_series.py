@@ -15,6 +15,8 @@ class Series(Struct, frozen=True, kw_only=True):
     period_s: int
     points: Points
     """In the order of time."""
+    properties: Mapping[str, str] = {}
+    """Of the metric that it is made of, as labels name them: `Dim.ModelId`."""
 
 
 def rate(series: Series) -> Series:
