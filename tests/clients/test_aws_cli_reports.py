@@ -194,7 +194,14 @@ def test_every_dimension_and_tag_is_listed(aws: Aws, profile: str) -> None:
                 *("ce", "get-dimension-values", "--time-period", period()), "--dimension", name
             )["DimensionValues"]
         ]
-        for name in ("SERVICE", "USAGE_TYPE", "REGION", "LINKED_ACCOUNT", "RESOURCE_ID")
+        for name in (
+            "SERVICE",
+            "USAGE_TYPE",
+            "REGION",
+            "LINKED_ACCOUNT",
+            "RESOURCE_ID",
+            "RECORD_TYPE",
+        )
     }
     tags = ("ce", "get-tags", "--time-period", period())
 
@@ -204,6 +211,7 @@ def test_every_dimension_and_tag_is_listed(aws: Aws, profile: str) -> None:
         "REGION": ["us-east-1"],
         "LINKED_ACCOUNT": [account],
         "RESOURCE_ID": ["", profile],
+        "RECORD_TYPE": ["Usage"],
     }
     assert aws(*tags)["Tags"] == ["aws:PrincipalArn", "stage", "team"]
     assert aws(*tags, "--search-string", "TEA")["Tags"] == ["team"]

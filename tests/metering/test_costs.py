@@ -54,6 +54,7 @@ def test_tokens_by_whatever_they_are_split_by(location: str, clock: FakeClock) -
             by_both = await bill(
                 store, clock, group_by=["MODEL", "PRINCIPAL"], granularity="MONTHLY"
             )
+            by_kind = await bill(store, clock, group_by=["RECORD_TYPE"])
 
             # 2 million at 0.06 and 14 of no price; 1 million at 0.06 and 1,000 at 0.24 a million.
             assert told(by_team) == [
@@ -69,6 +70,7 @@ def test_tokens_by_whatever_they_are_split_by(location: str, clock: FakeClock) -
                 (MODEL, PRINCIPAL, Decimal("0.18024"), Decimal(3_001_000), "Tokens", 2),
                 ("mine", "grace", 0, Decimal(14), "Tokens", 1),
             ]
+            assert told(by_kind) == [("Usage", Decimal("0.18024"), Decimal(3_001_014), "Tokens", 3)]
             assert {row.start for row in by_both} == {datetime(2026, 11, 1, tzinfo=UTC)}
 
     asyncio.run(main())

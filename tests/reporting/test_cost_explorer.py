@@ -158,6 +158,7 @@ def test_costs_are_grouped_by_dimension_and_tag() -> None:
         (dimension("USAGE_TYPE", "USE1-Nova", match_options=["STARTS_WITH"]), "0.3000000003"),
         (dimension("USAGE_TYPE", "output", match_options=["CONTAINS"]), "0.2"),
         (dimension("USAGE_TYPE", "tokens", match_options=["ENDS_WITH"]), "0.3000000003"),
+        (Expression(not_=dimension("RECORD_TYPE", "Credit", "Refund")), "2.3000000003"),
         (tag("team", "checkout"), "0.3"),
         (tag("team", "search"), "0"),
         (tag("team", "search", match_options=["CASE_INSENSITIVE"]), "0.0000000003"),

@@ -20,6 +20,8 @@ from outcrop.wire.timestamps import Clock
 
 Granularity: TypeAlias = Literal["HOURLY", "DAILY", "MONTHLY"]
 SERVICE = "Amazon Bedrock"
+RECORD_TYPE = "Usage"
+"""Of every cost there is: nothing is credited, refunded or taxed."""
 TOKENS, MODEL_UNIT_HOURS = "Tokens", "ModelUnitHours"
 TAG = "TAG:"
 NONE = ""
@@ -247,6 +249,7 @@ def _token_names(account_id: str, series: CostSeries) -> list[dict[str, str]]:
     """For each kind of token."""
     common = {
         "SERVICE": SERVICE,
+        "RECORD_TYPE": RECORD_TYPE,
         "REGION": series.region,
         "LINKED_ACCOUNT": account_id,
         "PRINCIPAL": series.principal_arn,
@@ -262,6 +265,7 @@ def _unit_names(held: Held, model_id: str) -> dict[str, str]:
     record = held.record
     return {
         "SERVICE": SERVICE,
+        "RECORD_TYPE": RECORD_TYPE,
         "REGION": record.region,
         "LINKED_ACCOUNT": record.account_id,
         "PRINCIPAL": NONE,

@@ -6,7 +6,14 @@ from typing import Final, TypeAlias
 from outcrop.wire.errors import ValidationException
 from outcrop.wire.shapes.ce import DimensionValues, Expression, MatchOption, TagValues
 
-SUPPORTED: Final = ("SERVICE", "USAGE_TYPE", "REGION", "LINKED_ACCOUNT", "RESOURCE_ID")
+SUPPORTED: Final = (
+    "SERVICE",
+    "USAGE_TYPE",
+    "REGION",
+    "LINKED_ACCOUNT",
+    "RESOURCE_ID",
+    "RECORD_TYPE",
+)
 """The dimensions that Bedrock's costs differ in."""
 PRINCIPAL_TAG = "aws:PrincipalArn"
 """Who called, as a tag: Cost Explorer has no dimension for it."""
