@@ -155,7 +155,7 @@ def test_what_a_search_found_can_be_computed_with(measured: MeasuredValues) -> N
     [
         "SEARCH('a')",
         "SEARCH('a', 'Sum', 30)",
-        "SEARCH('a', 'tm90', 60)",
+        "SEARCH('a', 'tm900', 60)",
         "SEARCH('a OR b', 'Sum', 60)",
         "SEARCH('(a', 'Sum', 60)",
     ],
@@ -281,8 +281,8 @@ def test_another_account_sees_nothing(measured: MeasuredValues) -> None:
         ([TOKENS, TOKENS], "The values for parameter id in MetricDataQueries are not unique."),
         ([MetricDataQuery(id="a")], "MetricDataQueries.member.1.MetricStat and"),
         (
-            [TOKENS, metric("b", "Invocations", "tm90")],
-            "The value tm90 for parameter MetricDataQueries.member.2.MetricStat.Stat is not a v",
+            [TOKENS, metric("b", "Invocations", "tm900")],
+            "The value tm900 for parameter MetricDataQueries.member.2.MetricStat.Stat is not a v",
         ),
         ([metric("a", "Invocations", period=90)], "must be a multiple of 60"),
         ([math("a", "nobody")], "Error in expression 'a': The variable 'nobody' is not defined"),

@@ -235,6 +235,15 @@ def test_nothing_measured_is_no_datapoint(
     assert datapoints(measured, asked(**parameters)) == []
 
 
+def test_where_no_statistic_is_known_is_no_datapoint(measured: MeasuredValues) -> None:
+    """How tokens are spread is not kept."""
+    ranks = asked(statistics=None, extended_statistics=["p99"])
+    both = asked(statistics=["Sum"], extended_statistics=["p99"])
+
+    assert datapoints(measured, ranks) == []
+    assert [one.sum for one in datapoints(measured, both)] == [40]
+
+
 @pytest.mark.parametrize(
     ("parameters", "error", "text"),
     [
@@ -243,9 +252,9 @@ def test_nothing_measured_is_no_datapoint(
         ({"end": NOON - timedelta(hours=2)}, InvalidParameterValueException, "must be less than"),
         ({"statistics": None}, InvalidParameterCombinationException, "Must specify either"),
         (
-            {"extended_statistics": ["tm90"]},
+            {"extended_statistics": ["tm900"]},
             InvalidParameterValueException,
-            "The value tm90 for parameter ExtendedStatistics.member.1 is not a valid statistic",
+            "The value tm900 for parameter ExtendedStatistics.member.1 is not a valid statistic",
         ),
         (
             {"start": NOON - timedelta(days=2), "period": 60},

@@ -33,6 +33,15 @@ class ExactSketches:
         values = sorted(values_in(sketch))
         return values[min(int(q * len(values)), len(values) - 1)]
 
+    def share_up_to(self, sketch: bytes, value: float) -> float:
+        values = values_in(sketch)
+        return sum(one <= value for one in values) / len(values)
+
+    def trimmed_mean(self, sketch: bytes, low: float, high: float) -> float:
+        values = sorted(values_in(sketch))
+        kept = values[int(low * len(values)) : max(int(high * len(values)), 1)]
+        return sum(kept) / len(kept)
+
 
 def sketch(*values: float) -> bytes:
     return msgspec.json.encode(values)

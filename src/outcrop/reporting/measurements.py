@@ -7,7 +7,8 @@ from math import gcd
 from msgspec import Struct, structs
 
 from outcrop.iam.caller import Caller
-from outcrop.reporting.statistics import SIMPLE, Statistic, percentile
+from outcrop.reporting.spread_statistics import spread_statistic
+from outcrop.reporting.statistics import SIMPLE, Statistic
 from outcrop.reporting.time_range import TimeRange
 from outcrop.reporting.usage_queries import MetricQueries, Sketches
 from outcrop.store.usage import MetricName, MetricPoint
@@ -20,11 +21,12 @@ class Measurements(Struct, frozen=True):
     queries: MetricQueries
     sketches: Sketches
 
-    def percentile(self, text: str) -> Statistic | None:
-        return percentile(text, self.sketches.quantile)
+    def extended(self, text: str) -> Statistic | None:
+        """`p99`, `TM(10%:90%)`; None for what is no statistic."""
+        return spread_statistic(text, self.sketches)
 
     def statistic(self, text: str) -> Statistic | None:
-        return SIMPLE.get(text) or self.percentile(text)
+        return SIMPLE.get(text) or self.extended(text)
 
     async def points(
         self, caller: Caller, metric: MetricName, span: TimeRange, period_s: int

@@ -101,7 +101,8 @@ class Metrics:
             points = await self._measurements.points(caller, metric, span, input_.period)
         unit = UNITS.get(input_.metric_name)
         datapoints = [_datapoint(point, simple, extended, unit) for point in points]
-        return GetMetricStatisticsOutput(label=input_.metric_name, datapoints=datapoints)
+        told = [one for one in datapoints if simple or one.extended_statistics]
+        return GetMetricStatisticsOutput(label=input_.metric_name, datapoints=told)
 
 
 def metric_name(name: str, dimensions: Iterable[Dimension] | None) -> MetricName:
@@ -141,11 +142,11 @@ def _asked_for(
         )
     extended: _Asked = {}
     for number, text in enumerate(input_.extended_statistics or (), 1):
-        statistic = measurements.percentile(text)
+        statistic = measurements.extended(text)
         if statistic is None:
             raise InvalidParameterValueException(
                 f"The value {text} for parameter ExtendedStatistics.member.{number}"
-                " is not a valid statistic: percentiles (p0 to p100) are."
+                " is not a valid statistic."
             )
         extended[text] = statistic
     return {name: SIMPLE[name] for name in input_.statistics or ()}, extended

@@ -1,6 +1,5 @@
-"""A metric's statistics, by the names that callers give them: `Sum`, `p99.9`."""
+"""Which metrics there are, and the statistics that are kept of each: `Sum`, `Maximum`."""
 
-import re
 from collections.abc import Callable, Mapping
 from typing import TypeAlias
 
@@ -9,7 +8,6 @@ from outcrop.wire.shapes.cloudwatch import StandardUnit
 
 NAMESPACE = "AWS/Bedrock"
 
-Quantile: TypeAlias = Callable[[bytes, float], float]
 Statistic: TypeAlias = Callable[[MetricPoint], float | None]
 """None where the point does not hold what the statistic needs."""
 
@@ -39,8 +37,6 @@ UNITS: Mapping[str, StandardUnit] = {
 }
 """Of every metric there is."""
 
-_PERCENTILE = re.compile(r"[pP](\d{1,2}(?:\.\d{1,10})?|100)")
-
 SIMPLE: Mapping[str, Statistic] = {
     "SampleCount": lambda point: float(point.count),
     "Average": lambda point: point.total / point.count,
@@ -53,18 +49,3 @@ SIMPLE: Mapping[str, Statistic] = {
 def is_measured(namespace: str | None, name: str, unit: str | None) -> bool:
     """Whether there is such a metric, in this unit."""
     return namespace == NAMESPACE and name in UNITS and unit in (None, UNITS[name])
-
-
-def percentile(text: str, quantile: Quantile) -> Statistic | None:
-    """`p50` to `p99.9999999999`; None for what is no percentile."""
-    found = _PERCENTILE.fullmatch(text)
-    if found is None:
-        return None
-    rank = float(found[1]) / 100
-
-    def of(point: MetricPoint) -> float | None:
-        if rank in (0, 1):
-            return point.most if rank else point.least
-        return None if point.sketch is None else quantile(point.sketch, rank)
-
-    return of

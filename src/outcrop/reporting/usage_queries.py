@@ -36,6 +36,14 @@ class Sketches(Protocol):
         """The value below which a share of `q` (0 to 1) lies."""
         ...
 
+    def share_up_to(self, sketch: bytes, value: float) -> float:
+        """Which share (0 to 1) of the values is at most `value`."""
+        ...
+
+    def trimmed_mean(self, sketch: bytes, low: float, high: float) -> float:
+        """Of the values between two quantiles, `low` below `high`."""
+        ...
+
 
 class CostQueries(Protocol):
     async def costs(

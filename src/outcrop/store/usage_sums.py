@@ -138,5 +138,15 @@ def quantile(sketch: bytes, q: float) -> float:
     return float(TDigest.from_bytes(sketch).quantile(q))
 
 
+def share_up_to(sketch: bytes, value: float) -> float:
+    """Of the values, from 0 to 1."""
+    return float(TDigest.from_bytes(sketch).cdf(value))
+
+
+def trimmed_mean(sketch: bytes, low: float, high: float) -> float:
+    """Of the values between two quantiles."""
+    return float(TDigest.from_bytes(sketch).trimmed_mean(low, high))
+
+
 encode_sums = msgpack.Encoder().encode
 decode_sums = msgpack.Decoder(Sums).decode
