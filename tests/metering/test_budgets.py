@@ -312,6 +312,19 @@ def test_hours_of_model_units_count_for_what_they_can_be_attributed_to(
     asyncio.run(main())
 
 
+def test_hours_of_a_context_length_count_for_their_model(tmp_path: Path, clock: FakeClock) -> None:
+    async def main() -> None:
+        location = str(tmp_path / "outcrop.sqlite3")
+        async with open_store(location, clock=clock) as store:
+            await buy(store, "units", 2, f"{UNITS_MODEL}:24k")
+        clock.advance(minutes=90)
+        of_the_model = budget(amount_usd=Decimal(9), model=UNITS_MODEL)
+        async with metering(location, tmp_path / "j", clock, of_the_model) as opened:
+            assert spent_of(opened, clock) == Decimal("1.5")
+
+    asyncio.run(main())
+
+
 def test_hours_go_on_counting_while_nobody_calls_until_units_are_given_back(
     location: str, tmp_path: Path, clock: FakeClock
 ) -> None:

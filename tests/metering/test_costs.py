@@ -175,3 +175,20 @@ def test_the_future_costs_nothing_yet(location: str, clock: FakeClock) -> None:
             assert row.usage == Decimal("0.25")
 
     asyncio.run(main())
+
+
+def test_units_of_a_context_length_are_on_the_bill_of_their_model(
+    location: str, clock: FakeClock
+) -> None:
+    async def main() -> None:
+        async with open_store(location, clock=clock) as store:
+            await buy(store, "short", 1, f"{MODEL}:24k")
+            clock.advance(hours=2)
+            names = ["MODEL", "USAGE_TYPE"]
+            (hours,) = await bill(store, clock, prices=UNITS, group_by=names)
+
+            used = "USE1-nova-lite-v1:0:24k-model-unit-hours-no-commitment"
+            assert hours.keys == (MODEL, used)
+            assert (hours.usage, hours.cost) == (Decimal(2), 2 * Decimal("21.18"))
+
+    asyncio.run(main())

@@ -92,6 +92,16 @@ def test_model_units_cost_by_commitment() -> None:
     assert prices.unit_hour("us-east-1", SONNET, None) is None
 
 
+def test_model_units_of_a_context_length_have_their_models_price_or_one_of_their_own() -> None:
+    own = Price(model=f"{LITE}:300k", model_unit_hour=Decimal(40))
+    prices = PriceList([Price(model=LITE, model_unit_hour=Decimal(20)), own])
+
+    assert prices.unit_hour("us-east-1", f"{LITE}:24k", None) == 20
+    assert prices.unit_hour("us-east-1", f"{LITE}:300k", None) == 40
+    embed = PriceList([Price(model="cohere.embed-english-v3", model_unit_hour=Decimal(7))])
+    assert embed.unit_hour("us-east-1", "cohere.embed-english-v3:0:512", None) == 7
+
+
 @pytest.mark.parametrize("amount", ["-1", "NaN", "Infinity", "1000000"])
 def test_what_is_no_price_is_refused(amount: str) -> None:
     with pytest.raises(ValueError, match="is no price"):

@@ -9,6 +9,7 @@ from msgspec import Struct
 
 from outcrop.metering.prices import PriceList
 from outcrop.metering.usage_types import TOKEN_KINDS, token_usage_type, unit_usage_type
+from outcrop.store.catalogue import without_context
 from outcrop.store.records import ProvisionedModelThroughputRecord
 from outcrop.store.throughput_history import Held, ProvisionedHours
 from outcrop.store.usage import CostPoint, Usage
@@ -91,7 +92,7 @@ class Costs:
         bill.add_tokens(account_id, await self.points(account_id, start, end, granularity))
         for held in await self._provisioned.held(account_id, since=start):
             price = _unit_price(held, self._prices)
-            names = _unit_names(held, model_id_of(held))
+            names = _unit_names(held)
             span = _held_within(held, start, min(end, self._clock()))
             bill.add_units(names, price, held.record, span)
         return bill.rows()
@@ -218,12 +219,18 @@ def held_cost(held: Held, prices: PriceList, start: datetime, end: datetime) -> 
 
 
 def model_id_of(held: Held) -> str:
+    """The foundation model, as its invocations name it: without a context length."""
+    return without_context(_bought_id(held))
+
+
+def _bought_id(held: Held) -> str:
+    """`amazon.nova-lite-v1:0:24k`."""
     return Arn.parse(held.record.foundation_model_arn).resource_id
 
 
 def _unit_price(held: Held, prices: PriceList) -> Decimal | None:
     record = held.record
-    return prices.unit_hour(record.region, model_id_of(held), record.commitment_duration)
+    return prices.unit_hour(record.region, _bought_id(held), record.commitment_duration)
 
 
 def _held_within(held: Held, start: datetime, end: datetime) -> tuple[datetime, datetime]:
@@ -261,7 +268,7 @@ def _token_names(account_id: str, series: CostSeries) -> list[dict[str, str]]:
     return [{**common, "USAGE_TYPE": token_usage_type(series, kind)} for kind in TOKEN_KINDS]
 
 
-def _unit_names(held: Held, model_id: str) -> dict[str, str]:
+def _unit_names(held: Held) -> dict[str, str]:
     record = held.record
     return {
         "SERVICE": SERVICE,
@@ -269,10 +276,10 @@ def _unit_names(held: Held, model_id: str) -> dict[str, str]:
         "REGION": record.region,
         "LINKED_ACCOUNT": record.account_id,
         "PRINCIPAL": NONE,
-        "MODEL": model_id,
+        "MODEL": model_id_of(held),
         "INFERENCE_PROFILE": NONE,
         "PROVISIONED_MODEL": record.provisioned_model_arn,
-        "USAGE_TYPE": unit_usage_type(record.region, model_id, record.commitment_duration),
+        "USAGE_TYPE": unit_usage_type(record.region, _bought_id(held), record.commitment_duration),
         **{f"{TAG}{key}": value for key, value in held.tags},
     }
 

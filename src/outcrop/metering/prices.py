@@ -7,6 +7,7 @@ from importlib.resources import files
 from msgspec import json
 
 from outcrop.metering.config import Price
+from outcrop.store.catalogue import without_context
 from outcrop.store.usage_records import PICO_DOLLARS
 
 Rates = tuple[int, int, int, int]
@@ -36,17 +37,18 @@ class PriceList:
             self._rates[key] = None if price is None else _rates(price, service_tier)
         return self._rates[key]
 
-    def price(self, region: str, profile_id: str | None, model_id: str) -> Price | None:
+    def price(self, region: str, nearer_id: str | None, model_id: str) -> Price | None:
+        """What has a price of its own comes before its model: a profile, or a context length."""
         for book in self._books:
-            for name in (profile_id, model_id):
+            for name in (nearer_id, model_id):
                 price = None if name is None else book.find(name, region)
                 if price is not None:
                     return price
         return None
 
-    def unit_hour(self, region: str, model_id: str, commitment: str | None) -> Decimal | None:
+    def unit_hour(self, region: str, bought_id: str, commitment: str | None) -> Decimal | None:
         """US dollars for one model unit and hour; None: nobody has named a price."""
-        price = self.price(region, None, model_id)
+        price = self.price(region, bought_id, without_context(bought_id))
         if price is None:
             return None
         committed = {

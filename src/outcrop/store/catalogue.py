@@ -3,7 +3,7 @@
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import UTC, datetime
-from functools import cached_property, lru_cache
+from functools import cache, cached_property, lru_cache
 from importlib import resources
 from typing import Annotated, Literal
 
@@ -261,6 +261,16 @@ class Catalogue:
     @cached_property
     def _profile_rows(self) -> "tuple[_ProfileRow, ...]":
         return msgspec.json.decode(_data("system-profiles.json"), type=tuple[_ProfileRow, ...])
+
+
+def without_context(model_id: str) -> str:
+    """The foundation model of an id that may name a context length: `…:24k`."""
+    return _amazons().without_context(model_id)
+
+
+@cache
+def _amazons() -> Catalogue:
+    return Catalogue()
 
 
 class _Index(Struct, frozen=True, kw_only=True):
