@@ -281,6 +281,10 @@ def test_another_account_sees_nothing(measured: MeasuredValues) -> None:
         ([TOKENS, TOKENS], "The values for parameter id in MetricDataQueries are not unique."),
         ([MetricDataQuery(id="a")], "MetricDataQueries.member.1.MetricStat and"),
         (
+            [math("m", ' select SUM(Invocations) FROM "AWS/Bedrock"')],
+            "Error in expression 'm': Metrics Insights queries are not supported",
+        ),
+        (
             [TOKENS, metric("b", "Invocations", "tm900")],
             "The value tm900 for parameter MetricDataQueries.member.2.MetricStat.Stat is not a v",
         ),

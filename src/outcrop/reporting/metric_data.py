@@ -305,6 +305,8 @@ def _expression(query: MetricDataQuery, expression: str) -> _Asked:
         default_label=query.id,
         returned=query.return_data is not False,
     )
+    if expression.lstrip()[:7].upper() == "SELECT ":
+        _refuse_expression(query.id, "Metrics Insights queries are not supported")
     try:
         return structs.replace(asked, tree=parse(expression))
     except MathError as error:
