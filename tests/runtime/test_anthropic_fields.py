@@ -56,6 +56,18 @@ def test_additional_fields_join_the_body_and_betas_the_header() -> None:
     assert not {"anthropic_version", "anthropic_beta"} & body.keys()
 
 
+def test_novas_own_fields_do_not_reach_a_server_that_refuses_what_it_does_not_know() -> None:
+    body = body_of(
+        additionalModelRequestFields={
+            "inferenceConfig": {"topK": 7},
+            "reasoningConfig": {"type": "enabled", "maxReasoningEffort": "low"},
+        }
+    )
+
+    assert body["top_k"] == 7
+    assert not {"inferenceConfig", "reasoningConfig"} & body.keys()
+
+
 @pytest.mark.parametrize("fields", [[1], "x", {"anthropic_beta": 1}, {"thinking": "yes"}])
 def test_additional_fields_of_another_form_are_refused(fields: Any) -> None:
     assert "additionalModelRequestFields" in refusal_of(additionalModelRequestFields=fields)

@@ -23,6 +23,12 @@ def additional_fields(document: Raw) -> dict[str, Raw]:
         ) from error
 
 
+def novas_own(document: Raw) -> dict[str, Raw]:
+    """Amazon Nova takes `{"inferenceConfig": {"topK": …}}`: that, as others call it."""
+    inner = additional_fields(document)
+    return {"top_k": inner["topK"]} if "topK" in inner else {}
+
+
 def picked(answer: Mapping[str, Any], paths: Sequence[str]) -> Raw:
     """What the JSON pointers find, at the same place in an object; empty if they find nothing.
 

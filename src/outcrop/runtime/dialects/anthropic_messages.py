@@ -8,6 +8,7 @@ import msgspec
 from msgspec import Raw, Struct
 
 from outcrop.runtime.dialects import anthropic_content
+from outcrop.runtime.dialects.additional_fields import novas_own
 from outcrop.runtime.dialects.anthropic_stream import MessageReader, complaint
 from outcrop.runtime.dialects.bad_json import BAD_JSON
 from outcrop.runtime.dialects.dialect import Asked, Call, Capabilities, Complaint, Prompt, Reader
@@ -111,6 +112,9 @@ class _Fields(Struct, frozen=True):
         thinking = _decoded(body.get("thinking", Raw()), _THINKING) or _Thinking()
         # Amazon's version of the API, for a body that Amazon reads: here it is a header.
         body.pop("anthropic_version", None)
+        # Anthropic refuses what it does not know.
+        body |= novas_own(body.pop("inferenceConfig", Raw()))
+        body.pop("reasoningConfig", None)
         return cls(body, tools, _headers(betas), thinking.budget_tokens)
 
 

@@ -6,7 +6,7 @@ from typing import Any
 import msgspec
 from msgspec import Raw
 
-from outcrop.runtime.dialects.additional_fields import additional_fields
+from outcrop.runtime.dialects.additional_fields import additional_fields, novas_own
 from outcrop.runtime.dialects.bad_json import BAD_JSON
 from outcrop.runtime.dialects.dialect import Capabilities, Prompt
 from outcrop.runtime.dialects.openai_messages import openai_messages
@@ -91,16 +91,8 @@ def fields_of_the_caller(document: Raw) -> dict[str, Raw]:
                 f"The additional field {name} conflicts with the existing field {_OURS[name]}."
                 f" Remove {name} and try again."
             )
-    nova = fields.pop("inferenceConfig", None)
-    if nova is not None:
-        fields |= _nova_fields(nova)
+    fields |= novas_own(fields.pop("inferenceConfig", Raw()))
     return {name: value for name, value in fields.items() if name not in _NOT_KNOWN_HERE}
-
-
-def _nova_fields(document: Raw) -> dict[str, Raw]:
-    """Amazon Nova takes `{"inferenceConfig": {"topK": …}}`."""
-    inner = additional_fields(document)
-    return {"top_k": inner["topK"]} if "topK" in inner else {}
 
 
 def output(config: OutputConfig) -> Iterator[tuple[str, Any]]:
