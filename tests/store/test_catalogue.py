@@ -239,3 +239,16 @@ def test_an_id_with_a_context_length_leads_to_its_model_in_any_region() -> None:
         assert catalogue.without_context(variant.model_id) == variant.foundation_model
     assert catalogue.without_context("cohere.embed-english-v3:0:512") == "cohere.embed-english-v3"
     assert catalogue.without_context("no.such-model") == "no.such-model"
+    retired = "amazon.titan-text-express-v1"
+    assert catalogue.without_context(f"{retired}:0:8k") == retired
+
+
+def test_a_retired_model_is_known_in_every_region_and_listed_in_none() -> None:
+    catalogue = Catalogue()
+
+    for region in ("us-east-1", "eu-central-2"):
+        for model_id in ("amazon.titan-text-express-v1", "cohere.command-r-plus-v1:0"):
+            model = catalogue.foundation_model(region, model_id)
+            assert model is not None
+            assert "ON_DEMAND" in model.inference_types_supported
+            assert catalogue.listed_model(region, model_id) is None

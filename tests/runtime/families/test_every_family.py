@@ -57,6 +57,16 @@ def test_every_model_that_answers_in_text_has_a_family_or_is_listed() -> None:
 
 
 @pytest.mark.parametrize(
+    "model_id", [*BODIES, "anthropic.claude-sonnet-4-6", "amazon.nova-lite-v1:0"]
+)
+def test_a_model_of_every_family_can_be_served_though_amazon_retired_some(model_id: str) -> None:
+    model = Catalogue().foundation_model("us-east-1", model_id)
+
+    assert model is not None
+    assert model.converses
+
+
+@pytest.mark.parametrize(
     ("model_id", "family"),
     [
         ("ai21.jamba-1-5-large-v1:0", "Jamba"),
