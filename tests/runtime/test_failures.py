@@ -75,18 +75,18 @@ def test_a_server_that_breaks_off_without_a_word_breaks_the_stream() -> None:
 
 
 @pytest.mark.parametrize(
-    ("status", "name"),
+    ("members", "name"),
     [
-        (408, "ModelTimeoutException"),
-        (500, "ModelErrorException"),
-        (503, "ServiceUnavailableException"),
-        (None, "ModelErrorException"),
+        ({"originalStatusCode": 408, "originalMessage": "late"}, "ModelTimeoutException"),
+        ({"originalStatusCode": 500}, "ModelErrorException"),
+        ({"originalStatusCode": 503}, "ServiceUnavailableException"),
+        ({}, "ModelErrorException"),
     ],
 )
 def test_an_answer_in_one_piece_that_amazons_own_stream_broke_off_has_an_ordinary_error(
-    status: int | None, name: str
+    members: dict[str, str | int], name: str
 ) -> None:
-    broken = ModelStreamErrorException("m", originalStatusCode=status, originalMessage="o")
+    broken = ModelStreamErrorException("m", **members)
 
     assert untold(broken, "m").name == name
 
