@@ -84,7 +84,7 @@ def test_a_server_that_breaks_off_without_a_word_breaks_the_stream() -> None:
     ],
 )
 def test_an_answer_in_one_piece_that_amazons_own_stream_broke_off_has_an_ordinary_error(
-    members: dict[str, str | int], name: str
+    members: dict[str, Any], name: str
 ) -> None:
     broken = ModelStreamErrorException("m", **members)
 
