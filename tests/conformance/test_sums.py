@@ -96,6 +96,8 @@ class Load:
         with client(self._server, "bedrock-runtime") as runtime:
             for call in (self._converse, self._stream, self._invoke, self._embed, self._leave):
                 call(runtime)
+            self._from_a_cache(runtime)
+            self._invoke_streamed(runtime)
             for text in ("Answer 400.", "Answer 429.", "Answer 500."):
                 self._refused(runtime, NOVA, text)
             for _ in range(2):
@@ -123,6 +125,23 @@ class Load:
         answer = runtime.invoke_model(modelId=NOVA, body=body)
         usage = msgspec.json.decode(answer["body"].read())["usage"]
         self._tell(answer, usage["inputTokens"], usage["outputTokens"])
+
+    def _from_a_cache(self, runtime: Any) -> None:
+        """Of eleven tokens four."""
+        content = [{"text": "From the cache."}, {"cachePoint": {"type": "default"}}]
+        asked = [{"role": "user", "content": content}]
+        answer = runtime.converse(modelId=NOVA, messages=asked)
+        usage = answer["usage"]
+        assert (usage["inputTokens"], usage["cacheReadInputTokens"]) == (7, 4)
+        self._tell(answer, usage["inputTokens"], usage["outputTokens"])
+
+    def _invoke_streamed(self, runtime: Any) -> None:
+        body = msgspec.json.encode({"messages": messages("hello")})
+        answer = runtime.invoke_model_with_response_stream(modelId=NOVA, body=body)
+        for event in answer["body"]:
+            chunk = msgspec.json.decode(event["chunk"]["bytes"])
+            if counts := chunk.get("amazon-bedrock-invocationMetrics"):
+                self._tell(answer, counts["inputTokenCount"], counts["outputTokenCount"])
 
     def _embed(self, runtime: Any) -> None:
         answer = runtime.invoke_model(modelId=TITAN, body=b'{"inputText": "hello"}')
@@ -221,7 +240,9 @@ def test_sums_agree_to_the_last_token(tmp_path: Path) -> None:
     # What nobody was told is there too: cancelled, or cut off by the kill after it was recorded.
     assert sums["InputTokenCount"] == sum(one.input_tokens for one in found)
     assert sums["OutputTokenCount"] == sum(one.output_tokens for one in found)
-    assert tokens == sums["InputTokenCount"] + sums["OutputTokenCount"]
+    assert sums["CacheReadInputTokens"] == sum(one.cache_read_input_tokens for one in found) == 12
+    counted = ("InputTokenCount", "OutputTokenCount", "CacheReadInputTokens")
+    assert tokens == sum(sums[name] for name in counted)
     assert cost == sum(map(by_hand, found), Decimal(0))
 
     # Of each server: one by the quota, which begins anew with it, and one by the model server.
@@ -234,6 +255,7 @@ def test_sums_agree_to_the_last_token(tmp_path: Path) -> None:
 METRICS = (
     "InputTokenCount",
     "OutputTokenCount",
+    "CacheReadInputTokens",
     "InvocationThrottles",
     "InvocationClientErrors",
     "InvocationServerErrors",
@@ -250,7 +272,8 @@ def answered(state: Path) -> int:
 def by_hand(record: UsageRecord) -> Decimal:
     if record.foundation_model_id == TITAN:
         return record.input_tokens * Decimal("0.00002")
-    return record.input_tokens * Decimal("0.00006") + record.output_tokens * Decimal("0.00024")
+    read = record.input_tokens + record.cache_read_input_tokens
+    return read * Decimal("0.00006") + record.output_tokens * Decimal("0.00024")
 
 
 def test_a_spent_budget_is_refused_before_a_model_is_asked(tmp_path: Path) -> None:
