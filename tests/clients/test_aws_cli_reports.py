@@ -93,7 +93,10 @@ def test_metric_data_with_expressions_labels_and_order(aws: Aws, profile: str) -
     found = data(
         aws,
         stat("mine", "Invocations", ModelId=mine),
-        {**stat("tokens", "InputTokenCount", ModelId=mine), "Label": "read"},
+        {
+            **stat("tokens", "InputTokenCount", ModelId=mine),
+            "Label": "${PROP('MetricName')} of ${PROP('Dim.ModelId')}",
+        },
         {"Id": "each", "Expression": "SUM(tokens) / SUM(mine) + 0 * mine", "Label": "a call"},
         {**stat("hidden", "OutputTokenCount"), "ReturnData": False},
         **{"scan-by": "TimestampAscending", "label-options": "Timezone=+0200"},
@@ -103,7 +106,10 @@ def test_metric_data_with_expressions_labels_and_order(aws: Aws, profile: str) -
     assert (sum(found["calls"]["Values"]), sum(found["mine"]["Values"])) == (3, 2)
     assert sum(found["tokens"]["Values"]) == 2 * INPUT
     assert set(found["each"]["Values"]) == {INPUT}
-    assert [found[name]["Label"] for name in ("tokens", "each")] == ["read", "a call"]
+    assert [found[name]["Label"] for name in ("tokens", "each")] == [
+        f"InputTokenCount of {mine}",
+        "a call",
+    ]
     times = found["mine"]["Timestamps"]
     assert times == sorted(times)
 
