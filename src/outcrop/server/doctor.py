@@ -3,6 +3,7 @@
 import asyncio
 import importlib.util
 import os
+import platform
 import sqlite3
 import subprocess
 import sys
@@ -44,6 +45,8 @@ from outcrop.store.sqlite_file import OLDEST, open_sqlite
 from outcrop.wire.timestamps import Clock
 
 CONNECT_S = 3.0
+TESTED = ((3, 11), (3, 12), (3, 13))
+"""Versions of Python, on Linux and x86-64."""
 
 
 def examine(
@@ -111,7 +114,7 @@ def _capacity(config: Config) -> Iterator[Finding]:
 def _software() -> Iterator[Finding]:
     names = ("granian", "msgspec", "uvloop")
     yield Finding(
-        f"Python {sys.version.split()[0]}, outcrop {version_text()}, "
+        f"Python {_python()}, outcrop {version_text()}, "
         + ", ".join(f"{name} {version(name)}" for name in names)
     )
     oldest = ".".join(map(str, OLDEST))
@@ -121,6 +124,13 @@ def _software() -> Iterator[Finding]:
         if sqlite3.sqlite_version_info >= OLDEST
         else f"use a Python built with SQLite {oldest} or newer, or set database_url",
     )
+
+
+def _python() -> str:
+    release, system, machine = platform.python_version(), platform.system(), platform.machine()
+    tested = sys.version_info[:2] in TESTED and (system, machine) == ("Linux", "x86_64")
+    untested = "" if tested else " (not tested there: see docs/operations.md)"
+    return f"{release} on {system} {machine}{untested}"
 
 
 def _state(config: Config) -> Iterator[Finding]:
