@@ -11,9 +11,9 @@ from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
 
-from benchmarks.converse import (
+from benchmarks.converse import CONNECTIONS
+from benchmarks.fronts import (
     CLIENT_CORE,
-    CONNECTIONS,
     MODEL_ID,
     SERVER_CORE,
     Front,

@@ -23,11 +23,11 @@ import msgspec
 import uvloop
 from msgspec import Struct
 
-from benchmarks.converse import (
+from benchmarks.converse import SECONDS
+from benchmarks.fronts import (
     CLIENT_CORE,
     CONVERSE,
     MODEL_ID,
-    SECONDS,
     Front,
     load_of,
     outcrop_front,
