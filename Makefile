@@ -4,9 +4,10 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 COMPILED := .venv-compiled
+COMPILED_WHEEL := dist/compiled/.built
 
 .DEFAULT_GOAL := help
-.PHONY: help demo run fmt check test test-fast test-clients test-compiled compiled generate bench load clean
+.PHONY: help demo run fmt check test test-fast test-clients test-compiled compiled dist generate bench load clean
 
 help: ## print this
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 15
@@ -49,19 +50,33 @@ test-clients: $(READY) ## third-party clients in environments of their own; 300 
 	$(BIN)/pytest -m client tests/clients
 	OUTCROP_KILLS=300 $(BIN)/pytest tests/conformance/test_crash.py
 
-compiled: $(COMPILED)/.ready ## the busiest modules as machine code: a wheel in dist/, installed in .venv-compiled
+compiled: $(COMPILED)/.ready ## a wheel whose busiest modules are machine code, in .venv-compiled
 
-# It type-checks against what Outcrop runs with, so that has to be there before.
-$(COMPILED)/.ready: pyproject.toml $(wildcard tools/*compile* tools/separate.py) $(shell find src -name '*.py')
+$(COMPILED)/.ready: $(COMPILED_WHEEL)
 	@test -x $(COMPILED)/bin/python || $(PYTHON) -m venv $(COMPILED)
-	@echo "Setting up $(COMPILED), and compiling: some two minutes …"
+	@echo "Setting up $(COMPILED) …"
 	@$(COMPILED)/bin/python -m pip install --quiet --upgrade 'pip>=25.1' 2>&1 | grep -v '^WARNING: Location' || true
-	@$(COMPILED)/bin/python -m pip install --quiet --editable . --group dev
-	@rm -rf dist/compiled
-	@HATCH_BUILD_HOOKS_ENABLE=1 $(COMPILED)/bin/hatchling build --target wheel --directory dist/compiled > /dev/null
+	@$(COMPILED)/bin/python -m pip install --quiet dist/compiled/*.whl --group dev
 	@$(COMPILED)/bin/python -m pip install --quiet --no-deps --force-reinstall dist/compiled/*.whl
 	@touch $@
-	@$(COMPILED)/bin/outcrop --version; ls dist/compiled/*.whl
+	@$(COMPILED)/bin/outcrop --version
+
+# auditwheel looks which C libraries it runs with, and names it after the oldest: an index takes no other.
+$(COMPILED_WHEEL): $(READY) $(wildcard tools/*compile* tools/separate.py) $(shell find src -type f -not -name '*.pyc')
+	@echo "Compiling: some two minutes …"
+	@rm -rf dist/compiled
+	@HATCH_BUILD_HOOKS_ENABLE=1 $(BIN)/hatchling build --target wheel --directory dist/compiled/untagged > /dev/null
+	@if [ "$$(uname)" = Linux ]; \
+	then PATH="$(abspath $(BIN)):$$PATH" auditwheel repair --wheel-dir dist/compiled dist/compiled/untagged/*.whl; \
+	else mv dist/compiled/untagged/*.whl dist/compiled; fi
+	@rm -r dist/compiled/untagged
+	@touch $@
+
+dist: $(COMPILED_WHEEL) ## what a release gives, in dist/: the source, the wheel for everybody and the compiled one for this platform
+	@rm -f dist/*.whl dist/*.tar.gz
+	@$(BIN)/hatchling build --target sdist --target wheel --directory dist > /dev/null
+	@cp dist/compiled/*.whl dist
+	@ls dist/*.tar.gz dist/*.whl
 
 # One puts its own method in the place of a compiled one, which cannot be. What mypyc makes of an
 # `await` hands on exceptions in a way that Python deprecates since 3.12.

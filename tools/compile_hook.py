@@ -81,6 +81,7 @@ def compile_modules(work: Path, paths: Sequence[str]) -> Path:
     from mypyc.build import mypycify  # noqa: PLC0415 - needed by this one wheel alone
     from setuptools import Distribution  # noqa: PLC0415
 
+    os.environ.setdefault("LDSHARED", linker())
     before = Path.cwd()
     os.chdir(work)
     try:
@@ -101,3 +102,9 @@ def compile_modules(work: Path, paths: Sequence[str]) -> Path:
     finally:
         os.chdir(before)
     return work / "lib"
+
+
+def linker() -> str:
+    """Python's own, but that no library is looked for where this machine has them."""
+    words = str(sysconfig.get_config_var("LDSHARED")).split()
+    return " ".join(word for word in words if not word.startswith("-Wl,-rpath"))
