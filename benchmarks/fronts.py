@@ -100,13 +100,17 @@ def model_server_front(port: int) -> Front:
 @contextmanager
 def outcrop_front(model_server: int, state: Path, settings: str = "") -> Generator[Front]:
     """`settings`: more of its configuration."""
-    config = (
-        f'{settings}[embedded]\nenabled = false\n[[model_servers]]\nname = "scripted"\n'
-        f'url = "http://127.0.0.1:{model_server}/v1"\nmodels = {{ "{MODEL_ID}" = "m" }}\n'
-    )
+    config = outcrop_config(model_server, settings)
     command = [*SERVER_CORE, sys.executable, "-m", "outcrop", "serve"]
     with outcrop_process(state, config=config, command=command) as server:
         yield Front(server.process.pid, server.port, lambda: signed(server))
+
+
+def outcrop_config(model_server: int, settings: str = "") -> str:
+    return (
+        f'{settings}[embedded]\nenabled = false\n[[model_servers]]\nname = "scripted"\n'
+        f'url = "http://127.0.0.1:{model_server}/v1"\nmodels = {{ "{MODEL_ID}" = "m" }}\n'
+    )
 
 
 @contextmanager
@@ -116,8 +120,9 @@ def bare_of_our_parts(model_server: int) -> Generator[Front]:
     process = subprocess.Popen(command, stdout=subprocess.PIPE, cwd=REPOSITORY)
     assert process.stdout
     try:
-        port = int(process.stdout.readline())
-        yield Front(process.pid, port, lambda: _post(port, "/", STREAMED_CHAT))
+        with process.stdout as told:
+            port = int(told.readline())
+            yield Front(process.pid, port, lambda: _post(port, "/", STREAMED_CHAT))
     finally:
         process.terminate()
         process.wait()

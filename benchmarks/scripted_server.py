@@ -107,7 +107,8 @@ def scripted_server(*, command: Sequence[str] = ()) -> Generator[int]:
     )
     assert process.stdout
     try:
-        yield int(process.stdout.readline())
+        with process.stdout as told:
+            yield int(told.readline())
     finally:
         process.terminate()
         process.wait()

@@ -19,7 +19,9 @@ from tests.secrets_in_play import leaks_of, note_environment, note_state
 from tests.waiting import eventually
 
 REPOSITORY = Path(__file__).parent.parent
-SERVE = (sys.executable, "-m", "outcrop", "serve")
+PYTHON = os.environ.get("OUTCROP_PYTHON", sys.executable)
+"""Whose Outcrop the tests ask: that of another environment, where its Python is named."""
+SERVE = (PYTHON, "-m", "outcrop", "serve")
 SEALING = {"OUTCROP_SEALING_KEYS": "b3V0Y3JvcCdzIHRlc3RzIHNlYWwgd2l0aCB0aGlzISE="}
 """For servers that share a database and no state folder."""
 START_S = 20.0
@@ -63,7 +65,7 @@ class OutcropProcess:
     def environment(self) -> dict[str, str]:
         """What `outcrop env` exports."""
         printed = subprocess.run(
-            [sys.executable, "-m", "outcrop", "env", "--state", self.state],
+            [PYTHON, "-m", "outcrop", "env", "--state", self.state],
             check=True,
             capture_output=True,
             text=True,

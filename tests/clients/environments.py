@@ -38,9 +38,19 @@ def python_environment(name: str, *requirements: str) -> Path:
     wanted = "\n".join((sys.version, *requirements))
     if not listing.exists() or listing.read_text() != wanted:
         venv.create(folder, with_pip=True, clear=True)
-        _install([folder / "bin" / "python", "-m", "pip", "install", "--quiet", *requirements])
+        if requirements:
+            _install(_pip(folder / "bin", *requirements))
         listing.write_text(wanted)
     return folder / "bin"
+
+
+def environment_of_wheel(name: str, wheel: Path, *requirements: str) -> Path:
+    """As `python_environment`, and with `wheel` as it is now."""
+    programs = python_environment(name, *requirements)
+    _install(_pip(programs, wheel))
+    # One that was installed before has the same version.
+    _install(_pip(programs, "--force-reinstall", "--no-deps", wheel))
+    return programs
 
 
 def node_environment(name: str, source: Path) -> Path:
@@ -90,6 +100,10 @@ def seen(command: Sequence[str | Path], variables: Mapping[str, str], folder: Pa
     )
     assert done.returncode == 0, done.stdout + done.stderr
     return json.loads(done.stdout.splitlines()[-1])
+
+
+def _pip(programs: Path, *arguments: str | Path) -> Sequence[str | Path]:
+    return [programs / "python", "-m", "pip", "install", "--quiet", *arguments]
 
 
 def _install(command: Sequence[str | Path], folder: Path | None = None) -> None:

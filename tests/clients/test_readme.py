@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.clients.environments import outside, python_environment
+from tests.clients.environments import environment_of_wheel, outside
 from tests.outcrop_process import REPOSITORY
 
 pytestmark = [pytest.mark.client, pytest.mark.timeout(600)]
@@ -23,17 +23,10 @@ CACHE_HOME = Path.home() / ".cache"
 def programs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with `outcrop`, as the wheel of this working tree has it, `aws` and `python`."""
     folder = tmp_path_factory.mktemp("wheel")
-    pip(Path(sys.executable), "wheel", "--no-deps", "--wheel-dir", folder, REPOSITORY)
+    pip_wheel = (sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps")
+    subprocess.run([*pip_wheel, "--wheel-dir", folder, REPOSITORY], check=True)
     (wheel,) = folder.glob("*.whl")
-    programs = python_environment("readme", "awscli==1.46.3", "boto3==1.44.5")
-    pip(programs / "python", "install", wheel)
-    # One that was installed before has the same version.
-    pip(programs / "python", "install", "--force-reinstall", "--no-deps", wheel)
-    return programs
-
-
-def pip(python: Path, command: str, *arguments: str | Path) -> None:
-    subprocess.run([python, "-m", "pip", command, "--quiet", *arguments], check=True)
+    return environment_of_wheel("readme", wheel, "awscli==1.46.3", "boto3==1.44.5")
 
 
 @pytest.fixture
