@@ -46,7 +46,7 @@ test: $(READY) ## every test, real PostgreSQL included
 test-fast: $(READY) ## the tests that need no server and no database: on every save
 	$(BIN)/pytest -m 'not client and not slow' tests/wire tests/iam tests/runtime tests/control
 
-test-clients: $(READY) ## third-party clients in environments of their own; 300 kills under load
+test-clients: $(READY) ## third-party clients, and what a release gives, in environments of their own; 300 kills under load
 	$(BIN)/pytest -m client tests/clients
 	OUTCROP_KILLS=300 $(BIN)/pytest tests/conformance/test_crash.py
 
@@ -91,7 +91,7 @@ bench: $(READY) ## what must stay fast, as ratios against a reference in the sam
 	$(BIN)/python -m benchmarks
 	@if [ -e $(COMPILED)/.ready ]; then $(COMPILED)/bin/python -m benchmarks in_process requests_per_second converse metering; fi
 
-load: $(READY) ## the runtime under load: Converse beside a bare proxy, smg and LiteLLM's, and 500 streams
+load: $(READY) ## the runtime under load: Converse beside two bare proxies, smg and LiteLLM's, and 500 streams
 	$(BIN)/python -m benchmarks converse streams
 
 clean: ## forget the virtual environment and every cache
