@@ -1,7 +1,9 @@
 """What of a module is compiled, and what stays Python beside it."""
 
 import ast
+import re
 import sys
+import tomllib
 from collections.abc import Iterator
 from itertools import chain
 from pathlib import Path
@@ -13,6 +15,7 @@ from tools.separate import Separated, separated
 
 ROOT = Path(__file__).parent.parent
 LISTED = (ROOT / "tools" / "compiled_modules.txt").read_text().split()
+CHECKS = re.compile(r"mypy==|types-")
 
 MODULE = '''"""A module."""
 
@@ -90,6 +93,15 @@ def test_a_listed_module_has_nothing_that_mypyc_gets_wrong(module: str) -> None:
     tree = ast.parse((ROOT / "src" / "outcrop" / module).read_text())
 
     assert list(_refused(tree)) == []
+
+
+def test_who_only_builds_has_the_checker_and_the_stubs_of_who_tests() -> None:
+    """pip builds in an environment of its own, which has what is named here."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    hook = project["tool"]["hatch"]["build"]["targets"]["wheel"]["hooks"]["custom"]
+    checks = {one for one in project["dependency-groups"]["dev"] if CHECKS.match(one)}
+
+    assert checks <= set(hook["dependencies"])
 
 
 def _refused(tree: ast.Module) -> Iterator[str]:
