@@ -62,7 +62,7 @@ $(COMPILED)/.ready: $(COMPILED_WHEEL)
 	@$(COMPILED)/bin/outcrop --version
 
 # auditwheel looks which C libraries it runs with, and names it after the oldest: an index takes no other.
-$(COMPILED_WHEEL): $(READY) $(wildcard tools/*compile* tools/separate.py) $(shell find src -type f -not -name '*.pyc')
+$(COMPILED_WHEEL): $(READY) $(wildcard tools/*compile* tools/separate.py) README.md LICENSE $(shell find src -type f -not -name '*.pyc')
 	@echo "Compiling: some two minutes …"
 	@rm -rf dist/compiled
 	@HATCH_BUILD_HOOKS_ENABLE=1 $(BIN)/hatchling build --target wheel --directory dist/compiled/untagged > /dev/null
