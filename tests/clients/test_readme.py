@@ -36,9 +36,11 @@ def variables(programs: Path, tmp_path: Path) -> Mapping[str, str]:
     return variables | {"PATH": f"{programs}:{variables['PATH']}"}
 
 
-def block(language: str, number: int = 0) -> str:
-    blocks: list[str] = re.findall(rf"^```{language}\n(.*?)^```", README, re.MULTILINE | re.DOTALL)
-    return blocks[number]
+def block(language: str) -> str:
+    """The first one."""
+    found = re.search(rf"^```{language}\n(.*?)^```", README, re.MULTILINE | re.DOTALL)
+    assert found
+    return found[1]
 
 
 def free_port() -> int:
@@ -67,7 +69,7 @@ def test_two_minutes_to_a_first_answer_and_what_follows_it(
 ) -> None:
     install, _, first = block("sh").partition("\n")
     elsewhere = f"outcrop serve --listen 127.0.0.1:{free_port()} &"
-    reads = [line for line in block("sh", 2).splitlines() if line.startswith(READS)]
+    reads = [line for line in README.splitlines() if line.startswith(READS)]
     commands = [first.replace("outcrop serve &", elsewhere), PYTHON, *reads]
 
     printed = done("\n".join(commands), variables, tmp_path)
