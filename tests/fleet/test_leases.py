@@ -107,6 +107,33 @@ def test_each_worker_begins_with_its_share(valkey: ValkeyProcess) -> None:
     run(test, valkey, workers=2, most=8)
 
 
+class LeapingLoop(asyncio.SelectorEventLoop):
+    """Its clock may be set ahead, as it is for who was stopped."""
+
+    leapt_s = 0.0
+
+    def time(self) -> float:
+        return super().time() + self.leapt_s
+
+
+def test_one_that_hung_uses_nothing_before_it_has_looked(valkey: ValkeyProcess) -> None:
+    async def main() -> None:
+        async with world(valkey, workers=1, most=4) as found:
+            loop, slots = asyncio.get_running_loop(), found.workers[0].slots
+            assert isinstance(loop, LeapingLoop)
+            assert slots.take()
+
+            loop.leapt_s = 3.0
+
+            assert (slots.most, slots.free, slots.take()) == (4, False, False)
+            await until(lambda: slots.free)
+            assert slots.in_use == 1
+            slots.give_back()
+
+    with asyncio.Runner(loop_factory=LeapingLoop) as runner:
+        runner.run(main())
+
+
 @pytest.mark.slow
 def test_one_that_is_busy_has_all_of_the_idle_one_s_within_a_second(valkey: ValkeyProcess) -> None:
     async def test(world: World) -> None:

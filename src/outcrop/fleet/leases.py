@@ -135,7 +135,8 @@ class Leases:
         self._short = asyncio.Event()
         self._unsure = False
         self._first_joined_at = self._joined_at = counters.joined_at
-        self._looked_at = asyncio.get_running_loop().time()
+        self._time = asyncio.get_running_loop().time
+        self._looked_at = self._time()
         self._peaks_until = 0.0
 
     def follow(self, servers: Mapping[str, tuple[Slots, int]]) -> None:
@@ -145,6 +146,7 @@ class Leases:
             shared.most = most
             self._shared[slots] = shared
             slots.short = self._short.set
+            slots.still_ours = self._still_ours
             slots.resize(min(len(shared.leases), most))
         for slots, shared in before.items():
             # Its calls in progress keep their leases.
@@ -166,8 +168,8 @@ class Leases:
 
     async def look(self) -> None:
         """Gives and takes once."""
-        now = asyncio.get_running_loop().time()
-        hung, self._looked_at = now > self._looked_at + _LEASES_END_S, now
+        now = self._time()
+        hung, self._looked_at = not self._still_ours(), now
         unheard = now > self._counters.heard_at + _LEASES_END_S
         if hung or unheard:
             self._lapse()
@@ -185,6 +187,10 @@ class Leases:
             async with asyncio.TaskGroup() as taking:
                 for shared, demand in demands.items():
                     taking.create_task(self._take(shared, demand, joined_at))
+
+    def _still_ours(self) -> bool:
+        """False in a worker that hung until now: before it has looked, calls come to their end."""
+        return self._time() <= self._looked_at + _LEASES_END_S
 
     @property
     def _workers(self) -> int:
@@ -243,7 +249,7 @@ class Leases:
 
     async def _take(self, shared: "_Shared", demand: Demand, joined_at: float) -> None:
         number = demand.asked if shared.most else 0
-        now = asyncio.get_running_loop().time()
+        now = self._time()
         if number < 1 or now < shared.ask_again_at:
             return
         one = Hold(shared.limit, 1)

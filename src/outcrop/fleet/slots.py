@@ -51,7 +51,7 @@ class Slots:
     in them, so that it does not matter for how many other servers an account waits besides.
     """
 
-    __slots__ = ("_lines", "_most", "_turns", "freed", "in_use", "peak", "short")
+    __slots__ = ("_lines", "_most", "_turns", "freed", "in_use", "peak", "short", "still_ours")
 
     def __init__(self, most: int | None) -> None:
         """`most`: how many may be in use at once; None: no limit, and nobody ever waits."""
@@ -63,6 +63,8 @@ class Slots:
         """Called when one may have become free that nobody waits for."""
         self.short: Callable[[], object] | None = None
         """Called when somebody has begun to wait, where there may be more slots elsewhere."""
+        self.still_ours: Callable[[], bool] | None = None
+        """Asked before each is used, where it may come to belong to somebody else unheard."""
         self._most = _number(most)
         self._lines: list[Line] = []
         self._turns: dict[int, VirtualTime[Line]] = {}
@@ -74,7 +76,7 @@ class Slots:
     @property
     def free(self) -> bool:
         """Whether `take` would succeed."""
-        return self.in_use < self._most
+        return self.in_use < self._most and (self.still_ours is None or self.still_ours())
 
     @property
     def waited_for(self) -> bool:
@@ -85,10 +87,9 @@ class Slots:
 
         Nobody is overtaken: a slot that somebody waits for is never free.
         """
-        if self.in_use >= self._most:
+        if self.in_use >= self._most or not (self.still_ours is None or self.still_ours()):
             return False
-        self.in_use += 1
-        self.peak = max(self.peak, self.in_use)
+        self._use()
         return True
 
     def give_back(self) -> None:
@@ -127,7 +128,11 @@ class Slots:
             weight = line.weight
             if line.serve(self):
                 turns.serve(line, weight)
-                self.take()
+                self._use()
+
+    def _use(self) -> None:
+        self.in_use += 1
+        self.peak = max(self.peak, self.in_use)
 
     def _next_line(self) -> Line | None:
         first: Line | None = None
