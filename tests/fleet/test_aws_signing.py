@@ -69,7 +69,7 @@ def test_outcrop_believes_the_signature() -> None:
     scope = authorization.scope(presented, timestamp, "bedrock")
     key = sigv4.SigningKey(LASTING.secret_access_key, scope)
 
-    sigv4.verify(request, presented, timestamp=timestamp, scope=scope, key=key)
+    sigv4.verify(request, presented, timestamp=timestamp, key=key)
 
     assert scope.region == "us-west-2"
 

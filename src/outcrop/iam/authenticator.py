@@ -102,9 +102,7 @@ class Authenticator:
         if known is None or not known.holds(now, timestamp, service):
             scope = authorization.scope(presented, timestamp, service)
             known = await self._look_up(scope, presented.security_token, now)
-        sigv4.verify(
-            request, presented, timestamp=timestamp, scope=known.scope, key=known.signing_key
-        )
+        sigv4.verify(request, presented, timestamp=timestamp, key=known.signing_key)
         if presented.security_token and not known.is_temporary:
             raise _unrecognized()
         if version == self._version:
@@ -169,7 +167,7 @@ class Authenticator:
         timestamp = authorization.signed_at(presented, now)
         scope = authorization.scope(presented, timestamp, BEDROCK)
         known = await self._look_up(scope, presented.security_token, now)
-        sigv4.verify(presigned, presented, timestamp=timestamp, scope=scope, key=known.signing_key)
+        sigv4.verify(presigned, presented, timestamp=timestamp, key=known.signing_key)
         if presented.security_token and not known.is_temporary:
             return None
         signed_at = datetime.fromisoformat(timestamp)

@@ -4,11 +4,13 @@ The rules are those of every service but Amazon S3: the path is normalised and t
 more than it was on the wire (IAM User Guide, "Create a signed AWS API request").
 """
 
-import hmac
 import re
+from collections.abc import Callable, Mapping
 from functools import lru_cache
 from hashlib import sha256
-from hmac import compare_digest, digest
+from hmac import compare_digest, digest, trans_5C, trans_36
+from operator import itemgetter
+from typing import Any, NamedTuple
 
 from outcrop.iam.authorization import ALGORITHM, TERMINATOR, Authorization, Scope, decoded
 from outcrop.wire.errors import InvalidSignatureException
@@ -26,16 +28,21 @@ class SigningKey:
     """What an access key's secret becomes for one scope."""
 
     def __init__(self, secret_access_key: str, scope: Scope) -> None:
+        self.scope = str(scope)
+        """As it is signed."""
         key = digest(f"AWS4{secret_access_key}".encode(), scope.date.encode(), "sha256")
         for part in (scope.region, scope.service, TERMINATOR):
             key = digest(key, part.encode(), "sha256")
-        # Begun once: a copy of it costs half of what the key costs to take in again.
-        self._begun = hmac.new(key, digestmod="sha256")
+        # HMAC's two hashes (RFC 2104), begun: OpenSSL's HMAC costs twice what copies of them cost.
+        block = key.ljust(sha256().block_size, b"\0")
+        self._inner = sha256(block.translate(trans_36))
+        self._outer = sha256(block.translate(trans_5C))
 
     def signature(self, to_sign: str) -> str:
-        keyed = self._begun.copy()
-        keyed.update(_bytes(to_sign))
-        return keyed.hexdigest()
+        inner, outer = self._inner.copy(), self._outer.copy()
+        inner.update(_bytes(to_sign))
+        outer.update(inner.digest())
+        return outer.hexdigest()
 
 
 def verify(
@@ -43,12 +50,11 @@ def verify(
     authorization: Authorization,
     *,
     timestamp: str,
-    scope: Scope,
     key: SigningKey,
 ) -> None:
     """Raises unless the holder of `key` signed this very request at `timestamp`."""
     canonical = canonical_request(request, authorization)
-    to_sign = string_to_sign(canonical, timestamp, scope)
+    to_sign = string_to_sign(canonical, timestamp, key.scope)
     if not compare_digest(key.signature(to_sign).encode("ascii"), _bytes(authorization.signature)):
         # BerriAI/litellm#14763 shows Bedrock's whole text.
         raise InvalidSignatureException(
@@ -61,27 +67,36 @@ def verify(
 
 
 def canonical_request(request: HttpRequest, authorization: Authorization) -> str:
-    names, joined = _signed_names(authorization.signed_headers)
+    signed = _signed_headers(authorization.signed_headers)
     query = request.query_string
     if query:
-        query = canonical_query(
-            query, without="X-Amz-Signature" if authorization.presigned else None
-        )
+        query = canonical_query(query, "X-Amz-Signature" if authorization.presigned else None)
     return (
         f"{request.method}\n{canonical_path(request.raw_path)}\n{query}\n"
-        f"{_header_lines(request.headers, names)}\n{joined}\n"
+        f"{_header_lines(request.headers, signed)}\n{signed.joined}\n"
         f"{payload_hash(request, authorization)}"
     )
 
 
+class _SignedHeaders(NamedTuple):
+    names: tuple[str, ...]
+    joined: str
+    """As they are signed."""
+    values_of: Callable[[Mapping[str, str]], Any]
+    """Raises KeyError. One value comes without a tuple around it."""
+    lines: str
+    """To be filled with the values by `%`."""
+
+
 @lru_cache(maxsize=64)
-def _signed_names(signed_headers: str) -> tuple[tuple[str, ...], str]:
-    """One at a time, and as they are signed; a client sends the same ones every time."""
+def _signed_headers(signed_headers: str) -> _SignedHeaders:
+    """A client sends the same ones every time."""
     names = tuple(sorted(signed_headers.lower().split(";")))
-    return names, ";".join(names)
+    lines = "".join([f"{name.replace('%', '%%')}:%s\n" for name in names])
+    return _SignedHeaders(names, ";".join(names), itemgetter(*names), lines)
 
 
-def string_to_sign(canonical: str, timestamp: str, scope: Scope) -> str:
+def string_to_sign(canonical: str, timestamp: str, scope: Scope | str) -> str:
     return f"{ALGORITHM}\n{timestamp}\n{scope}\n{sha256(_bytes(canonical)).hexdigest()}"
 
 
@@ -93,7 +108,7 @@ def canonical_path(raw_path: str) -> str:
 
 
 @lru_cache(maxsize=256)
-def canonical_query(query_string: str, *, without: str | None = None) -> str:
+def canonical_query(query_string: str, without: str | None = None) -> str:
     pairs: list[tuple[str, str]] = []
     for pair in query_string.split("&"):
         name, _, value = pair.partition("=")
@@ -118,19 +133,25 @@ def payload_hash(request: HttpRequest, authorization: Authorization) -> str:
     return sha256(request.body).hexdigest() if request.body else _EMPTY_SHA256
 
 
-def _header_lines(headers: dict[str, str], names: tuple[str, ...]) -> str:
+def _header_lines(headers: dict[str, str], signed: _SignedHeaders) -> str:
     try:
-        lines = "".join([f"{name}:{headers[name]}\n" for name in names])
+        values = signed.values_of(headers)
     except KeyError:
-        lines = ""
+        return _careful_lines(headers, signed.names)
+    lines: str = signed.lines % values
     # One look at all of them: hardly ever has one white space that is signed in another form.
-    if not lines or "  " in lines or ": " in lines or " \n" in lines or _other_space(lines, names):
-        return "".join([f"{name}:{_header_value(headers, name)}\n" for name in names])
+    text = "".join(values)
+    if "\t" in text or "\n" in text or (" " in text and _has_odd_space(lines)):
+        return _careful_lines(headers, signed.names)
     return lines
 
 
-def _other_space(lines: str, names: tuple[str, ...]) -> bool:
-    return "\t" in lines or lines.count("\n") != len(names)
+def _has_odd_space(lines: str) -> bool:
+    return "  " in lines or ": " in lines or " \n" in lines
+
+
+def _careful_lines(headers: dict[str, str], names: tuple[str, ...]) -> str:
+    return "".join([f"{name}:{_header_value(headers, name)}\n" for name in names])
 
 
 def _header_value(headers: dict[str, str], name: str) -> str:
