@@ -22,8 +22,11 @@ _VERSION = "&Version=1"
 
 
 def bearer_key(headers: Mapping[str, str]) -> str | None:
-    scheme, _, key = headers.get("authorization", "").lstrip().partition(" ")
-    return key.strip() if scheme.lower() == "bearer" else None
+    header = headers.get("authorization", "").lstrip()
+    if header[:6].lower() != "bearer":
+        return None
+    scheme, _, key = header.partition(" ")
+    return key.strip() if len(scheme) == 6 else None
 
 
 def long_term_key(key: AccessKeyRecord) -> str:

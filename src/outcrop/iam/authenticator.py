@@ -99,13 +99,14 @@ class Authenticator:
             presented.security_token,
         )
         known, version = self._known.get(form), self._version
-        if known is None or not known.holds(now, timestamp, service):
+        is_new = known is None or not known.holds(now, timestamp, service)
+        if known is None or is_new:
             scope = authorization.scope(presented, timestamp, service)
             known = await self._look_up(scope, presented.security_token, now)
         sigv4.verify(request, presented, timestamp=timestamp, key=known.signing_key)
         if presented.security_token and not known.is_temporary:
             raise _unrecognized()
-        if version == self._version:
+        if is_new and version == self._version:
             _bounded(self._known, form, known)
         if not known.is_temporary:
             self._used[known.scope.access_key_id] = now

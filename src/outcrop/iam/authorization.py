@@ -30,6 +30,7 @@ from outcrop.wire.http import HttpRequest
 ALGORITHM = "AWS4-HMAC-SHA256"
 TERMINATOR = "aws4_request"
 MAX_SKEW = timedelta(minutes=5)
+_MOST_TO_COME = -MAX_SKEW
 MAX_EXPIRES_S = 604_800
 
 # As every SDK writes it, up to the signature.
@@ -96,14 +97,15 @@ def read(request: HttpRequest, service: str = BEDROCK) -> Authorization:
 def signed_at(authorization: Authorization, now: datetime) -> str:
     """The moment of signing in ISO 8601's basic format, once it is neither too old nor to come."""
     moment, text = _moment(authorization.date)
-    if moment > now + MAX_SKEW:
+    age = now - moment
+    if age < _MOST_TO_COME:
         raise InvalidSignatureException(
             f"Signature not yet current: {text} is still later than {_basic(now + MAX_SKEW)}"
             f" ({_basic(now)} + 5 min.)"
         )
     expires_s = authorization.expires_s
     lifetime = MAX_SKEW if expires_s is None else timedelta(seconds=expires_s)
-    if moment < now - lifetime:
+    if age > lifetime:
         raise InvalidSignatureException(
             f"Signature expired: {text} is now earlier than {_basic(now - lifetime)}"
             f" ({_basic(now)} - {lifetime.total_seconds() / 60:g} min.)"
@@ -171,7 +173,7 @@ def decoded(component: str) -> str:
 def _from_header(header: str, headers: Mapping[str, str]) -> Authorization:
     said, _, signature = header.partition("Signature=")
     usual, date = _usual(said), headers.get("x-amz-date")
-    if usual is None or not date or not signature.isalnum():
+    if usual is None or not date or not _is_one_word(signature):
         return _from_unusual_header(header, headers)
     credential, signed_headers = usual
     return Authorization(
@@ -184,6 +186,10 @@ def _from_header(header: str, headers: Mapping[str, str]) -> Authorization:
         content_sha256=headers.get("x-amz-content-sha256", ""),
         presigned=False,
     )
+
+
+def _is_one_word(text: str) -> bool:
+    return text.split() == [text] and "," not in text and "=" not in text
 
 
 @lru_cache(maxsize=256)
