@@ -57,7 +57,9 @@ class SqliteDatabase:
 class _Reader:
     """Reads, and remembers what it read for as long as nobody has written.
 
-    Whether anybody has, in any process, costs a quarter of what a page costs.
+    Whether anybody has, in any process, costs a quarter of what a page costs, and is asked only
+    before what is remembered is believed. What is read in between is kept as of when it was asked
+    last: should anybody have written since, it is forgotten too early.
     """
 
     def __init__(self, connection: sqlite3.Connection) -> None:
@@ -66,16 +68,26 @@ class _Reader:
         self._read: dict[tuple[str, tuple[Value, ...]], Sequence[Row]] = {}
 
     def fetch(self, sql: str, values: tuple[Value, ...]) -> Sequence[Row]:
-        ((version,),) = self._cursor.execute("PRAGMA data_version")
-        if version != self._version or len(self._read) >= REMEMBERED:
-            self._version = version
-            self._read.clear()
         rows = self._read.get((sql, values))
-        if rows is None:
+        if rows is None or self._has_changed():
             rows = self._cursor.execute(for_sqlite(sql), values).fetchall()
             if len(rows) <= ROWS_REMEMBERED:
-                self._read[sql, values] = rows
+                self._keep(sql, values, rows)
         return rows
+
+    def _has_changed(self) -> bool:
+        """Since this was asked last; then nothing is remembered any more."""
+        ((version,),) = self._cursor.execute("PRAGMA data_version")
+        if version == self._version:
+            return False
+        self._version = version
+        self._read.clear()
+        return True
+
+    def _keep(self, sql: str, values: tuple[Value, ...], rows: Sequence[Row]) -> None:
+        if len(self._read) >= REMEMBERED:
+            self._read.clear()
+        self._read[sql, values] = rows
 
 
 class _Job:
