@@ -97,4 +97,4 @@ async def _names(location: str, clock: FakeClock) -> list[str]:
             limit=10_000,
         )
     assert listed == found
-    return [json.loads(summary)["provisionedModelName"] for _, summary in listed.rows]
+    return [json.loads(summary)["provisionedModelName"] for summary in listed.rows]

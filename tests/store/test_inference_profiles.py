@@ -5,7 +5,7 @@ import pytest
 from msgspec.structs import replace
 
 from outcrop.store.errors import ClientTokenMismatchError, QuotaReachedError
-from outcrop.store.inference_profiles import decode
+from outcrop.store.inference_profiles import decode, position_of
 from outcrop.store.listed import Listed
 from outcrop.store.records import ClientToken, InferenceProfileRecord
 from outcrop.store.store import Store, open_store
@@ -29,7 +29,7 @@ async def create(
 
 async def ids(store: Store) -> list[str]:
     page = await store.inference_profiles.page(ACCOUNT, REGION, after=None, limit=1000)
-    return [decode(summary).inference_profile_id for _, summary in page]
+    return [decode(summary).inference_profile_id for summary in page]
 
 
 def test_a_profile_is_found_as_it_was_created(location: str, clock: FakeClock) -> None:
@@ -228,13 +228,13 @@ def test_pages_follow_each_other_in_order_of_time_and_arn(location: str, clock: 
                 ACCOUNT, REGION, after=after, limit=3
             ):
                 pages.append(page)
-                after = (page[-1][0], decode(page[-1][1]).inference_profile_arn)
+                after = position_of(page[-1])
             return pages
 
     pages = asyncio.run(main())
 
     assert [len(page) for page in pages] == [3, 3, 1]
-    assert len({summary for page in pages for _, summary in page}) == 7
+    assert len({summary for page in pages for summary in page}) == 7
 
 
 def test_the_arn_decides_where_a_page_starts_within_a_microsecond(

@@ -26,7 +26,7 @@ async def names(throughputs: ProvisionedModelThroughputs) -> list[str]:
         after=None,
         limit=1000,
     )
-    return [json.loads(summary)["provisionedModelName"] for _, summary in page.rows]
+    return [json.loads(summary)["provisionedModelName"] for summary in page.rows]
 
 
 def test_it_is_found_by_name_and_by_id(location: str, clock: FakeClock) -> None:

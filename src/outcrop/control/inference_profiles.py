@@ -6,7 +6,7 @@ from operator import itemgetter
 from typing import Literal, cast
 
 import msgspec
-from msgspec import Raw, Struct
+from msgspec import Raw
 from msgspec.structs import replace
 
 from outcrop.control.new_resources import (
@@ -18,7 +18,11 @@ from outcrop.control.new_resources import (
 from outcrop.iam.caller import Caller
 from outcrop.store.catalogue import Catalogue, SystemProfile
 from outcrop.store.errors import ClientTokenMismatchError, QuotaReachedError
-from outcrop.store.inference_profiles import InferenceProfiles as InferenceProfileRecords
+from outcrop.store.inference_profiles import (
+    InferenceProfiles as InferenceProfileRecords,
+    Position,
+    position_of,
+)
 from outcrop.store.records import InferenceProfileRecord
 from outcrop.wire.arn import Arn
 from outcrop.wire.errors import (
@@ -49,9 +53,6 @@ NOT_FOUND = (
     "The specified resource Amazon Resource Name (ARN) was not found. "
     "Check the Amazon Resource Name (ARN) and try your request again."
 )
-
-Position = tuple[int, str]
-"""The place of a profile in every listing: `updatedAt` in microseconds, then its ARN."""
 
 
 class InferenceProfiles:
@@ -92,9 +93,9 @@ class InferenceProfiles:
             inference_profile_summaries=cast(
                 # As they go out already: a Raw is written as it is.
                 "list[InferenceProfileSummary]",
-                [summary for _, summary in page],
+                page,
             ),
-            next_token=self._tokens.seal(_position(*page[-1]), caller, filters)
+            next_token=self._tokens.seal(position_of(page[-1]), caller, filters)
             if len(found) > limit
             else None,
         )
@@ -133,27 +134,23 @@ class InferenceProfiles:
 
     async def _page(
         self, caller: Caller, type_equals: str | None, after: Position | None, limit: int
-    ) -> list[tuple[int, Raw]]:
+    ) -> list[Raw]:
         """The next profiles in order: ascending `updatedAt`, then ARN, as observed on Amazon."""
         types = {type_equals} if type_equals else self._types_by_default
-        found: list[tuple[int, Raw]] = []
+        system: list[Raw] = []
         if "SYSTEM_DEFINED" in types:
-            found = self._system_listing(caller).page(after, limit)
-        if "APPLICATION" in types:
-            records = await self._records.page(
-                caller.account_id,
-                caller.region,
-                after=after,
-                # Most application profiles are younger than all that Amazon defines.
-                until=found[-1][0] if len(found) == limit else None,
-                limit=limit,
-            )
-            # `application-inference-profile/` sorts before `inference-profile/`, and so, of one
-            # moment, do these: the sort keeps the order of equals.
-            found = [(position, Raw(summary)) for position, summary in records] + found
-        if len(types) > 1:
-            found.sort(key=itemgetter(0))
-        return found[:limit]
+            system = self._system_listing(caller).page(after, limit)
+        if "APPLICATION" not in types:
+            return system
+        records = await self._records.page(
+            caller.account_id,
+            caller.region,
+            after=after,
+            # Most application profiles are younger than all that Amazon defines.
+            until=position_of(system[-1])[0] if len(system) == limit else None,
+            limit=limit,
+        )
+        return _merged(system, list(map(Raw, records)))[:limit]
 
     def _system_listing(self, caller: Caller) -> "_SystemListing":
         key = (caller.account_id, caller.region)
@@ -243,20 +240,18 @@ class _SystemListing:
         placed = [(_place(summary), Raw(msgspec.json.encode(summary))) for summary in summaries]
         placed.sort(key=itemgetter(0))
         self._positions = [position for position, _ in placed]
-        self._placed = [(micros, summary) for (micros, _), summary in placed]
+        self._summaries = [summary for _, summary in placed]
 
-    def page(self, after: Position | None, limit: int) -> list[tuple[int, Raw]]:
+    def page(self, after: Position | None, limit: int) -> list[Raw]:
         start = bisect_right(self._positions, after) if after else 0
-        return self._placed[start : start + limit]
+        return self._summaries[start : start + limit]
 
 
-class _Named(Struct, frozen=True, rename="camel"):
-    inference_profile_arn: str
-
-
-def _position(micros: int, summary: Raw) -> Position:
-    """Where a profile is in every listing: the ARN is looked up in its summary."""
-    return micros, msgspec.json.decode(summary, type=_Named).inference_profile_arn
+def _merged(system: list[Raw], application: list[Raw]) -> list[Raw]:
+    together = system + application
+    if system and application and position_of(system[-1]) > position_of(application[0]):
+        together.sort(key=position_of)
+    return together
 
 
 def _place(summary: InferenceProfileSummary) -> Position:

@@ -116,7 +116,7 @@ class ProvisionedThroughput:
             provisioned_model_summaries=cast(
                 # As they go out already: a Raw is written as it is.
                 "list[ProvisionedModelSummary]",
-                [Raw(summary) for _, summary in page.rows],
+                list(map(Raw, page.rows)),
             ),
             next_token=None
             if page.goes_on_after is None

@@ -2,10 +2,10 @@
 
 from collections.abc import Mapping
 from datetime import datetime
-from typing import Literal, cast
+from typing import Literal
 
 import msgspec
-from msgspec import Struct
+from msgspec import Raw, Struct
 from msgspec.structs import replace
 
 from outcrop.store.client_tokens import first_record, remember
@@ -28,6 +28,10 @@ _FIND = "SELECT summary FROM inference_profiles WHERE scope_id = $1 AND inferenc
 _DELETE = "DELETE FROM inference_profiles WHERE scope_id = $1 AND inference_profile_id = $2"
 
 
+Position = tuple[int, str]
+"""The place of a profile in every listing: `updatedAt` in microseconds, then its ARN."""
+
+
 class _Model(Struct, frozen=True, rename="camel"):
     model_arn: str
 
@@ -46,6 +50,12 @@ class _Summary(Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=
     type: Literal["APPLICATION"]
 
 
+class _Place(Struct, frozen=True, rename="camel"):
+    updated_at: datetime
+    inference_profile_arn: str
+
+
+_decode_place = msgspec.json.Decoder(_Place).decode
 _decode_summary = msgspec.json.Decoder(_Summary).decode
 _encode = msgspec.json.Encoder().encode
 
@@ -57,8 +67,7 @@ class InferenceProfiles:
         self._clock = clock
         walk = database.walk(("scope_id",), "updated_at", descending=False)
         self._page = (
-            "SELECT updated_at, summary"  # noqa: S608 -- ours
-            f" FROM inference_profiles WHERE {walk.where}"
+            f"SELECT summary FROM inference_profiles WHERE {walk.where}"  # noqa: S608 -- ours
             f" ORDER BY {walk.order_by} LIMIT $4"
         )
 
@@ -133,27 +142,33 @@ class InferenceProfiles:
         account_id: str,
         region: str,
         *,
-        after: tuple[int, str] | None,
+        after: Position | None,
         until: int | None = None,
         limit: int,
     ) -> list[Listed]:
-        """In order of (`updated_at` in microseconds, ARN), those that come after `after`.
+        """In order, those that come after `after`.
 
         `until`: none that is younger, in microseconds.
         """
         scope_id = await self._scopes.find(account_id, region)
         if scope_id is None:
             return []
-        moment, arn = after or (-1, "")
+        moment = after[0] if after else -1
         # At the very microsecond of `after` there is one at most: it may come before or after it.
         end = _END if until is None else until + 1
         rows = await self._database.fetch(self._page, scope_id, moment - 1, end, limit + 1)
-        if rows and rows[0][0] == moment and decode(rows[0][1]).inference_profile_arn <= arn:
-            rows = rows[1:]
-        return cast("list[Listed]", rows[:limit])
+        summaries: list[Listed] = [summary for (summary,) in rows]
+        if after and summaries and position_of(summaries[0]) <= after:
+            del summaries[0]
+        return summaries[:limit]
 
 
 _END = 1 << 62
+
+
+def position_of(summary: str | Raw) -> Position:
+    placed = _decode_place(summary)
+    return to_micros(placed.updated_at), placed.inference_profile_arn
 
 
 def decode(text: str) -> InferenceProfileRecord:

@@ -6,24 +6,17 @@ A page of a listing takes the summaries as they are, instead of decoding and enc
 
 from typing import NamedTuple
 
-from outcrop.store.database import Row
-
-Listed = Row
-"""Its time in the listing, in microseconds, which no other row of the listing has; its summary.
-
-A row as the engine gives it: to make a record of each costs a tenth of reading the page.
+Listed = str
+"""A summary. Its time in the listing, which no other row of it has, is read out where it is needed:
+of one row in a page, while each column that the engine gives costs a tenth of reading the page.
 """
 
 
 class Page(NamedTuple):
     rows: list[Listed]
     goes_on_after: int | None
-    """The position after which the next page begins; None when the listing is at its end.
+    """The position after which the next page begins, in microseconds; None when the listing is at
+    its end.
 
     A search may come to the end of its page with fewer rows than were asked for, even with none.
     """
-
-
-def page_of(rows: list[Listed], limit: int) -> Page:
-    """Of up to one row more than the page holds."""
-    return Page(rows[:limit], rows[limit - 1][0] if len(rows) > limit else None)

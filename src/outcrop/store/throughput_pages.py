@@ -4,21 +4,20 @@ from collections.abc import Mapping, Sequence
 from contextlib import aclosing
 from itertools import islice, product
 from operator import itemgetter
-from typing import cast
 
 from msgspec import Struct
 
 from outcrop.store.database import Database
-from outcrop.store.listed import Listed, Page, page_of
+from outcrop.store.listed import Listed, Page
 from outcrop.store.name_index import search_features
 from outcrop.store.name_search import NameSearch, placeholders
 from outcrop.store.records import ProvisionedModelThroughputFilters
-from outcrop.store.throughput_rows import TABLE
+from outcrop.store.throughput_rows import TABLE, position_of
 from outcrop.wire.timestamps import to_micros
 
 _SEALED_UNTIL = "SELECT sealed_until FROM scopes WHERE scope_id = $1"
 _CANDIDATES = f"""
-    SELECT row_id, creation_time, summary, status, model_arn
+    SELECT row_id, summary, status, model_arn
     FROM {TABLE}
     WHERE strpos(provisioned_model_name, $1) > 0 AND row_id IN
 """  # noqa: S608 -- ours
@@ -53,25 +52,21 @@ class ThroughputPages:
     async def page(self, listing: Listing, *, after: int | None, limit: int) -> Page:
         span = _span(listing, after)
         if listing.filters.name_contains is None:
-            return page_of(await self._walked(listing, span, limit + 1), limit)
+            return _page_of(await self._walked(listing, span, limit + 1), limit)
         return await self._searched(listing, span, limit)
 
     async def _walked(self, listing: Listing, span: Span, limit: int) -> list[Listed]:
-        filters = listing.filters
-        exact = {"status": filters.status, "model_arn": filters.model_arn}
-        given = {column: value for column, value in exact.items() if value is not None}
-        part = filters.name_contains
-        query = self._queries[tuple(given), listing.descending, part is not None]
+        status, model_arn = listing.filters.status, listing.filters.model_arn
+        part = listing.filters.name_contains
+        query = self._queries[
+            status is not None, model_arn is not None, listing.descending, part is not None
+        ]
+        given = [value for value in (status, model_arn) if value is not None]
+        named = [] if part is None else [part]
         rows = await self._database.fetch(
-            query,
-            listing.scope_id,
-            *given.values(),
-            span.low,
-            span.high,
-            limit,
-            *(() if part is None else (part,)),
+            query, listing.scope_id, *given, span.low, span.high, limit, *named
         )
-        return cast("list[Listed]", rows)
+        return [summary for (summary,) in rows]
 
     async def _searched(self, listing: Listing, span: Span, limit: int) -> Page:
         """From the blocks that are full by their index, from the last one row by row."""
@@ -86,7 +81,7 @@ class ThroughputPages:
             return Page(found, reached)
         if not listing.descending:
             found += await self._walked(listing, rest, limit + 1 - len(found))
-        return page_of(found, limit)
+        return _page_of(found, limit)
 
     async def _look_up(
         self, listing: Listing, span: Span, limit: int, found: list[Listed]
@@ -127,8 +122,8 @@ class ThroughputPages:
         part = listing.filters.name_contains
         rows = await self._database.fetch(f"{_CANDIDATES} ({names})", part, *values)
         return [
-            (position, summary)
-            for _, position, summary, status, model_arn in sorted(
+            summary
+            for _, summary, status, model_arn in sorted(
                 rows, key=itemgetter(0), reverse=listing.descending
             )
             if _fits(status, model_arn, listing.filters)
@@ -138,6 +133,11 @@ class ThroughputPages:
         query = self._edges[last]
         rows = await self._database.fetch(query, listing.scope_id, span.low, span.high)
         return rows[0][0] if rows else None
+
+
+def _page_of(rows: list[Listed], limit: int) -> Page:
+    """Of up to one row more than the page holds."""
+    return Page(rows[:limit], position_of(rows[limit - 1]) if len(rows) > limit else None)
 
 
 def _span(listing: Listing, after: int | None) -> Span:
@@ -154,12 +154,16 @@ def _fits(status: str, model_arn: str, filters: ProvisionedModelThroughputFilter
     return filters.status in {None, status} and filters.model_arn in {None, model_arn}
 
 
-def _queries(database: Database) -> Mapping[tuple[tuple[str, ...], bool, bool], str]:
-    """By exact filters, whether descending, and whether for a part of the name."""
+def _queries(database: Database) -> Mapping[tuple[bool, bool, bool, bool], str]:
+    """By whether for a status, for a model, descending, and for a part of the name."""
     return {
-        (given, descending, part): _query(database, given, descending=descending, part=part)
-        for given in ((), ("status",), ("model_arn",), ("status", "model_arn"))
-        for descending, part in product((False, True), repeat=2)
+        (status, model_arn, descending, part): _query(
+            database,
+            ("status",) * status + ("model_arn",) * model_arn,
+            descending=descending,
+            part=part,
+        )
+        for status, model_arn, descending, part in product((False, True), repeat=4)
     }
 
 
@@ -168,8 +172,7 @@ def _query(database: Database, given: tuple[str, ...], *, descending: bool, part
     limit = len(given) + 4
     named = f" AND strpos(provisioned_model_name, ${limit + 1}) > 0" if part else ""
     return (
-        "SELECT creation_time, summary"  # noqa: S608 -- ours
-        f" FROM {TABLE} WHERE {walk.where}{named}"
+        f"SELECT summary FROM {TABLE} WHERE {walk.where}{named}"  # noqa: S608 -- ours
         f" ORDER BY {walk.order_by} LIMIT ${limit}"
     )
 

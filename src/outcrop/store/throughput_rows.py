@@ -61,8 +61,13 @@ class _Rest(Struct, frozen=True, kw_only=True, omit_defaults=True):
     version: int = 0
 
 
+class _Created(Struct, frozen=True, rename="camel"):
+    creation_time: datetime
+
+
 _REST_FIELDS = _Rest.__struct_fields__
 _decode_summary = msgspec.json.Decoder(_Summary).decode
+_decode_created = msgspec.json.Decoder(_Created).decode
 _decode_rest = msgspec.json.Decoder(_Rest).decode
 _encode = msgspec.json.Encoder().encode
 
@@ -78,6 +83,11 @@ def encode(record: ProvisionedModelThroughputRecord) -> tuple[str, str]:
     members = structs.asdict(record)
     rest = _Rest(**{name: members.pop(name) for name in _REST_FIELDS})
     return _encode(_Summary(**members)).decode(), _encode(rest).decode()
+
+
+def position_of(summary: str) -> int:
+    """Its creation in microseconds: its place in every listing."""
+    return to_micros(_decode_created(summary).creation_time)
 
 
 def row_of(
