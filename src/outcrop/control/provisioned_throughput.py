@@ -208,8 +208,7 @@ class ProvisionedThroughput:
 
     async def advance(self) -> None:
         """Brings every record that is due to where it stands now."""
-        now = self._clock()
-        if self._due_at is None or now < self._due_at:
+        if self._due_at is None or (now := self._clock()) < self._due_at:
             return
         while due := await self._records.due(now, limit=100):
             for record in due:

@@ -3,7 +3,7 @@
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Mapping
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Protocol, TypeAlias, TypeVar
 
 from msgspec import Struct
@@ -40,7 +40,7 @@ from outcrop.wire.routes import unknown_operation
 from outcrop.wire.rpc import RpcOperation
 from outcrop.wire.shape import Shape
 from outcrop.wire.shapes import bedrock, bedrock_runtime, ce, cloudwatch, sts
-from outcrop.wire.timestamps import Clock
+from outcrop.wire.timestamps import Clock, micros_between
 
 InputT = TypeVar("InputT", bound=Shape)
 OutputT = TypeVar("OutputT", bound=Shape)
@@ -60,8 +60,6 @@ SKIPPED = "x-outcrop-skipped"
 BUDGET = "x-outcrop-budget"
 # Of that one: whoever wants to know all of a bad day looks into the log.
 LONGEST_SKIPPED = 512
-
-_MILLISECOND = timedelta(milliseconds=1)
 
 _log = logging.getLogger(__name__)
 
@@ -367,7 +365,7 @@ class App:
                 method=request.method,
                 operation=life.address.operation if life.address else None,
                 status=response.status,
-                duration_ms=(now - life.began_at) / _MILLISECOND,
+                duration_ms=micros_between(life.began_at, now) / 1000,
                 error=life.error.name if life.error else None,
                 account_id=caller.account_id if caller else None,
                 region=caller.region if caller else None,

@@ -6,13 +6,13 @@ from outcrop.wire.addresses import REST_JSON
 from outcrop.wire.errors import AwsError
 from outcrop.wire.http import HttpResponse
 
-_RANDOM = Random()  # noqa: S311 - they must differ from each other, not be secret
+_random_bits = Random().getrandbits  # noqa: S311 - ids must differ, not be secret
+_MIDDLE = f"-{_random_bits(16):04x}-4{_random_bits(12):03x}-a{_random_bits(12):03x}-"
 
 
 def new_request_id() -> str:
-    """A random UUID (version 4), at a fifth of the time that Python's own takes."""
-    digits = f"{_RANDOM.getrandbits(128):032x}"
-    return f"{digits[:8]}-{digits[8:12]}-4{digits[13:16]}-a{digits[17:20]}-{digits[20:]}"
+    """A UUID (version 4), random at both ends: 80 bits of it. The others are this process's."""
+    return f"{_random_bits(32):08x}{_MIDDLE}{_random_bits(48):012x}"
 
 
 def error_response(error: AwsError, request_id: str) -> HttpResponse:

@@ -48,7 +48,8 @@ class PageTokens(Generic[PositionT]):
         refusal: Callable[[str], AwsError] = ValidationException,
     ) -> None:
         self._operation = operation
-        self._key = key
+        # Begun with the key: a copy of it costs less than to take the key in again.
+        self._keyed = blake2b(digest_size=_MAC_BYTES, key=key)
         self._clock = clock
         self._refusal = refusal
         self._decoder = msgspec.json.Decoder(position_type)
@@ -77,7 +78,9 @@ class PageTokens(Generic[PositionT]):
         belongs_to = msgspec.json.encode(
             (self._operation, caller.account_id, caller.region, filters, content)
         )
-        return blake2b(belongs_to, digest_size=_MAC_BYTES, key=self._key).digest()
+        keyed = self._keyed.copy()
+        keyed.update(belongs_to)
+        return keyed.digest()
 
 
 def _unarmoured(token: str) -> bytes | None:
