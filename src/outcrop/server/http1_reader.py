@@ -1,10 +1,10 @@
 """HTTP/1.1 requests out of bytes, however they are cut; refused as soon as they are too large."""
 
 from collections.abc import Callable, Mapping
-from itertools import chain
-from typing import Literal, NamedTuple, cast
+from typing import Literal, cast
 
 from httptools import HttpParserError, HttpParserUpgrade, HttpRequestParser, parse_url
+from msgspec import Struct
 
 from outcrop.server.edge import Edge
 from outcrop.wire.errors import AwsError, MalformedHttpRequestException
@@ -35,7 +35,7 @@ wanted, or cannot be understood any more.
 """
 
 
-class Asked(NamedTuple):
+class Asked(Struct, frozen=True):
     """A request, or why it is refused; and what its answer must look like."""
 
     request: HttpRequest | AwsError
@@ -70,7 +70,6 @@ class Http1Reader:
         self._header_bytes = 0
         self._uncounted = 0
         self._url = b""
-        self._fields: list[tuple[bytes, bytes]] = []
         self._headers: dict[str, str] = {}
 
     @property
@@ -111,32 +110,38 @@ class Http1Reader:
         self._url += url
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        if self.arriving == "head":
-            self._fields.append((name, value))
-        else:
+        if self.arriving != "head":
             self._pass_over_trailer(len(name) + len(value))
+            return
+        self._header_bytes += len(name) + len(value)
+        try:
+            key = _NAMES[name]
+        except KeyError:
+            key = name.decode("latin-1").lower()
+        text, headers = value.decode("latin-1").strip(), self._headers
+        if key in headers:
+            text = f"{headers[key]},{text}"
+        headers[key] = text
 
     def on_headers_complete(self) -> None:
         self._in_head = False
         if self.arriving != "head":
             return
         self.arriving = "body"
-        self._headers = headers = _joined(self._fields)
         try:
-            self._admit(headers)
+            self._admit(self._headers)
         except AwsError as refusal:
             self.refuse(refusal)
         else:
-            if "expect" in headers:
+            if "expect" in self._headers:
                 self._go_on()
 
     def _admit(self, headers: Mapping[str, str]) -> None:
-        self._header_bytes = sum(map(len, chain.from_iterable(self._fields)))
         self._edge.admit_head(uri_bytes=len(self._url), header_bytes=self._header_bytes)
         length = headers.get("content-length")
         if length is not None:
             self._edge.admit_body(int(length))
-        if headers.get("transfer-encoding", "chunked").lower() != "chunked":
+        if "transfer-encoding" in headers and headers["transfer-encoding"].lower() != "chunked":
             # The parser lets `gzip, chunked` pass, and unpacks nothing.
             raise MalformedHttpRequestException("Transfer-Encoding may be chunked alone")
         host = headers.get("host")
@@ -187,11 +192,11 @@ class Http1Reader:
             self._stop(MalformedHttpRequestException("The request is not HTTP/1.1"))
             return
         url = self._url if self._url.startswith(b"/") else _origin_form(self._url)
-        raw_path, _, query = url.partition(b"?")
+        raw_path, _, query = url.decode("latin-1").partition("?")
         request = HttpRequest(
             method=self._parser.get_method().decode(),
-            raw_path=raw_path.decode("latin-1"),
-            query_string=query.decode("latin-1"),
+            raw_path=raw_path,
+            query_string=query,
             headers=self._headers,
             body=bytes(self._body),
             source_address=self._edge.source_of(self._peer, self._headers),
@@ -241,16 +246,6 @@ class Http1Reader:
         if self.arriving == "body":
             self._complete(keep_alive=False)
         self.arriving = "nothing"
-
-
-def _joined(fields: list[tuple[bytes, bytes]]) -> dict[str, str]:
-    """By their names in lower case; what comes twice is joined by a comma."""
-    headers: dict[str, str] = {}
-    for name, value in fields:
-        key = _NAMES.get(name) or name.decode("latin-1").lower()
-        text = value.decode("latin-1").strip()
-        headers[key] = f"{headers[key]},{text}" if key in headers else text
-    return headers
 
 
 class _BodyOnly:
