@@ -72,15 +72,11 @@ class Authenticator:
         self._temporary = temporary
         self._known: dict[_Form, _Known] = {}
         self._bearers: dict[str, _KnownBearer] = {}
-        self._version = -1
+        self.version = -1
+        """That of the directory when it was looked at last."""
         self._fresh_until = datetime.min.replace(tzinfo=UTC)
         self._refreshing = asyncio.Lock()
         self._used: dict[str, datetime] = {}
-
-    @property
-    def version(self) -> int:
-        """That of the directory when it was looked at last."""
-        return self._version
 
     async def authenticate(self, request: HttpRequest, service: str) -> Identified:
         """`service`: what the credential must be scoped to."""
@@ -98,7 +94,7 @@ class Authenticator:
             presented.signed_headers,
             presented.security_token,
         )
-        known, version = self._known.get(form), self._version
+        known, version = self._known.get(form), self.version
         is_new = known is None or not known.holds(now, timestamp, service)
         if known is None or is_new:
             scope = authorization.scope(presented, timestamp, service)
@@ -106,7 +102,7 @@ class Authenticator:
         sigv4.verify(request, presented, timestamp=timestamp, key=known.signing_key)
         if presented.security_token and not known.is_temporary:
             raise _unrecognized()
-        if is_new and version == self._version:
+        if is_new and version == self.version:
             _bounded(self._known, form, known)
         if not known.is_temporary:
             self._used[known.scope.access_key_id] = now
@@ -119,7 +115,7 @@ class Authenticator:
         now = self._clock()
         if now >= self._fresh_until:
             await self._refresh(now)
-        known, version = self._bearers.get(key), self._version
+        known, version = self._bearers.get(key), self.version
         if known is None or now >= known.until:
             known = await self._read_bearer(key, now)
         if known is None:
@@ -127,7 +123,7 @@ class Authenticator:
         caller = known.identified.caller
         if api_keys.is_for_another_region(request.headers, caller.region):
             raise api_keys.refusal(key)
-        if version == self._version:
+        if version == self.version:
             _bounded(self._bearers, key, known)
         if not caller.is_temporary:
             self._used[known.key_id] = now
@@ -192,10 +188,10 @@ class Authenticator:
             if now < self._fresh_until:
                 return
             version = await self._directory.version()
-            if version != self._version:
+            if version != self.version:
                 self._known.clear()
                 self._bearers.clear()
-                self._version = version
+                self.version = version
             self._fresh_until = now + FRESH_FOR
 
     async def _look_up(self, scope: authorization.Scope, token: str, now: datetime) -> "_Known":

@@ -47,7 +47,7 @@ _QUERY_PARAMETERS = (
 )
 
 
-class Authorization(Struct, frozen=True, kw_only=True):
+class Authorization(Struct, frozen=True, kw_only=True, gc=False):
     """As presented: well-formed, nothing verified."""
 
     algorithm: str

@@ -69,8 +69,10 @@ def verify(
 def canonical_request(request: HttpRequest, authorization: Authorization) -> str:
     signed = _signed_headers(authorization.signed_headers)
     query = request.query_string
-    if query:
-        query = canonical_query(query, "X-Amz-Signature" if authorization.presigned else None)
+    if authorization.presigned:
+        query = canonical_query(query, "X-Amz-Signature")
+    elif query:
+        query = canonical_query(query)
     return (
         f"{request.method}\n{canonical_path(request.raw_path)}\n{query}\n"
         f"{_header_lines(request.headers, signed)}\n{signed.joined}\n"

@@ -291,7 +291,8 @@ class App:
             return unknown_operation()
         address, labels = found
         life.address = address
-        unsigned = self._unsigned.get((address.service, address.operation))
+        served = address.service, address.operation
+        unsigned = self._unsigned.get(served)
         if unsigned is not None:
             return await unsigned(request, life)
         identified = await self._authenticator.authenticate(request, address.signing_name)
@@ -300,7 +301,7 @@ class App:
         if labels and self._policies.exist:
             identified = await self._policies.reaching(identified, labels)
         life.caller = identified.caller
-        answer = self._answers.get((address.service, address.operation))
+        answer = self._answers.get(served)
         if answer is None:
             raise UnknownOperationException(
                 f"{address.operation} is not served by Outcrop. "

@@ -13,9 +13,12 @@ _STATUS_LINES = {
 
 def head_text(status: int, headers: Mapping[str, str], *, date: str, framing: str) -> bytes:
     """Status and headers; `framing`: what says where the body ends, and the connection."""
-    fields = "".join([f"{name}: {value}\r\n" for name, value in headers.items()])
-    if fields.count("\n") != len(headers):
-        raise ValueError("a header has a line break in it")
+    fields = ""
+    for name, value in headers.items():
+        field = f"{name}: {value}"
+        if "\n" in field:
+            raise ValueError("a header has a line break in it")
+        fields = f"{fields}{field}\r\n"
     return f"{_STATUS_LINES[status]}{fields}date: {date}\r\n{framing}\r\n".encode("latin-1")
 
 

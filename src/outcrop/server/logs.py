@@ -18,7 +18,13 @@ _STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", 
 
 
 class RequestLine(
-    Struct, frozen=True, kw_only=True, omit_defaults=True, tag_field="event", tag="request"
+    Struct,
+    frozen=True,
+    kw_only=True,
+    gc=False,
+    omit_defaults=True,
+    tag_field="event",
+    tag="request",
 ):
     """What is told of every request, at info."""
 

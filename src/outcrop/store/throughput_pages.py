@@ -28,13 +28,13 @@ LOOKED_AT_MOST = 8_192
 """Names that a page looks at: as many as there is time for, should hardly one of them match."""
 
 
-class Listing(Struct, frozen=True, kw_only=True):
+class Listing(Struct, frozen=True, kw_only=True, gc=False):
     scope_id: int
     filters: ProvisionedModelThroughputFilters
     descending: bool
 
 
-class Span(Struct, frozen=True):
+class Span(Struct, frozen=True, gc=False):
     """Creation times in microseconds, both bounds exclusive."""
 
     low: int

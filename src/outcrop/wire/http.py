@@ -6,7 +6,7 @@ from typing import Protocol
 from msgspec import Struct
 
 
-class HttpRequest(Struct, frozen=True, kw_only=True):
+class HttpRequest(Struct, frozen=True, kw_only=True, gc=False):
     """One request, exactly as it was received: signatures are checked over these very bytes."""
 
     method: str
