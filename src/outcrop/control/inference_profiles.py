@@ -1,7 +1,7 @@
 """Inference profiles: named routes from one identifier to models in several Regions."""
 
 from bisect import bisect_right
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from operator import itemgetter
 from typing import Literal, cast
 
@@ -137,20 +137,25 @@ class InferenceProfiles:
     ) -> list[Raw]:
         """The next profiles in order: ascending `updatedAt`, then ARN, as observed on Amazon."""
         types = {type_equals} if type_equals else self._types_by_default
-        system: list[Raw] = []
+        system: list[tuple[Position, Raw]] = []
         if "SYSTEM_DEFINED" in types:
             system = self._system_listing(caller).page(after, limit)
+        summaries = [summary for _, summary in system]
         if "APPLICATION" not in types:
-            return system
+            return summaries
+        youngest = system[-1][0] if system else None
         records = await self._records.page(
             caller.account_id,
             caller.region,
             after=after,
             # Most application profiles are younger than all that Amazon defines.
-            until=position_of(system[-1])[0] if len(system) == limit else None,
+            until=youngest[0] if youngest and len(system) == limit else None,
             limit=limit,
         )
-        return _merged(system, list(map(Raw, records)))[:limit]
+        summaries += map(Raw, records)
+        if youngest and records and position_of(records[0]) < youngest:
+            summaries.sort(key=position_of)
+        return summaries[:limit]
 
     def _system_listing(self, caller: Caller) -> "_SystemListing":
         key = (caller.account_id, caller.region)
@@ -233,25 +238,19 @@ class InferenceProfiles:
             ) from None
 
 
+_PLACE: Callable[[tuple[Position, Raw]], Position] = itemgetter(0)
+
+
 class _SystemListing:
     """One caller's system-defined profiles of one Region, in order."""
 
     def __init__(self, summaries: Sequence[InferenceProfileSummary]) -> None:
         placed = [(_place(summary), Raw(msgspec.json.encode(summary))) for summary in summaries]
-        placed.sort(key=itemgetter(0))
-        self._positions = [position for position, _ in placed]
-        self._summaries = [summary for _, summary in placed]
+        self._placed = sorted(placed, key=_PLACE)
 
-    def page(self, after: Position | None, limit: int) -> list[Raw]:
-        start = bisect_right(self._positions, after) if after else 0
-        return self._summaries[start : start + limit]
-
-
-def _merged(system: list[Raw], application: list[Raw]) -> list[Raw]:
-    together = system + application
-    if system and application and position_of(system[-1]) > position_of(application[0]):
-        together.sort(key=position_of)
-    return together
+    def page(self, after: Position | None, limit: int) -> list[tuple[Position, Raw]]:
+        start = bisect_right(self._placed, after, key=_PLACE) if after else 0
+        return self._placed[start : start + limit]
 
 
 def _place(summary: InferenceProfileSummary) -> Position:
