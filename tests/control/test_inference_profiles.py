@@ -1,4 +1,5 @@
 import asyncio
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -115,6 +116,36 @@ def test_pages_hold_all_that_was_there_throughout_and_nothing_twice(
 
     assert set(expected) <= set(seen)
     assert len(seen) == len(set(seen))
+
+
+def test_system_defined_and_application_profiles_stand_in_the_order_of_their_times(
+    tmp_path: Path,
+) -> None:
+    # In between those of Amazon's.
+    clock = FakeClock(datetime(2025, 3, 1, tzinfo=UTC))
+
+    async def main() -> list[tuple[datetime, str]]:
+        async with world(tmp_path, clock) as opened:
+            for number in range(3):
+                await create(opened, f"old {number}")
+            text = json.encode((await page(opened)).inference_profile_summaries)
+            whole = [
+                (datetime.fromisoformat(row["updatedAt"]), row["inferenceProfileArn"])
+                for row in json.decode(text)
+            ]
+            response = await page(opened, max_results=2)
+            seen = arns(response)
+            while response.next_token is not None:
+                response = await page(opened, max_results=2, next_token=response.next_token)
+                seen += arns(response)
+            assert seen == [arn for _, arn in whole]
+            return whole
+
+    whole = asyncio.run(main())
+
+    assert whole == sorted(whole)
+    assert ["application" in arn for _, arn in whole].index(True) > 0
+    assert "application" not in whole[-1][1]
 
 
 def test_what_belongs_to_another_account_or_region_is_not_there(tmp_path: Path) -> None:

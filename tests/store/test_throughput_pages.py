@@ -46,11 +46,10 @@ async def walk(
     found: list[Listed] = []
     after = None
     while True:
-        some, after = await page(
-            throughputs, filters, descending=descending, after=after, limit=limit
-        )
-        assert len(some) <= limit
-        found += some
+        some = await page(throughputs, filters, descending=descending, after=after, limit=limit)
+        assert len(some.rows) <= limit
+        found += some.rows
+        after = some.goes_on_after
         if after is None:
             return found
 
@@ -157,10 +156,11 @@ def test_pages_neither_repeat_nor_lose_what_was_there_throughout(
             seen: list[int] = []
             after = None
             while not seen or after is not None:
-                some, after = await page(
+                some = await page(
                     throughputs, filters, descending=order == "descending", after=after, limit=4
                 )
-                seen += map(position_of, some)
+                after = some.goes_on_after
+                seen += map(position_of, some.rows)
                 if goers:
                     await throughputs.delete(goers.pop())
                     await throughputs.delete(goers.pop(0))
@@ -205,7 +205,7 @@ def test_another_accounts_names_are_not_found(location: str, clock: FakeClock) -
                 await create(throughputs, throughput(f"mine-{number}"))
                 other = replace(throughput(f"mine-{number}"), account_id="9" * 12)
                 await create(throughputs, other)
-            mine, _ = await page(throughputs, Filters(name_contains="mine"))
+            mine = (await page(throughputs, Filters(name_contains="mine"))).rows
             none = await throughputs.page(
                 "8" * 12, REGION, filters=Filters(), descending=True, after=None, limit=9
             )

@@ -6,7 +6,6 @@ from operator import itemgetter
 from typing import Literal, cast
 
 import msgspec
-from msgspec import Raw
 from msgspec.structs import replace
 
 from outcrop.control.new_resources import (
@@ -23,6 +22,7 @@ from outcrop.store.inference_profiles import (
     Position,
     position_of,
 )
+from outcrop.store.listed import Listed, as_json
 from outcrop.store.records import InferenceProfileRecord
 from outcrop.wire.arn import Arn
 from outcrop.wire.errors import (
@@ -91,9 +91,8 @@ class InferenceProfiles:
         page = found[:limit]
         return ListInferenceProfilesResponse(
             inference_profile_summaries=cast(
-                # As they go out already: a Raw is written as it is.
                 "list[InferenceProfileSummary]",
-                page,
+                as_json(page),
             ),
             next_token=self._tokens.seal(position_of(page[-1]), caller, filters)
             if len(found) > limit
@@ -134,10 +133,10 @@ class InferenceProfiles:
 
     async def _page(
         self, caller: Caller, type_equals: str | None, after: Position | None, limit: int
-    ) -> list[Raw]:
+    ) -> list[Listed]:
         """The next profiles in order: ascending `updatedAt`, then ARN, as observed on Amazon."""
         types = {type_equals} if type_equals else self._types_by_default
-        system: list[tuple[Position, Raw]] = []
+        system: list[tuple[Position, Listed]] = []
         if "SYSTEM_DEFINED" in types:
             system = self._system_listing(caller).page(after, limit)
         summaries = [summary for _, summary in system]
@@ -152,7 +151,7 @@ class InferenceProfiles:
             until=youngest[0] if youngest and len(system) == limit else None,
             limit=limit,
         )
-        summaries += map(Raw, records)
+        summaries += records
         if youngest and records and position_of(records[0]) < youngest:
             summaries.sort(key=position_of)
         return summaries[:limit]
@@ -238,17 +237,17 @@ class InferenceProfiles:
             ) from None
 
 
-_PLACE: Callable[[tuple[Position, Raw]], Position] = itemgetter(0)
+_PLACE: Callable[[tuple[Position, Listed]], Position] = itemgetter(0)
 
 
 class _SystemListing:
     """One caller's system-defined profiles of one Region, in order."""
 
     def __init__(self, summaries: Sequence[InferenceProfileSummary]) -> None:
-        placed = [(_place(summary), Raw(msgspec.json.encode(summary))) for summary in summaries]
+        placed = [(_place(one), msgspec.json.encode(one).decode()) for one in summaries]
         self._placed = sorted(placed, key=_PLACE)
 
-    def page(self, after: Position | None, limit: int) -> list[tuple[Position, Raw]]:
+    def page(self, after: Position | None, limit: int) -> list[tuple[Position, Listed]]:
         start = bisect_right(self._placed, after, key=_PLACE) if after else 0
         return self._placed[start : start + limit]
 

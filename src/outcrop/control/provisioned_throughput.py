@@ -3,7 +3,6 @@
 from datetime import datetime, timedelta
 from typing import NoReturn, Protocol, cast
 
-from msgspec import Raw
 from msgspec.structs import replace
 
 from outcrop.control.lifecycle import advanced, commitment_end, deletable_at
@@ -22,6 +21,7 @@ from outcrop.store.errors import (
     NoRoomError,
     QuotaReachedError,
 )
+from outcrop.store.listed import as_json
 from outcrop.store.provisioned_throughputs import (
     ProvisionedModelThroughputs as ProvisionedModelThroughputRecords,
 )
@@ -114,9 +114,8 @@ class ProvisionedThroughput:
         )
         return ListProvisionedModelThroughputsResponse(
             provisioned_model_summaries=cast(
-                # As they go out already: a Raw is written as it is.
                 "list[ProvisionedModelSummary]",
-                list(map(Raw, page.rows)),
+                as_json(page.rows),
             ),
             next_token=None
             if page.goes_on_after is None

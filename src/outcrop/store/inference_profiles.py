@@ -5,7 +5,7 @@ from datetime import datetime
 from typing import Literal
 
 import msgspec
-from msgspec import Raw, Struct
+from msgspec import Struct
 from msgspec.structs import replace
 
 from outcrop.store.client_tokens import first_record, remember
@@ -166,7 +166,7 @@ class InferenceProfiles:
 _END = 1 << 62
 
 
-def position_of(summary: str | Raw) -> Position:
+def position_of(summary: Listed) -> Position:
     placed = _decode_place(summary)
     return to_micros(placed.updated_at), placed.inference_profile_arn
 

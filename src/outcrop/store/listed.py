@@ -4,7 +4,9 @@ A resource is kept as two JSON documents: its summary, as Bedrock's listings wri
 A page of a listing takes the summaries as they are, instead of decoding and encoding every row.
 """
 
-from typing import NamedTuple
+from collections.abc import Iterable
+
+from msgspec import Raw, Struct
 
 Listed = str
 """A summary. Its time in the listing, which no other row of it has, is read out where it is needed:
@@ -12,7 +14,7 @@ of one row in a page, while each column that the engine gives costs a tenth of r
 """
 
 
-class Page(NamedTuple):
+class Page(Struct, frozen=True):
     rows: list[Listed]
     goes_on_after: int | None
     """The position after which the next page begins, in microseconds; None when the listing is at
@@ -20,3 +22,8 @@ class Page(NamedTuple):
 
     A search may come to the end of its page with fewer rows than were asked for, even with none.
     """
+
+
+def as_json(rows: Iterable[Listed]) -> Raw:
+    """The list of them, to be written as it is."""
+    return Raw(f"[{','.join(rows)}]")

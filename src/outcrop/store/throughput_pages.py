@@ -7,7 +7,7 @@ from operator import itemgetter
 
 from msgspec import Struct
 
-from outcrop.store.database import Database
+from outcrop.store.database import Database, Value
 from outcrop.store.listed import Listed, Page
 from outcrop.store.name_index import search_features
 from outcrop.store.name_search import NameSearch, placeholders
@@ -61,11 +61,15 @@ class ThroughputPages:
         query = self._queries[
             status is not None, model_arn is not None, listing.descending, part is not None
         ]
-        given = [value for value in (status, model_arn) if value is not None]
-        named = [] if part is None else [part]
-        rows = await self._database.fetch(
-            query, listing.scope_id, *given, span.low, span.high, limit, *named
-        )
+        values: list[Value] = [listing.scope_id]
+        if status is not None:
+            values.append(status)
+        if model_arn is not None:
+            values.append(model_arn)
+        values += (span.low, span.high, limit)
+        if part is not None:
+            values.append(part)
+        rows = await self._database.fetch(query, *values)
         return [summary for (summary,) in rows]
 
     async def _searched(self, listing: Listing, span: Span, limit: int) -> Page:
