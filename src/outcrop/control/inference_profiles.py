@@ -3,7 +3,7 @@
 from bisect import bisect_right
 from collections.abc import Callable, Sequence
 from operator import itemgetter
-from typing import Literal, cast
+from typing import Literal
 
 import msgspec
 from msgspec.structs import replace
@@ -90,10 +90,7 @@ class InferenceProfiles:
         found = await self._page(caller, request.type_equals, after or None, limit + 1)
         page = found[:limit]
         return ListInferenceProfilesResponse(
-            inference_profile_summaries=cast(
-                "list[InferenceProfileSummary]",
-                as_json(page),
-            ),
+            inference_profile_summaries=as_json(page),
             next_token=self._tokens.seal(position_of(page[-1]), caller, filters)
             if len(found) > limit
             else None,

@@ -1,7 +1,7 @@
 """Provisioned throughput: model units bought for one model, and what becomes of them over time."""
 
 from datetime import datetime, timedelta
-from typing import NoReturn, Protocol, cast
+from typing import NoReturn, Protocol
 
 from msgspec.structs import replace
 
@@ -46,7 +46,6 @@ from outcrop.wire.shapes.bedrock import (
     GetProvisionedModelThroughputResponse,
     ListProvisionedModelThroughputsRequest,
     ListProvisionedModelThroughputsResponse,
-    ProvisionedModelSummary,
     UpdateProvisionedModelThroughputRequest,
     UpdateProvisionedModelThroughputResponse,
 )
@@ -113,10 +112,7 @@ class ProvisionedThroughput:
             limit=request.max_results or DEFAULT_PAGE,
         )
         return ListProvisionedModelThroughputsResponse(
-            provisioned_model_summaries=cast(
-                "list[ProvisionedModelSummary]",
-                as_json(page.rows),
-            ),
+            provisioned_model_summaries=as_json(page.rows),
             next_token=None
             if page.goes_on_after is None
             else self._tokens.seal(page.goes_on_after, caller, sealed_with),

@@ -120,10 +120,7 @@ class Http1Connection(asyncio.Protocol):
 
     async def _live(self) -> None:
         try:
-            while not self._is_over():
-                if not self._asked:
-                    await self._next_news()
-                    continue
+            while await self._has_next():
                 asked = self._asked.popleft()
                 self._answering = True
                 await self._answer(asked)
@@ -145,16 +142,15 @@ class Http1Connection(asyncio.Protocol):
             self._forget()
             self._transport.close()
 
-    def _is_over(self) -> bool:
-        """Nothing is left to answer, and nothing will come."""
-        if self._asked or self._gone:
-            return self._gone
-        reader = self._reader
-        return reader.arriving == "nothing" or (self._stopping and reader.idle)
-
-    def _next_news(self) -> asyncio.Future[None]:
-        self._news = news = self._loop.create_future()
-        return news
+    async def _has_next(self) -> bool:
+        while not self._asked:
+            if self._gone or self._reader.arriving == "nothing":
+                return False
+            if self._stopping and self._reader.idle:
+                return False
+            self._news = self._loop.create_future()
+            await self._news
+        return not self._gone
 
     async def _answer(self, asked: Asked) -> None:
         request = asked.request
@@ -225,7 +221,8 @@ class Http1Connection(asyncio.Protocol):
         try:
             async with asyncio.timeout(LINGER_S):
                 while self._reader.arriving == "refused" and not self._gone:
-                    await self._next_news()
+                    self._news = self._loop.create_future()
+                    await self._news
         except TimeoutError:
             pass
 

@@ -12,7 +12,8 @@ _MIDDLE = f"-{_random_bits(16):04x}-4{_random_bits(12):03x}-a{_random_bits(12):0
 
 def new_request_id() -> str:
     """A UUID (version 4), random at both ends: 80 bits of it. The others are this process's."""
-    return f"{_random_bits(32):08x}{_MIDDLE}{_random_bits(48):012x}"
+    digits = _random_bits(80).to_bytes(10, "big").hex()  # spelt twice as fast as by a format
+    return f"{digits[:8]}{_MIDDLE}{digits[8:]}"
 
 
 def error_response(error: AwsError, request_id: str) -> HttpResponse:

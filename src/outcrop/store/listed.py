@@ -5,6 +5,7 @@ A page of a listing takes the summaries as they are, instead of decoding and enc
 """
 
 from collections.abc import Iterable
+from typing import Any
 
 from msgspec import Raw, Struct
 
@@ -24,6 +25,6 @@ class Page(Struct, frozen=True):
     """
 
 
-def as_json(rows: Iterable[Listed]) -> Raw:
-    """The list of them, to be written as it is."""
+def as_json(rows: Iterable[Listed]) -> Any:
+    """The list of them, to be written as it is: a Raw in the place of decoded summaries."""
     return Raw(f"[{','.join(rows)}]")
