@@ -95,7 +95,7 @@ class Authenticator:
             presented.security_token,
         )
         known, version = self._known.get(form), self.version
-        is_new = known is None or not known.holds(now, timestamp, service)
+        is_new = not (known and known.holds(now, timestamp, service))
         if known is None or is_new:
             scope = authorization.scope(presented, timestamp, service)
             known = await self._look_up(scope, presented.security_token, now)

@@ -8,7 +8,7 @@ import re
 from collections.abc import Callable, Mapping
 from functools import lru_cache
 from hashlib import sha256
-from hmac import compare_digest, digest, trans_5C, trans_36
+from hmac import compare_digest, digest
 from operator import itemgetter
 from typing import Any, NamedTuple
 
@@ -21,6 +21,9 @@ _EMPTY_SHA256 = sha256(b"").hexdigest()
 _PLAIN_PATH = re.compile(r"(?:/[A-Za-z0-9_~-][A-Za-z0-9_.~-]*)+")
 _UNSAFE_IN_PATH = re.compile(r"[^A-Za-z0-9_.~/-]")
 _UNSAFE = re.compile(r"[^A-Za-z0-9_.~-]")
+# What HMAC does to each byte of a key (RFC 2104).
+_INNER = bytes([byte ^ 0x36 for byte in range(256)])
+_OUTER = bytes([byte ^ 0x5C for byte in range(256)])
 _WHITE_SPACE = re.compile(r"[ \t\r\n]+")
 
 
@@ -33,10 +36,10 @@ class SigningKey:
         key = digest(f"AWS4{secret_access_key}".encode(), scope.date.encode(), "sha256")
         for part in (scope.region, scope.service, TERMINATOR):
             key = digest(key, part.encode(), "sha256")
-        # HMAC's two hashes (RFC 2104), begun: OpenSSL's HMAC costs twice what copies of them cost.
+        # HMAC's two hashes, begun: OpenSSL's own HMAC costs twice what copies of them cost.
         block = key.ljust(sha256().block_size, b"\0")
-        self._inner = sha256(block.translate(trans_36))
-        self._outer = sha256(block.translate(trans_5C))
+        self._inner = sha256(block.translate(_INNER))
+        self._outer = sha256(block.translate(_OUTER))
 
     def signature(self, to_sign: str) -> str:
         inner, outer = self._inner.copy(), self._outer.copy()

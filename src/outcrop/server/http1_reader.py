@@ -110,6 +110,7 @@ class Http1Reader:
         self._url += url
 
     def on_header(self, name: bytes, value: bytes) -> None:
+        """Kept under its name in lower case; what comes twice is joined by a comma."""
         if self.arriving != "head":
             self._pass_over_trailer(len(name) + len(value))
             return
