@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from datetime import datetime
+from functools import lru_cache
 from typing import Literal
 
 import msgspec
@@ -166,7 +167,9 @@ class InferenceProfiles:
 _END = 1 << 62
 
 
+@lru_cache(maxsize=1_024)
 def position_of(summary: Listed) -> Position:
+    """Remembered, since a page that is asked for again mostly ends where it ended before."""
     placed = _decode_place(summary)
     return to_micros(placed.updated_at), placed.inference_profile_arn
 

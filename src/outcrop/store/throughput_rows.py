@@ -1,6 +1,7 @@
 """A provisioned model throughput as a row: JSON, and in columns what is searched by."""
 
 from datetime import datetime
+from functools import lru_cache
 
 import msgspec
 from msgspec import Struct, structs
@@ -85,8 +86,12 @@ def encode(record: ProvisionedModelThroughputRecord) -> tuple[str, str]:
     return _encode(_Summary(**members)).decode(), _encode(rest).decode()
 
 
+@lru_cache(maxsize=1_024)
 def position_of(summary: str) -> int:
-    """Its creation in microseconds: its place in every listing."""
+    """Its creation in microseconds: its place in every listing.
+
+    Remembered, since a page that is asked for again mostly ends where it ended before.
+    """
     return to_micros(_decode_created(summary).creation_time)
 
 
