@@ -21,7 +21,7 @@ class Converse:
     ) -> ConverseResponse:
         _note(invocation, request)
         check(request)
-        events = await self._inference.events(invocation, request.model_id, request)
+        events = await self._inference.events(invocation, request.model_id, request, whole=True)
         try:
             return collected(await events.rest())
         finally:

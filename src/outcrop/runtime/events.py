@@ -9,11 +9,11 @@ from outcrop.fleet.failures import FailureKind, ServerFailureError
 from outcrop.fleet.router import Attempt
 from outcrop.runtime.admission import Admitted
 from outcrop.runtime.dialects.dialect import (
-    Asked,
     Complaint,
     ComplaintError,
     Dialect,
     ModelEvent,
+    Reader,
     StopDetail,
 )
 from outcrop.runtime.estimates import Generated, characters_of
@@ -40,7 +40,7 @@ class Events:
         attempt: Attempt,
         chunks: AsyncIterator[bytes],
         dialect: Dialect,
-        asked: Asked,
+        reader: Reader,
         *,
         admitted: Admitted,
         metadata: Metadata,
@@ -51,8 +51,7 @@ class Events:
         self._attempt = attempt
         self._chunks = chunks
         self._dialect = dialect
-        self._reader = dialect.reader(asked)
-        self._model_id = asked.model_id
+        self._reader = reader
         self._metadata = metadata
         self._admitted = admitted
         self.generated = Generated()
@@ -81,9 +80,11 @@ class Events:
     async def rest(self) -> Sequence[ConverseStreamOutput | StopDetail]:
         """All that are still to come, at once: should they break off, nothing has gone out."""
         events: list[ConverseStreamOutput | StopDetail] = []
-        while self._waiting or await self._fill(streams=False):
+        while self._waiting or not self._over:
             events += [self._with_metadata(event) for event in self._waiting]
             self._waiting.clear()
+            if not self._over:
+                await self._fill(streams=False)
         return events
 
     async def next_event(self) -> ConverseStreamOutput | StopDetail:
@@ -94,7 +95,8 @@ class Events:
 
     async def aclose(self) -> None:
         self._admitted.settle()
-        await self._attempt.aclose()
+        if not self._over:
+            await self._attempt.aclose()
 
     def _with_metadata(self, event: ModelEvent) -> ConverseStreamOutput | StopDetail:
         # Most are deltas; of a record, isinstance takes six times as long to say no.
@@ -145,9 +147,10 @@ class Events:
         return failure
 
     def _error(self, failure: ServerFailureError, *, streams: bool) -> AwsError:
-        error = as_aws_error(failure, self._dialect, self._model_id)
+        model_id = self._admitted.invocation.model_id or ""
+        error = as_aws_error(failure, self._dialect, model_id)
         if not streams:
-            return untold(error, self._model_id)
+            return untold(error, model_id)
         if not isinstance(failure, ComplainedError):
             return in_stream(error, told=False)
         amazons_own = error is failure.complaint.error

@@ -88,8 +88,12 @@ class Inference:
         asked: Asked,
         *,
         target: Target | None = None,
+        whole: bool = False,
     ) -> Events:
-        """Returns when the first event is here. Whoever gets the events closes them."""
+        """Returns when the first event is here. Whoever gets the events closes them.
+
+        `whole`: they are wanted all at once; text that came at once is then one event.
+        """
         since = self._clock()
         if target is None:
             target = await self.target(invocation, model_id)
@@ -106,6 +110,7 @@ class Inference:
                 invocation=invocation,
                 target=target,
                 asked=asked,
+                whole=whole,
                 readable=await self._readable(asked, pools),
                 metadata=self._metadata(asked, since),
                 admitted=admitted,
@@ -161,6 +166,8 @@ class _Question(Struct, frozen=True, kw_only=True):
     invocation: ModelInvocation
     target: Target
     asked: Asked
+    whole: bool
+    """Whether the events are wanted all at once."""
     readable: Readable
     """Empty if it has no file."""
     metadata: Metadata
@@ -190,7 +197,7 @@ class _Question(Struct, frozen=True, kw_only=True):
             attempt,
             chunks,
             dialect,
-            self.asked,
+            dialect.reader(self.asked, whole=self.whole),
             admitted=self.admitted,
             metadata=self.metadata,
         )

@@ -84,7 +84,9 @@ class InvokeModel:
     ) -> InvokeModelResponse:
         family = _family(target)
         asked = family.asked(native.body, request.model_id, streaming=False)
-        events = await self._inference.events(invocation, request.model_id, asked, target=target)
+        events = await self._inference.events(
+            invocation, request.model_id, asked, target=target, whole=True
+        )
         try:
             answer = await _answer(events)
         finally:

@@ -75,7 +75,7 @@ class AnthropicMessages:
         counted = {name: value for name, value in body.items() if name not in _NOT_COUNTED}
         return Call(COUNT_TOKENS_PATH, msgspec.json.encode(counted), fields.headers)
 
-    def reader(self, asked: Asked) -> Reader:
+    def reader(self, asked: Asked, *, whole: bool = False) -> Reader:  # noqa: ARG002 - likewise
         paths = None if isinstance(asked, Prompt) else asked.additional_model_response_field_paths
         return held_to_schema(asked, MessageReader(response_field_paths=paths or ()))
 

@@ -58,7 +58,7 @@ class BedrockConverse:
         counted = {name: value for name, value in members.items() if name in _COUNTED}
         return Call(path, msgspec.json.encode({"input": {"converse": counted}}))
 
-    def reader(self, asked: Asked) -> "ConverseReader":  # noqa: ARG002 - likewise
+    def reader(self, asked: Asked, *, whole: bool = False) -> "ConverseReader":  # noqa: ARG002 - likewise
         return ConverseReader()
 
     def complaint(self, status: int, body: bytes) -> Complaint:

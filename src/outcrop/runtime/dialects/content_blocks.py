@@ -2,7 +2,7 @@
 
 import re
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Sequence
 from typing import TypeVar
 
 import msgspec
@@ -42,10 +42,10 @@ class ContentBlocks:
         self.malformed_tool_use = False
         """Whether the input of a tool that has ended is no JSON object."""
 
-    def text(self, text: str) -> Iterable[BlockEvent]:
+    def text(self, text: str) -> Sequence[BlockEvent]:
         block = self._open[-1] if self._open else None
         delta = ContentBlockDelta(text=text)
-        if not isinstance(block, _Text):
+        if type(block) is not _Text:
             block = self._add(_Text())
             # As most blocks begin: with something to read.
             block.told = len(self._open) == 1 and bool(text) and not text.isspace()
@@ -54,15 +54,15 @@ class ContentBlocks:
             return (ContentBlockDeltaEvent(delta=delta, content_block_index=self._index),)
         return self._more(block, delta)
 
-    def reasoning(self, delta: ReasoningContentBlockDelta) -> Iterator[BlockEvent]:
+    def reasoning(self, delta: ReasoningContentBlockDelta) -> Sequence[BlockEvent]:
         block = self._open[-1] if self._open else None
-        if not isinstance(block, _Reasoning):
+        if type(block) is not _Reasoning:
             block = self._add(_Reasoning())
-        yield from self._more(block, ContentBlockDelta(reasoning_content=delta))
+        return self._more(block, ContentBlockDelta(reasoning_content=delta))
 
     def tool_use(
         self, position: int, *, tool_use_id: str, name: str, fragment: str
-    ) -> Iterator[BlockEvent]:
+    ) -> Sequence[BlockEvent]:
         """`position` tells calls apart; id and name come with the first fragment of each."""
         block = self._tools.get(position)
         # Some servers give every call the same position: a new id with a name is a new call.
@@ -73,21 +73,21 @@ class ContentBlocks:
             )
         if block.closed:
             # White space behind its input, or the input once more: it has gone out whole.
-            return
+            return ()
         block.name = block.name or name
-        if fragment:
-            block.fragments.append(fragment)
-            delta = ContentBlockDelta(tool_use=ToolUseBlockDelta(input=fragment))
-            yield from self._more(block, delta)
-        else:
-            yield from self._advance()
+        if not fragment:
+            return self._advance()
+        block.fragments.append(fragment)
+        return self._more(block, ContentBlockDelta(tool_use=ToolUseBlockDelta(input=fragment)))
 
-    def end(self) -> Iterator[BlockEvent]:
+    def end(self) -> Sequence[BlockEvent]:
         """The answer is over: whatever waits goes out."""
+        told: list[BlockEvent] = []
         alone = self._index == 0 and len(self._open) == 1
         while self._open:
-            yield from self._told(self._open[0], whatever=alone)
-            yield from self._close()
+            self._tell(self._open[0], told, whatever=alone)
+            self._close(told)
+        return told
 
     def own_tool_use_id(self, number: int) -> str:
         return own_tool_use_id(self.answer_id, number)
@@ -96,50 +96,57 @@ class ContentBlocks:
         self._open.append(block)
         return block
 
-    def _more(self, block: "_Block", delta: ContentBlockDelta) -> Iterator[BlockEvent]:
+    def _more(self, block: "_Block", delta: ContentBlockDelta) -> Sequence[BlockEvent]:
         block.waiting.append(delta)
-        if len(self._open) == 1:
-            yield from self._told(block)
-        else:
-            yield from self._advance()
+        if len(self._open) > 1:
+            return self._advance()
+        told: list[BlockEvent] = []
+        self._tell(block, told)
+        return told
 
-    def _advance(self) -> Iterator[BlockEvent]:
+    def _advance(self) -> Sequence[BlockEvent]:
+        told: list[BlockEvent] = []
         while len(self._open) > 1 and self._open[0].ended:
-            yield from self._told(self._open[0])
-            yield from self._close()
+            self._tell(self._open[0], told)
+            self._close(told)
         if self._open:
-            yield from self._told(self._open[0])
+            self._tell(self._open[0], told)
+        return told
 
-    def _told(self, block: "_Block", *, whatever: bool = False) -> Iterator[BlockEvent]:
+    def _tell(self, block: "_Block", told: list[BlockEvent], *, whatever: bool = False) -> None:
         """What waits in the first block, unless it is too early to tell."""
-        if not (block.ready or (whatever and isinstance(block, _Text))):
+        if not (block.ready or (whatever and type(block) is _Text)):
             return
-        if isinstance(block, _ToolUse) and not block.told:
+        if type(block) is _ToolUse and not block.told:
             start = ToolUseBlockStart(tool_use_id=block.tool_use_id, name=block.name)
-            yield ContentBlockStartEvent(
-                start=ContentBlockStart(tool_use=start), content_block_index=self._index
+            told.append(
+                ContentBlockStartEvent(
+                    start=ContentBlockStart(tool_use=start), content_block_index=self._index
+                )
             )
         block.told = True
-        for delta in block.waiting:
-            yield ContentBlockDeltaEvent(delta=delta, content_block_index=self._index)
+        told += [
+            ContentBlockDeltaEvent(delta=delta, content_block_index=self._index)
+            for delta in block.waiting
+        ]
         block.waiting.clear()
 
-    def _close(self) -> Iterator[BlockEvent]:
+    def _close(self, told: list[BlockEvent]) -> None:
         block = self._open.popleft()
-        if isinstance(block, _ToolUse):
-            yield from self._close_tool(block)
+        if type(block) is _ToolUse:
+            self._close_tool(block, told)
         if block.told:
-            yield ContentBlockStopEvent(content_block_index=self._index)
+            told.append(ContentBlockStopEvent(content_block_index=self._index))
             self._index += 1
 
-    def _close_tool(self, block: "_ToolUse") -> Iterator[BlockEvent]:
+    def _close_tool(self, block: "_ToolUse", told: list[BlockEvent]) -> None:
         block.closed = True
         text = "".join(block.fragments)
         if block.told and not text.strip():
             # A tool without parameters: clients decode what they were sent.
             text = "{}"
             delta = ContentBlockDelta(tool_use=ToolUseBlockDelta(input=text))
-            yield ContentBlockDeltaEvent(delta=delta, content_block_index=self._index)
+            told.append(ContentBlockDeltaEvent(delta=delta, content_block_index=self._index))
         self.malformed_tool_use |= not (block.told and is_json_object(text))
 
 

@@ -1,6 +1,6 @@
 """What every dialect is: Converse on one side, one model server's API on the other, pure."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable
 from typing import Protocol, final
 
 from msgspec import Raw, Struct
@@ -114,11 +114,11 @@ class ComplaintError(Exception):
 class Reader(Protocol):
     """Reads one answer, however it was chunked."""
 
-    def feed(self, chunk: bytes) -> Iterator[ModelEvent]:
+    def feed(self, chunk: bytes) -> Iterable[ModelEvent]:
         """Raises ComplaintError."""
         ...
 
-    def end(self) -> Iterator[ModelEvent]:
+    def end(self) -> Iterable[ModelEvent]:
         """The answer is over. Raises ComplaintError if the model was not done."""
         ...
 
@@ -128,8 +128,11 @@ class Dialect(Protocol):
         """Asks for a stream, always: only so can an answer be given up half way."""
         ...
 
-    def reader(self, asked: Asked) -> Reader:
-        """For the answer to `asked`."""
+    def reader(self, asked: Asked, *, whole: bool = False) -> Reader:
+        """For the answer to `asked`.
+
+        `whole`: nobody reads along, so text that comes in one chunk may be told in one event.
+        """
         ...
 
     def complaint(self, status: int, body: bytes) -> Complaint: ...

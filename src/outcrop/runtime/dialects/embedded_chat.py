@@ -91,10 +91,11 @@ class EmbeddedChat:
             raise ValidationException("Input is too long for requested model.")
         return Call(path, encoded)
 
-    def reader(self, asked: Asked) -> Reader:
+    def reader(self, asked: Asked, *, whole: bool = False) -> Reader:
         asked = in_common_terms(asked)
         forced = () if isinstance(asked, Prompt) else forced_tools(asked.tool_config)
-        return _ForcedReader(reader(asked)) if forced else held_to_schema(asked, reader(asked))
+        answer = reader(asked, whole=whole)
+        return _ForcedReader(answer) if forced else held_to_schema(asked, answer)
 
     def complaint(self, status: int, body: bytes) -> Complaint:
         return complaint(status, body)
@@ -181,7 +182,7 @@ class _ForcedReader:
     def end(self) -> Iterator[ModelEvent]:
         yield from self._read(self._answer.end())
 
-    def _read(self, events: Iterator[ModelEvent]) -> Iterator[ModelEvent]:
+    def _read(self, events: Iterable[ModelEvent]) -> Iterator[ModelEvent]:
         for event in events:
             if isinstance(event, ContentBlockDeltaEvent):
                 self._written.append(event.delta.text or "")

@@ -41,19 +41,21 @@ class OpenAiChat:
         body = chat_body(request, served_as, capabilities)
         return Call(CHAT, msgspec.json.encode({**fields, **body}))
 
-    def reader(self, asked: Asked) -> Reader:
-        return held_to_schema(in_common_terms(asked), reader(asked))
+    def reader(self, asked: Asked, *, whole: bool = False) -> Reader:
+        asked = in_common_terms(asked)
+        return held_to_schema(asked, reader(asked, whole=whole))
 
     def complaint(self, status: int, body: bytes) -> Complaint:
         return complaint(status, body)
 
 
-def reader(asked: Asked) -> ChatReader:
+def reader(asked: Asked, *, whole: bool) -> ChatReader:
     config = asked.inference_config
     paths: Sequence[str] = ()
-    if not isinstance(asked, Prompt):
+    if type(asked) is not Prompt:
         paths = asked.additional_model_response_field_paths or ()
-    return ChatReader(max_tokens=None if config is None else config.max_tokens, paths=paths)
+    max_tokens = None if config is None else config.max_tokens
+    return ChatReader(max_tokens=max_tokens, paths=paths, whole=whole)
 
 
 def as_conversation(asked: Asked) -> ConverseRequest | ConverseStreamRequest:

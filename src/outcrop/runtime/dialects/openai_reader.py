@@ -108,16 +108,24 @@ class Chunk(Struct, frozen=True, gc=False):
 
 
 _CHUNKS = msgspec.json.Decoder(Chunk)
+_NOTHING_USED: Final = TokenUsage(input_tokens=0, output_tokens=0, total_tokens=0)
 
 
 class ChatReader:
     """Server-sent events of one answer, however they were chunked, to Converse's events."""
 
-    def __init__(self, *, max_tokens: int | None = None, paths: Sequence[str] = ()) -> None:
-        """`max_tokens` as the caller set it; `paths` of the fields to give back."""
+    def __init__(
+        self, *, max_tokens: int | None = None, paths: Sequence[str] = (), whole: bool = False
+    ) -> None:
+        """`max_tokens` as the caller set it; `paths` of the fields to give back.
+
+        `whole`: nobody reads along, so what is said in a row is told in one event.
+        """
         self._max_tokens = max_tokens
         self._paths = paths
         self._native = _NativeAnswer() if paths else None
+        self._whole = whole
+        self._said: list[str] = []
         self._events = EventReader()
         self._blocks = ContentBlocks()
         self._started = False
@@ -125,15 +133,13 @@ class ChatReader:
         self._stop_sequence: str | None = None
         self._met_a_sequence = False
         self._refused = False
-        self._usage = TokenUsage(input_tokens=0, output_tokens=0, total_tokens=0)
+        self._usage = _NOTHING_USED
 
-    def feed(self, chunk: bytes) -> Iterator[ModelEvent]:
-        for data in self._events.feed(chunk):
-            yield from self._read(data)
+    def feed(self, chunk: bytes) -> Iterable[ModelEvent]:
+        return self._read_all(self._events.feed(chunk))
 
     def end(self) -> Iterator[ModelEvent]:
-        for data in self._events.end():
-            yield from self._read(data)
+        yield from self._read_all(self._events.end())
         if self._finish_reason is None:
             raise ComplaintError(Complaint(502, "the answer ended before the model was done"))
         yield from self._blocks.end()
@@ -149,16 +155,32 @@ class ChatReader:
         """For a call that the server did not mark as one."""
         return self._blocks.own_tool_use_id(number)
 
-    def _read(self, data: bytes) -> Iterable[ModelEvent]:
+    def _read_all(self, found: Sequence[bytes]) -> Iterable[ModelEvent]:
+        told: list[ModelEvent] = []
+        try:
+            for data in found:
+                self._read(data, told)
+        except ComplaintError as complaint:
+            self._tell_said(told)
+            return _told_before(complaint, told)
+        self._tell_said(told)
+        return told
+
+    def _read(self, data: bytes, told: list[ModelEvent]) -> None:
         if data == b"[DONE]":
-            return ()
+            return
         chunk = _decoded(data)
         if self._started and self._native is None and (text := _only_text(chunk)):
-            # Most of what a model says; every generator on the way to it costs as much as itself.
-            return self._blocks.text(text)
-        return self._read_all(chunk, data)
+            # Most of what a model says.
+            if self._whole:
+                self._said.append(text)
+            else:
+                told += self._blocks.text(text)
+        else:
+            self._tell_said(told)
+            self._tell(chunk, data, told)
 
-    def _read_all(self, chunk: Chunk, data: bytes) -> Iterator[ModelEvent]:
+    def _tell(self, chunk: Chunk, data: bytes, told: list[ModelEvent]) -> None:
         if chunk.error is not UNSET and bytes(chunk.error) != b"null":
             raise ComplaintError(complaint(502, data))
         if self._native is not None:
@@ -166,47 +188,52 @@ class ChatReader:
         if chunk.usage is not None:
             self._usage = _token_usage(chunk.usage)
         for choice in chunk.choices or ():
-            yield from self._choice(choice, chunk.id or "")
+            self._choice(choice, chunk.id or "", told)
         if chunk.verbose is not None and chunk.verbose.stop_type == "word":
             self._met_a_sequence = True
             self._stop_sequence = chunk.verbose.stopping_word
 
-    def _choice(self, choice: Choice, answer_id: str) -> Iterator[ModelEvent]:
+    def _tell_said(self, told: list[ModelEvent]) -> None:
+        if self._said:
+            told += self._blocks.text("".join(self._said))
+            self._said.clear()
+
+    def _choice(self, choice: Choice, answer_id: str, told: list[ModelEvent]) -> None:
         if not self._started:
             self._started = True
             self._blocks.answer_id = answer_id
-            yield MessageStartEvent(role="assistant")
+            told.append(MessageStartEvent(role="assistant"))
         delta = choice.delta
         text = choice.text if delta is None else delta.content
         if not (text is None or isinstance(text, str)):
-            yield from self._reasoning(Delta(reasoning=_thoughts(text)))
+            self._reasoning(Delta(reasoning=_thoughts(text)), told)
             text = _text(text)
         if delta is not None and (
             delta.reasoning_content or delta.reasoning or delta.thinking_blocks
         ):
-            yield from self._reasoning(delta)
+            self._reasoning(delta, told)
         if text:
-            yield from self._blocks.text(text)
+            told += self._blocks.text(text)
         if delta is not None and (delta.refusal or delta.tool_calls):
-            yield from self._rest(delta)
+            self._rest(delta, told)
         if choice.finish_reason is not None:
             self._finish(choice, choice.finish_reason)
 
-    def _reasoning(self, delta: Delta) -> Iterator[ModelEvent]:
+    def _reasoning(self, delta: Delta, told: list[ModelEvent]) -> None:
         text = delta.reasoning_content or delta.reasoning
         if text:
-            yield from self._blocks.reasoning(ReasoningContentBlockDelta(text=text))
+            told += self._blocks.reasoning(ReasoningContentBlockDelta(text=text))
         for block in delta.thinking_blocks or ():
             if block.signature:
                 signed = ReasoningContentBlockDelta(signature=block.signature)
-                yield from self._blocks.reasoning(signed)
+                told += self._blocks.reasoning(signed)
 
-    def _rest(self, delta: Delta) -> Iterator[ModelEvent]:
+    def _rest(self, delta: Delta, told: list[ModelEvent]) -> None:
         if delta.refusal:
             self._refused = True
-            yield from self._blocks.text(delta.refusal)
+            told += self._blocks.text(delta.refusal)
         for number, call in enumerate(delta.tool_calls or ()):
-            yield from self._blocks.tool_use(
+            told += self._blocks.tool_use(
                 number if call.index is None else call.index,
                 tool_use_id=call.id or "",
                 name=(call.function and call.function.name) or "",
@@ -290,23 +317,28 @@ def _token_logprobs(logprobs: Any) -> list[Any]:
             return []
 
 
+def _told_before(complaint: ComplaintError, told: list[ModelEvent]) -> Iterator[ModelEvent]:
+    """What a complaint came after goes out before it."""
+    yield from told
+    raise complaint
+
+
 def _only_text(chunk: Chunk) -> str | None:
     """What is said where nothing else is told; None where something else may be."""
     choices = chunk.choices
-    if choices is None or len(choices) != 1 or choices[0].finish_reason is not None:
+    if choices is None or len(choices) != 1:
         return None
     if chunk.usage is not None or chunk.error is not UNSET or chunk.verbose is not None:
         return None
-    delta = choices[0].delta
-    return None if delta is None else _said_alone(delta)
-
-
-def _said_alone(delta: Delta) -> str | None:
+    choice = choices[0]
+    delta = choice.delta
+    if delta is None or choice.finish_reason is not None:
+        return None
     if delta.reasoning_content or delta.reasoning or delta.thinking_blocks:
         return None
     if delta.tool_calls or delta.refusal:
         return None
-    return delta.content if isinstance(delta.content, str) else None
+    return delta.content if type(delta.content) is str else None
 
 
 def _text(content: Sequence[Part]) -> str:

@@ -28,7 +28,7 @@ class EventReader:
 
     def end(self) -> Sequence[bytes]:
         """What was left when the stream ended: some servers leave out the last empty line."""
-        return self._ended([self._rest, b""])
+        return self._ended([self._rest, b""]) if self._rest or self._data else ()
 
     def _ended(self, lines: Sequence[bytes]) -> Sequence[bytes]:
         """The data of the events that end within these lines."""
@@ -47,7 +47,8 @@ class EventReader:
 
 def _whole_events(chunk: bytes) -> Sequence[bytes]:
     """The data of a chunk that is whole events of one line each, as most are; empty for others."""
-    if not (chunk.startswith(b"data: ") and chunk.endswith(b"\n\n")) or b"\r" in chunk:
+    if not (chunk.startswith(b"data: ") and chunk.endswith(b"\n\n")):
         return ()
     found = chunk[6:-2].split(b"\n\ndata: ")
-    return found if chunk.count(b"\n") == 2 * len(found) else ()
+    within = b"".join(found)
+    return found if within.find(b"\n") < 0 and within.find(b"\r") < 0 else ()
