@@ -88,6 +88,7 @@ class HttpClient:
         """Headers in lower case. Without `tls`, an https address is verified as browsers do."""
         self._address = address
         self._patience = patience
+        self._head_within_s = min(patience.first_byte_s, patience.total_s)
         self._tls = ssl.create_default_context() if address.tls and tls is None else tls
         self._idle: deque[Connection] = deque()
         self._closed = False
@@ -124,31 +125,21 @@ class HttpClient:
 
     async def _answer(self, request: bytes) -> "Answer":
         """When its head has arrived."""
-        while (connection := self._idle_connection()) is not None:
-            if await self._heard(connection, request):
-                return self._begun(connection)
-        connection = await self._connect()
-        if not await self._heard(connection, request):
-            raise BrokenAnswerError(connection.why_gone)
-        return self._begun(connection)
-
-    def _begun(self, connection: Connection) -> "Answer":
-        return Answer(connection, self._patience, give_back=self._give_back)
-
-    async def _heard(self, connection: Connection, request: bytes) -> bool:
-        """False when the server hung up without a word, as it may on an idle connection."""
-        try:
-            connection.ask(request)
-            patience = self._patience
-            patience_s = min(patience.first_byte_s, patience.total_s)
-            await connection.wait_for_head(connection.asked_at + patience_s)
-        except BaseException:
+        while True:
+            idle = self._idle_connection()
+            connection = await self._connect() if idle is None else idle
+            try:
+                connection.ask(request)
+                await connection.wait_for_head(connection.asked_at + self._head_within_s)
+            except BaseException:
+                connection.abort()
+                raise
+            if not connection.gone_before_answering:
+                return Answer(connection, self._patience, give_back=self._give_back)
             connection.abort()
-            raise
-        if connection.gone_before_answering:
-            connection.abort()
-            return False
-        return True
+            # An idle one may be hung up on without a word at any time: that says nothing.
+            if idle is None:
+                raise BrokenAnswerError(connection.why_gone)
 
     def _idle_connection(self) -> Connection | None:
         oldest = asyncio.get_running_loop().time() - _IDLE_S

@@ -4,7 +4,7 @@ Parsing is llhttp's (through httptools), sockets are asyncio's.
 """
 
 import asyncio
-from typing import cast
+from typing import NoReturn, cast
 
 import httptools
 
@@ -31,11 +31,15 @@ class Connection(asyncio.Protocol):
         self._requests = 0
         self.asked_at = 0.0
         self.idle_since = 0.0
+        self._chunks: list[bytes] = []
+        self.on_body = self._chunks.append
+        """What the parser calls most, and all that is to be done with it."""
+        # Looks once what there is to call. Reads one answer after the other.
+        self._parser = httptools.HttpResponseParser(self)
         self._forget()
 
     def _forget(self) -> None:
-        self._parser = httptools.HttpResponseParser(self)
-        self._chunks: list[bytes] = []
+        self._chunks.clear()
         self._buffered = 0
         self._head_bytes = 0
         self._head_done = False
@@ -78,7 +82,7 @@ class Connection(asyncio.Protocol):
 
     async def wait_for_head(self, until: float) -> None:
         while not (self._head_done or self._lost):
-            await self._wait(until)
+            await self._change(until)
         if not (self._head_done or self.gone_before_answering):
             raise BrokenAnswerError(self._error or "hung up before its answer")
 
@@ -89,10 +93,12 @@ class Connection(asyncio.Protocol):
                 return None
             if self._lost:
                 raise BrokenAnswerError(self._error or "hung up in its answer")
-            await self._wait(until)
+            await self._change(until)
         return self._take()
 
     def abort(self) -> None:
+        # What it failed with holds those who waited for it, and they this.
+        self._waiter = None
         self._transport.abort()
 
     def _take(self) -> bytes:
@@ -107,15 +113,12 @@ class Connection(asyncio.Protocol):
     # Waiting: the hot path of streams. One future each time; the timer of an earlier wait stays
     # where it is and, should it ring, looks again: most waits end long before.
 
-    async def _wait(self, until: float) -> None:
+    def _change(self, until: float) -> asyncio.Future[None]:
         self._until = until
         if self._timer is None or until < self._timer.when():
             self._set_timer(until)
         self._waiter = self._loop.create_future()
-        try:
-            await self._waiter
-        finally:
-            self._waiter = None
+        return self._waiter
 
     def _set_timer(self, when: float) -> None:
         self._stop_timer()
@@ -152,7 +155,8 @@ class Connection(asyncio.Protocol):
             self._fail(f"no HTTP: {error}")
         if self._head_bytes > _HEAD_BYTES and not self._head_done:
             self._fail("an endless head")
-        if self._buffered > _BUFFER_BYTES and not self._paused and self.open:
+        self._buffered += len(data)
+        if self._buffered > _BUFFER_BYTES and self._chunks and not self._paused and self.open:
             self._paused = True
             self._transport.pause_reading()
         self._wake()
@@ -169,6 +173,11 @@ class Connection(asyncio.Protocol):
             self._error = self._error or str(exc)
         self._wake()
 
+    def _refuse(self, error: str) -> NoReturn:
+        """Of the parser's calls alone: it reads no further."""
+        self._fail(error)
+        raise BrokenAnswerError(error)
+
     def _fail(self, error: str) -> None:
         self._error = self._error or error
         self._lost = True
@@ -178,15 +187,12 @@ class Connection(asyncio.Protocol):
 
     def on_message_begin(self) -> None:
         if self._done:
-            self._fail("spoke unasked")
+            self._refuse("spoke unasked")
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        if not self._done:
-            self.headers[name.lower()] = value
+        self.headers[name.lower()] = value
 
     def on_headers_complete(self) -> None:
-        if self._done:
-            return
         self.status = self._parser.get_status_code()
         if self.status < 200:
             # 100 Continue and its like come before the answer.
@@ -194,25 +200,17 @@ class Connection(asyncio.Protocol):
             return
         self._head_done = True
         self._keeps_alive = self._parser.should_keep_alive()
-        self._framed = not self.headers.keys().isdisjoint({b"content-length", b"transfer-encoding"})
-        if _coding(self.headers, b"content-encoding") not in _PLAIN:
+        encoding = self.headers.get(b"content-encoding")
+        if encoding is not None and encoding.strip().lower() not in _PLAIN:
             # None was offered; a model's events cannot be told from packed bytes.
-            self._fail("an encoded answer, where none was asked for")
-        if _coding(self.headers, b"transfer-encoding") not in {b"", b"chunked"}:
-            self._fail("an unknown transfer encoding")
-
-    def on_body(self, body: bytes) -> None:
-        if self._done or self._lost:
-            return
-        self._chunks.append(body)
-        self._buffered += len(body)
+            self._refuse("an encoded answer, where none was asked for")
+        coding = self.headers.get(b"transfer-encoding")
+        if coding is not None and coding.strip().lower() not in {b"", b"chunked"}:
+            self._refuse("an unknown transfer encoding")
+        self._framed = coding is not None or b"content-length" in self.headers
 
     def on_message_complete(self) -> None:
-        self._done = self._done or (self._head_done and not self._lost)
+        self._done = self._head_done
 
 
 _PLAIN = {b"", b"identity"}
-
-
-def _coding(headers: dict[bytes, bytes], name: bytes) -> bytes:
-    return headers.get(name, b"").strip().lower()

@@ -101,7 +101,9 @@ class ModelServer:
     async def get(self, path: str) -> bytes:
         """What the server says of itself; no model is asked, and nobody waits for it."""
         with as_server_failures(self._name), closing(await self._client.get(path)) as answer:
-            await _check(self._name, answer)
+            if answer.status != 200:
+                raise await _refusal(self._name, answer)
+            _check_kind(self._name, answer)
             return await whole(self._name, answer)
 
     async def aclose(self) -> None:
@@ -123,13 +125,22 @@ class _Exchange:
         try:
             self._answer = await self._client.send(call.path, call.body, call.headers)
             try:
-                self._first = await _first_chunk(self._server, self._answer)
+                self._first = await self._first_chunk(self._answer)
             except BaseException:
                 self._answer.close()
                 raise
         except _HTTP_FAILURES as error:
             raise _named(self._server, error) from error
         return self
+
+    async def _first_chunk(self, answer: Answer) -> bytes:
+        if answer.status != 200:
+            raise await _refusal(self._server, answer)
+        _check_kind(self._server, answer)
+        first = await answer.next_chunk()
+        if first is None:
+            raise ServerFailureError(self._server, FailureKind.BROKE_OFF, "an empty answer")
+        return first
 
     async def __aexit__(self, *_: object) -> None:
         self._answer.close()
@@ -150,18 +161,8 @@ class _Exchange:
         return chunk
 
 
-async def _first_chunk(server: str, answer: Answer) -> bytes:
-    await _check(server, answer)
-    first = await answer.next_chunk()
-    if first is None:
-        raise ServerFailureError(server, FailureKind.BROKE_OFF, "an empty answer")
-    return first
-
-
-async def _check(server: str, answer: Answer) -> None:
+def _check_kind(server: str, answer: Answer) -> None:
     """Raises ServerFailureError unless it is a model's answer."""
-    if answer.status != 200:
-        raise await _refusal(server, answer)
     kind = answer.header("content-type").lower()
     if kind and not kind.startswith(_ANSWER_TYPES):
         detail = f"not a model's answer: its content type is {kind[:80]}"

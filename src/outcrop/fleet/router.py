@@ -198,7 +198,9 @@ class Router:
         tried: list[Seat] = []
         while True:
             try:
-                attempt = await self._attempt(pools, tried, request)
+                seat = self._free(pools, tried, request)
+                if seat is None:
+                    seat = await self._waited(pools, tried, request)
             except _ChangedError as changed:
                 pools = request.pools() if request.pools else ()
                 if not pools:
@@ -206,6 +208,8 @@ class Router:
                 asked = {seat.state.name for seat in tried}
                 tried = [x for pool in pools for x in pool.seats() if x.state.name in asked]
                 continue
+            tried.append(seat)
+            attempt = Attempt(seat, self.rules, request.trace)
             try:
                 return await self._answer(attempt, ask, request)
             except ServerFailureError as failure:
@@ -227,12 +231,10 @@ class Router:
                 return self._with_cache(pool, seat, request, tried)
         return None
 
-    async def _attempt(self, pools: Sequence[Pool], tried: list[Seat], request: Request) -> Attempt:
+    def _free(self, pools: Sequence[Pool], tried: Sequence[Seat], request: Request) -> Seat | None:
+        """A server with its slot taken, if one may be asked at once."""
         seat = self.preferred(pools, request, tried)
-        if seat is None or not seat.state.slots.take():
-            seat = await self._waited(pools, tried, request)
-        tried.append(seat)
-        return Attempt(seat, self.rules, request.trace)
+        return None if seat is None or not seat.state.slots.take() else seat
 
     async def _answer(
         self, attempt: Attempt, ask: Callable[[Attempt], Awaitable[T]], request: Request

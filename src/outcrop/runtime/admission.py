@@ -4,7 +4,7 @@ What is held is an estimate; when the answer is over it becomes what was really 
 """
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Mapping, Sequence
 from functools import partial
 
 from msgspec import Struct
@@ -83,35 +83,34 @@ class Admission:
         bought = self._bought(invocation, target)
         if bought is not None:
             invocation.bought = bought
-            granted = await self._hold(bought, tokens)
+            granted = await self._hold(bought, tokens) if bought else None
             if not isinstance(granted, Refused):
                 return self._admitted(invocation, Standing.PROVISIONED, bought, granted)
             if not self._spills_over(invocation):
                 raise _refusal(bought, granted)
             invocation.spilled_over = True
-        await self._hold_budgets(invocation, tokens)
+        if self._budgets is not None:
+            await self._hold_budgets(self._budgets, invocation, tokens)
         quotas = self._on_demand(invocation, target)
-        granted = await self._hold(quotas, tokens)
+        granted = await self._hold(quotas, tokens) if quotas else None
         if isinstance(granted, Refused):
             raise _refusal(quotas, granted)
         standing = _STANDING[invocation.service_tier]
         invocation.resolved_service_tier = invocation.service_tier or "default"
         return self._admitted(invocation, standing, quotas, granted)
 
-    async def _hold_budgets(self, invocation: ModelInvocation, tokens: Tokens) -> None:
-        if self._budgets is None:
-            return
-        quotas = self._budgets.require(invocation, tokens)
-        granted = await self._hold(quotas, tokens)
+    async def _hold_budgets(
+        self, budgets: Budgets, invocation: ModelInvocation, tokens: Tokens
+    ) -> None:
+        quotas = budgets.require(invocation, tokens)
+        granted = await self._hold(quotas, tokens) if quotas else None
         if isinstance(granted, Refused):
             raise _refusal(quotas, granted)
         if granted is not None:
             invocation.held = partial(self._counters.settle, granted, {})
 
-    async def _hold(self, quotas: Sequence[Quota], tokens: Tokens) -> Grant | Refused | None:
-        if not quotas:
-            return None
-        return await self._counters.hold([quota.hold(tokens) for quota in quotas])
+    def _hold(self, quotas: Sequence[Quota], tokens: Tokens) -> Awaitable[Grant | Refused]:
+        return self._counters.hold([quota.hold(tokens) for quota in quotas])
 
     def _bought(self, invocation: ModelInvocation, target: Target) -> Sequence[Quota] | None:
         """None for a call that has no model units; empty where units are not limited."""

@@ -27,7 +27,7 @@ from outcrop.runtime.estimates import estimate, tokens_in, tokens_out
 from outcrop.runtime.events import Events, Metadata, as_aws_error
 from outcrop.runtime.suited import suited
 from outcrop.runtime.target import Target, Targets
-from outcrop.wire.errors import ValidationException
+from outcrop.wire.errors import AwsError, ValidationException
 from outcrop.wire.shapes.bedrock_runtime import (
     ConverseStreamMetadataEvent,
     ConverseStreamMetrics,
@@ -111,36 +111,21 @@ class Inference:
                 target=target,
                 asked=asked,
                 whole=whole,
-                readable=await self._readable(asked, pools),
+                readable=await self._readable(asked, pools) if has_documents(asked) else {},
                 metadata=self._metadata(asked, since),
                 admitted=admitted,
             )
-            events = await self._first(pools, question)
-        except BaseException:
+            events = await first_able(self._router, pools, question.put_to, question.request())
+        except BaseException as error:
             admitted.settle()
+            if isinstance(error, ServerFailureError):
+                raise _told(error, target) from error
             raise
         invocation.first_event_at = self._clock()
         return events
 
-    async def _first(self, pools: Sequence[Pool], question: "_Question") -> Events:
-        target = question.target
-        request = Request(
-            rank=question.admitted.rank,
-            pools=question.pools_now,
-            prefix=_prefix(question.asked, target),
-            skipped=question.invocation.skipped,
-            trace=question.invocation.trace,
-        )
-        try:
-            return await first_able(self._router, pools, question.put_to, request)
-        except ServerFailureError as failure:
-            _log.warning("no model server answered: %s", failure)
-            raise as_aws_error(failure, _dialect_of(failure, target), target.model_id) from failure
-
     async def _readable(self, asked: Asked, pools: Sequence[Pool]) -> Readable:
         """Before any server is asked: taking text out of files may take long."""
-        if not has_documents(asked):
-            return {}
         formats = {formats_read(group.kind) for pool in pools for group in pool.groups}
         return await readable(asked, formats, self._documents)
 
@@ -172,6 +157,16 @@ class _Question(Struct, frozen=True, kw_only=True):
     """Empty if it has no file."""
     metadata: Metadata
     admitted: Admitted
+
+    def request(self) -> Request:
+        """What the router is told of it."""
+        return Request(
+            rank=self.admitted.rank,
+            pools=self.pools_now,
+            prefix=_prefix(self.asked, self.target),
+            skipped=self.invocation.skipped,
+            trace=self.invocation.trace,
+        )
 
     def pools_now(self) -> Sequence[Pool]:
         """Of those who serve the model by now, those who can do what is asked."""
@@ -236,6 +231,12 @@ def _check_target(target: Target) -> None:
         )
     if not target.pools:
         raise target.served_by_nobody
+
+
+def _told(failure: ServerFailureError, target: Target) -> AwsError:
+    """What the caller gets when nobody has answered."""
+    _log.warning("no model server answered: %s", failure)
+    return as_aws_error(failure, _dialect_of(failure, target), target.model_id)
 
 
 def _dialect_of(failure: ServerFailureError, target: Target) -> Dialect:

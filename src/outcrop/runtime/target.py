@@ -91,7 +91,13 @@ class Targets:
 
     async def resolve(self, caller: Caller, model_id: str) -> Target:
         """The target, or the exception that Amazon's runtime answers the identifier with."""
-        return self._target(caller, model_id, await self._meant(caller, model_id))
+        if model_id.startswith("arn:"):
+            meant = await self._by_arn(caller, model_id)
+        else:
+            # Not an application profile's twelve characters: Amazon wants its whole ARN.
+            found = self._system_profile(caller, model_id)
+            meant = found or self._foundation_model(caller, model_id)
+        return self._target(caller, model_id, meant)
 
     async def resolve_for_counting(self, caller: Caller, model_id: str) -> Target:
         """CountTokens takes the ids of models that can only be invoked through a profile, too."""
@@ -119,12 +125,6 @@ class Targets:
             tagged_arn=meant.tagged_arn,
             stands_in=bool(stand_in),
         )
-
-    async def _meant(self, caller: Caller, model_id: str) -> _Meant:
-        if model_id.startswith("arn:"):
-            return await self._by_arn(caller, model_id)
-        # Not an application profile's twelve characters: Amazon wants its whole ARN.
-        return self._system_profile(caller, model_id) or self._foundation_model(caller, model_id)
 
     async def _by_arn(self, caller: Caller, text: str) -> _Meant:
         arn = _parsed(text)
