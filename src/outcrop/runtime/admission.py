@@ -93,7 +93,7 @@ class Admission:
             await self._hold_budgets(self._budgets, invocation, tokens)
         quotas = self._on_demand(invocation, target)
         granted = await self._hold(quotas, tokens) if quotas else None
-        if isinstance(granted, Refused):
+        if granted is not None and isinstance(granted, Refused):
             raise _refusal(quotas, granted)
         standing = _STANDING[invocation.service_tier]
         invocation.resolved_service_tier = invocation.service_tier or "default"

@@ -1,7 +1,6 @@
 """What Converse refuses before any model is asked, in Amazon's words."""
 
 from collections.abc import Sequence
-from operator import eq
 
 import msgspec
 from msgspec import Raw
@@ -30,14 +29,16 @@ def check(request: ConverseRequest | ConverseStreamRequest) -> None:
     messages = request.messages or ()
     _check_order(messages)
     for index, message in enumerate(messages):
-        _check_message(message, f"messages.{index}")
+        _check_message(message, index)
     only_text = _are_only_text(messages)
     if not only_text:
         check_attachments(messages)
-    _check_tools(request.tool_config)
+    if request.tool_config is not None:
+        _check_tools(request.tool_config)
     if not only_text:
         _check_tool_results(request, messages)
-    _check_system(request.system or ())
+    if request.system:
+        _check_system(request.system)
     _check_paths(request.additional_model_response_field_paths or ())
     _check_nothing_missing(request)
 
@@ -78,32 +79,34 @@ def _check_order(messages: Sequence[Message]) -> None:
             "A conversation must start with a user message. Try again with a conversation that"
             " starts with a user message."
         )
-    roles = [message.role for message in messages]
-    if any(map(eq, roles, roles[1:])):
-        raise ValidationException(
-            "A conversation must alternate between user and assistant roles. Make sure the"
-            " conversation alternates between user and assistant roles and try again."
-        )
+    before = ""
+    for message in messages:
+        if message.role == before:
+            raise ValidationException(
+                "A conversation must alternate between user and assistant roles. Make sure the"
+                " conversation alternates between user and assistant roles and try again."
+            )
+        before = message.role
 
 
-def _check_message(message: Message, path: str) -> None:
+def _check_message(message: Message, number: int) -> None:
     if not message.content:
         raise ValidationException(
-            f"The content field in the Message object at {path} is empty. Add a ContentBlock"
-            " object to the content field and try again."
+            f"The content field in the Message object at messages.{number} is empty. Add a"
+            " ContentBlock object to the content field and try again."
         )
     for index, block in enumerate(message.content):
-        _check_block(block, message.role, f"{path}.content.{index}")
+        # A block is one thing, and most are text.
+        if block.text is None:
+            _check_block(block, message.role, f"messages.{number}.content.{index}")
+        elif not block.text or block.text.isspace():
+            raise ValidationException(
+                f"The text field in the ContentBlock object at messages.{number}.content.{index}"
+                " is blank. Add text to the text field, and try again."
+            )
 
 
 def _check_block(block: ContentBlock, role: str, path: str) -> None:
-    if block.text is not None:
-        if not block.text.strip():
-            raise ValidationException(
-                f"The text field in the ContentBlock object at {path} is blank."
-                " Add text to the text field, and try again."
-            )
-        return  # a block is one thing
     if block.tool_use is not None and not _is_object(block.tool_use.input):
         raise _no_object(f"{path}.toolUse.input")
     if block.tool_result is not None:
@@ -125,9 +128,7 @@ def _check_tool_result(result: ToolResultBlock, path: str) -> None:
             raise _no_object(f"{path}.content.{index}.json")
 
 
-def _check_tools(config: ToolConfiguration | None) -> None:
-    if config is None:
-        return
+def _check_tools(config: ToolConfiguration) -> None:
     specs = [tool.tool_spec for tool in config.tools]
     for index, spec in enumerate(specs):
         if spec is not None:

@@ -55,7 +55,7 @@ def formats_read(kind: Kind | Candidate) -> Formats:
 
 def has_documents(asked: Asked) -> bool:
     """Whether there is anything that may have to be read."""
-    if isinstance(asked, Prompt):
+    if type(asked) is Prompt:
         return False
     for message in asked.messages or ():
         for block in message.content:
@@ -66,7 +66,7 @@ def has_documents(asked: Asked) -> bool:
 
 async def readable(asked: Asked, by: Collection[Formats], reader: DocumentReader) -> Readable:
     """Each file is read once at most, and only if somebody cannot read it."""
-    if isinstance(asked, Prompt):
+    if type(asked) is Prompt:
         return dict.fromkeys(by, asked)
     files = _files(asked.messages or (), by)
     if not files:

@@ -25,7 +25,7 @@ _DOCUMENT_BYTES_PER_TOKEN = 16
 
 def tokens_in(asked: Asked, body_bytes: int) -> int:
     """An estimate from the size of the request; the answer brings the true number."""
-    if isinstance(asked, Prompt):
+    if type(asked) is Prompt:
         return tokens_of_text(body_bytes)
     images, attached, documents = 0, 0, 0
     for message in asked.messages or ():
@@ -35,6 +35,8 @@ def tokens_in(asked: Asked, body_bytes: int) -> int:
                 attached += len(block.image.source.bytes or b"")
             elif block.document is not None:
                 documents += len(block.document.source.bytes or b"")
+    if not (images or attached or documents):
+        return tokens_of_text(body_bytes)
     in_base64 = (attached + documents) * 4 // 3
     return (
         tokens_of_text(max(0, body_bytes - in_base64))
@@ -88,7 +90,7 @@ def _tokens(characters: int) -> int:
 
 
 def _characters_asked(asked: Asked) -> int:
-    if isinstance(asked, Prompt):
+    if type(asked) is Prompt:
         return len(asked.prompt)
     messages: list[Message] = asked.messages or []
     system: list[SystemContentBlock] = asked.system or []

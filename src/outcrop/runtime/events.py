@@ -103,9 +103,9 @@ class Events:
         if type(event) is ContentBlockDeltaEvent:
             self.generated.characters += characters_of(event.delta)
             return event
-        if isinstance(event, TokenUsage):
+        if type(event) is TokenUsage:
             return self._told(self._metadata(event))
-        if isinstance(event, ConverseStreamMetadataEvent):
+        if type(event) is ConverseStreamMetadataEvent:
             self._told(event)
         return event
 

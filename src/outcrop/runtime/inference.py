@@ -68,7 +68,8 @@ class Inference:
 
     async def target(self, invocation: ModelInvocation, model_id: str) -> Target:
         """What the identifier stands for, or the exception that says why it stands for nothing."""
-        if isinstance(invocation.target, Target):
+        # Nearly always None, of which isinstance takes long to say no.
+        if type(invocation.target) is Target:
             return invocation.target
         target = await self._targets.resolve(invocation.caller, model_id)
         invocation.target = target
@@ -130,7 +131,7 @@ class Inference:
         return await readable(asked, formats, self._documents)
 
     def _metadata(self, asked: Asked, since: datetime) -> Metadata:
-        conversation = None if isinstance(asked, Prompt) else asked
+        conversation = None if type(asked) is Prompt else asked
         caches = conversation is not None and asks_for_cache(conversation)
 
         def metadata(usage: TokenUsage) -> ConverseStreamMetadataEvent:
@@ -247,7 +248,7 @@ def _dialect_of(failure: ServerFailureError, target: Target) -> Dialect:
 def _prefix(asked: Asked, target: Target) -> Prefix | None:
     """By what the model reads, whatever the operation was called."""
     model_id = target.foundation_model.model_id
-    if isinstance(asked, Prompt):
+    if type(asked) is Prompt:
         return prompt_prefix(model_id, asked.prompt)
     return conversation_prefix(model_id, asked.system or (), asked.messages or ())
 

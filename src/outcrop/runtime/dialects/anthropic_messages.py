@@ -76,7 +76,7 @@ class AnthropicMessages:
         return Call(COUNT_TOKENS_PATH, msgspec.json.encode(counted), fields.headers)
 
     def reader(self, asked: Asked, *, whole: bool = False) -> Reader:  # noqa: ARG002 - likewise
-        paths = None if isinstance(asked, Prompt) else asked.additional_model_response_field_paths
+        paths = None if type(asked) is Prompt else asked.additional_model_response_field_paths
         return held_to_schema(asked, MessageReader(response_field_paths=paths or ()))
 
     def complaint(self, status: int, body: bytes) -> Complaint:

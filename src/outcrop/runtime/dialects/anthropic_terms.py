@@ -68,7 +68,7 @@ class _OutputConfig(Struct, frozen=True):
 
 def in_common_terms(asked: Asked) -> Asked:
     """Raises ValidationException for what cannot be left out."""
-    if isinstance(asked, Prompt) or not asked.additional_model_request_fields:
+    if type(asked) is Prompt or not asked.additional_model_request_fields:
         return asked
     fields = additional_fields(asked.additional_model_request_fields)
     if asked.output_config is None:

@@ -43,7 +43,7 @@ class BedrockConverse:
     """Amazon Bedrock, or an Outcrop behind this one."""
 
     def call(self, asked: Asked, served_as: str, capabilities: Capabilities) -> Call:  # noqa: ARG002 - a dialect's
-        native = body_of(asked, served_as) if isinstance(asked, Prompt) else None
+        native = body_of(asked, served_as) if type(asked) is Prompt else None
         if native is not None:
             path = f"/model/{_encoded(served_as)}/invoke-with-response-stream"
             return Call(path, native, {"accept": CONTENT_TYPE})

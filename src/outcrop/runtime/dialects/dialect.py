@@ -20,6 +20,7 @@ from outcrop.wire.shapes.bedrock_runtime import (
 )
 
 
+@final
 class Prompt(Struct, frozen=True, kw_only=True):
     """A prompt as the model shall read it, with the template already in it."""
 

@@ -75,7 +75,7 @@ class EmbeddedChat:
 
     def call(self, asked: Asked, served_as: str, capabilities: Capabilities) -> Call:
         asked = in_common_terms(asked)
-        if isinstance(asked, Prompt) and capabilities.completions:
+        if type(asked) is Prompt and capabilities.completions:
             path, body = COMPLETIONS, completion_body(asked, served_as)
         else:
             path, body = CHAT, self._chat_body(as_conversation(asked), served_as)
@@ -93,7 +93,7 @@ class EmbeddedChat:
 
     def reader(self, asked: Asked, *, whole: bool = False) -> Reader:
         asked = in_common_terms(asked)
-        forced = () if isinstance(asked, Prompt) else forced_tools(asked.tool_config)
+        forced = () if type(asked) is Prompt else forced_tools(asked.tool_config)
         answer = reader(asked, whole=whole)
         return _ForcedReader(answer) if forced else held_to_schema(asked, answer)
 
@@ -108,7 +108,7 @@ class EmbeddedChat:
         # Its template has a system prompt of its own, and with that one it answers nonsense.
         messages = embedded_messages(request, default_system=self._system_prompt, tools=forced)
         body: dict[str, Any] = {"model": served_as, "messages": messages, **streamed()}
-        body |= dict(inference(request.inference_config))
+        body |= inference(request.inference_config)
         if forced:
             body["response_format"] = _one_call_of(forced)
         elif request.output_config is not None:

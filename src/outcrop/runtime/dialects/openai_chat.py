@@ -33,7 +33,7 @@ class OpenAiChat:
     def call(self, asked: Asked, served_as: str, capabilities: Capabilities) -> Call:
         asked = in_common_terms(asked)
         fields = fields_of_the_caller(asked.additional_model_request_fields)
-        if isinstance(asked, Prompt) and capabilities.completions:
+        if type(asked) is Prompt and capabilities.completions:
             body = completion_body(asked, served_as)
             return Call(COMPLETIONS, msgspec.json.encode({**fields, **body}))
         request = as_conversation(asked)
@@ -60,7 +60,7 @@ def reader(asked: Asked, *, whole: bool) -> ChatReader:
 
 def as_conversation(asked: Asked) -> ConverseRequest | ConverseStreamRequest:
     """For a server that goes on from no raw prompt: it becomes the only message."""
-    if not isinstance(asked, Prompt):
+    if type(asked) is not Prompt:
         return asked
     return ConverseRequest(
         model_id=asked.model_id,

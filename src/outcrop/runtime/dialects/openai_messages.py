@@ -40,13 +40,17 @@ _MEDIA_TYPES: Final[Mapping[str, str]] = {
 
 def openai_messages(
     system: Sequence[SystemContentBlock], messages: Sequence[Message], capabilities: Capabilities
-) -> Iterator[dict[str, Any]]:
-    yield from system_message(system)
+) -> list[dict[str, Any]]:
+    made = list(system_message(system)) if system else []
     for message in messages:
         if message.role == "assistant":
-            yield _assistant_message(message, capabilities)
+            made.append(_assistant_message(message, capabilities))
+        elif len(message.content) == 1 and message.content[0].text is not None:
+            # As most messages are.
+            made.append({"role": "user", "content": message.content[0].text})
         else:
-            yield from _user_messages(message)
+            made += _user_messages(message)
+    return made
 
 
 def system_message(blocks: Iterable[SystemContentBlock]) -> Iterator[dict[str, Any]]:
@@ -93,10 +97,6 @@ def _is_servers_own(use: ToolUseBlock) -> bool:
 
 def _user_messages(message: Message) -> Iterator[dict[str, Any]]:
     """Results stand alone and first, right behind the calls; the rest is one message."""
-    if len(message.content) == 1 and message.content[0].text is not None:
-        # As most messages are.
-        yield {"role": "user", "content": message.content[0].text}
-        return
     results = [block.tool_result for block in message.content if block.tool_result is not None]
     for result in results:
         yield {

@@ -48,9 +48,8 @@ def chat_body(
     request: ConverseRequest | ConverseStreamRequest, served_as: str, capabilities: Capabilities
 ) -> dict[str, Any]:
     messages = openai_messages(request.system or (), request.messages or (), capabilities)
-    body: dict[str, Any] = {"model": served_as, "messages": list(messages)}
-    body |= streamed()
-    body |= dict(inference(request.inference_config))
+    body = {"model": served_as, "messages": messages, **streamed()}
+    body |= inference(request.inference_config)
     if request.tool_config is not None:
         body |= dict(_tools(request.tool_config))
     if request.output_config is not None:
@@ -60,24 +59,26 @@ def chat_body(
 
 def completion_body(prompt: Prompt, served_as: str) -> dict[str, Any]:
     body = {"model": served_as, "prompt": prompt.prompt}
-    return {**body, **streamed(), **dict(inference(prompt.inference_config))}
+    return {**body, **streamed(), **inference(prompt.inference_config)}
 
 
 def streamed() -> dict[str, Any]:
     return {"stream": True, "stream_options": {"include_usage": True}}
 
 
-def inference(config: InferenceConfiguration | None) -> Iterator[tuple[str, Any]]:
+def inference(config: InferenceConfiguration | None) -> dict[str, Any]:
+    told: dict[str, Any] = {}
     if config is None:
-        return
+        return told
     if config.max_tokens is not None:
-        yield "max_tokens", config.max_tokens
+        told["max_tokens"] = config.max_tokens
     if config.temperature is not None:
-        yield "temperature", config.temperature
+        told["temperature"] = config.temperature
     if config.top_p is not None:
-        yield "top_p", config.top_p
+        told["top_p"] = config.top_p
     if config.stop_sequences:
-        yield "stop", config.stop_sequences
+        told["stop"] = config.stop_sequences
+    return told
 
 
 def fields_of_the_caller(document: Raw) -> dict[str, Raw]:

@@ -32,7 +32,7 @@ def unsupported(member: str, where: str | None = None) -> ValidationException:
 
 def refusal(asked: Asked, capabilities: Capabilities) -> ValidationException | None:
     """Why a server of these capabilities cannot answer; None if it can."""
-    if isinstance(asked, Prompt):
+    if type(asked) is Prompt:
         return None
     return next(_beyond(asked, capabilities), None)
 

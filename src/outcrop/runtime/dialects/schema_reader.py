@@ -11,7 +11,7 @@ from outcrop.wire.shapes.bedrock_runtime import ContentBlockDeltaEvent, MessageS
 
 def held_to_schema(asked: Asked, answer: Reader) -> Reader:
     """`answer` as it is, where the caller asks for no schema."""
-    if isinstance(asked, Prompt) or asked.output_config is None:
+    if type(asked) is Prompt or asked.output_config is None:
         return answer
     return answer if asked.output_config.text_format is None else _SchemaReader(answer)
 

@@ -44,7 +44,7 @@ class TokenCounter(Protocol):
 class OpenAiCounter:
     def ways(self, asked: Asked, served_as: str, capabilities: Capabilities) -> Sequence[Way]:
         asked = in_common_terms(asked)
-        if isinstance(asked, Prompt):
+        if type(asked) is Prompt:
             body = msgspec.json.encode({"model": served_as, "prompt": asked.prompt})
             of_llama_cpp = Way(Call(_TOKENIZE, _content(asked)), "tokens")
             return (Way(Call(_TOKENIZE, body), "count"), of_llama_cpp)
@@ -64,7 +64,7 @@ class EmbeddedCounter:
         self._chat = chat
 
     def ways(self, asked: Asked, served_as: str, capabilities: Capabilities) -> Sequence[Way]:
-        if isinstance(asked, Prompt) and capabilities.completions:
+        if type(asked) is Prompt and capabilities.completions:
             return (Way(Call(_TOKENIZE, _content(asked)), "tokens"),)
         call = self._chat.call(as_conversation(asked), served_as, capabilities)
         return (Way(Call(_INPUT_TOKENS, call.body), "input_tokens"),)
