@@ -36,7 +36,10 @@ class Affinity:
     def server(self, prefix: Prefix) -> str | None:
         """The name of the one that has most of it."""
         known = self._servers
-        return next((known[key] for key in prefix.goes_on_from if key in known), None)
+        for key in prefix.goes_on_from:
+            if key in known:
+                return known[key]
+        return None
 
     def keep(self, prefix: Prefix, server: str) -> None:
         known = self._servers
@@ -75,14 +78,19 @@ def _last_answer(messages: Sequence[Message]) -> int | None:
 
 def _key(whose: Iterable[object], messages: Sequence[Message], end: int) -> int:
     """Of the messages before `end`."""
-    told = [*messages[: min(1, end)], *messages[max(1, end - _LAST) : end]]
-    return hash((*whose, end, *[_trace(block) for message in told for block in message.content]))
+    told = messages[:end]
+    if end > 1 + _LAST:
+        told = (messages[0], *messages[end - _LAST : end])
+    traces = [
+        _trace(block) if block.text is None else block.text
+        for message in told
+        for block in message.content
+    ]
+    return hash((*whose, end, *traces))
 
 
 def _trace(block: ContentBlock) -> object:
-    """What tells it from others: all of a text, the id or the size of anything else."""
-    if block.text is not None:
-        return block.text
+    """What tells one that is no text from others: its id or its size."""
     if block.tool_use is not None:
         return block.tool_use.tool_use_id
     if block.tool_result is not None:

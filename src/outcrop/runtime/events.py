@@ -3,7 +3,7 @@
 import logging
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Sequence
-from typing import Self
+from typing import Self, cast
 
 from outcrop.fleet.failures import FailureKind, ServerFailureError
 from outcrop.fleet.router import Attempt
@@ -99,7 +99,7 @@ class Events:
             await self._attempt.aclose()
 
     def _with_metadata(self, event: ModelEvent) -> ConverseStreamOutput | StopDetail:
-        # Most are deltas; of a record, isinstance takes six times as long to say no.
+        # By their types: of a record, isinstance takes six times as long to say no.
         if type(event) is ContentBlockDeltaEvent:
             self.generated.characters += characters_of(event.delta)
             return event
@@ -107,7 +107,7 @@ class Events:
             return self._told(self._metadata(event))
         if type(event) is ConverseStreamMetadataEvent:
             self._told(event)
-        return event
+        return cast("ConverseStreamOutput | StopDetail", event)
 
     def _told(self, event: ConverseStreamMetadataEvent) -> ConverseStreamMetadataEvent:
         self._admitted.invocation.usage = event.usage
@@ -119,7 +119,11 @@ class Events:
             if self._failure is not None:
                 raise self._error(self._failure, streams=streams)
             try:
-                self._read(await anext(self._chunks, None))
+                try:
+                    chunk = await anext(self._chunks)
+                except StopAsyncIteration:
+                    chunk = None
+                self._read(chunk)
             except (ComplaintError, ServerFailureError) as error:
                 self._failure = self._after(self._named(error))
         if self._over:

@@ -255,6 +255,8 @@ def _prefix(asked: Asked, target: Target) -> Prefix | None:
 
 def _all_input(usage: TokenUsage) -> TokenUsage:
     """Servers cache by themselves; Amazon tells cached input apart for those who asked for it."""
+    if usage.cache_read_input_tokens is None and usage.cache_write_input_tokens is None:
+        return usage
     read, written = usage.cache_read_input_tokens or 0, usage.cache_write_input_tokens or 0
     return TokenUsage(
         input_tokens=usage.input_tokens + read + written,

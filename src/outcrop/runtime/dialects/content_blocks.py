@@ -1,7 +1,6 @@
 """Fragments of an answer to Converse's blocks: one open at a time, whatever order they come in."""
 
 import re
-from collections import deque
 from collections.abc import Sequence
 from typing import TypeVar
 
@@ -35,7 +34,7 @@ class ContentBlocks:
     def __init__(self) -> None:
         self.answer_id = ""
         """Goes into the ids of tool uses that the server gives none."""
-        self._open: deque[_Block] = deque()
+        self._open: list[_Block] = []
         self._index = 0
         self._tools: dict[int, _ToolUse] = {}
         self.used_tools = False
@@ -132,7 +131,7 @@ class ContentBlocks:
         block.waiting.clear()
 
     def _close(self, told: list[BlockEvent]) -> None:
-        block = self._open.popleft()
+        block = self._open.pop(0)
         if type(block) is _ToolUse:
             self._close_tool(block, told)
         if block.told:

@@ -101,13 +101,13 @@ class Verbose(Struct, frozen=True, gc=False):
 
 class Chunk(Struct, frozen=True, gc=False):
     id: str | None = None
-    choices: tuple[Choice, ...] | None = None
+    choices: list[Choice] | None = None
     usage: Usage | None = None
     error: Raw | UnsetType = UNSET
     verbose: Verbose | None = field(default=None, name="__verbose")
 
 
-_CHUNKS = msgspec.json.Decoder(Chunk)
+_decode = msgspec.json.Decoder(Chunk).decode
 _NOTHING_USED: Final = TokenUsage(input_tokens=0, output_tokens=0, total_tokens=0)
 
 
@@ -159,17 +159,18 @@ class ChatReader:
         told: list[ModelEvent] = []
         try:
             for data in found:
-                self._read(data, told)
+                if data != b"[DONE]":
+                    self._read(_decode(data), data, told)
         except ComplaintError as complaint:
             self._tell_said(told)
             return _told_before(complaint, told)
+        except BAD_JSON as error:
+            self._tell_said(told)
+            return _told_before(_no_completion(error), told)
         self._tell_said(told)
         return told
 
-    def _read(self, data: bytes, told: list[ModelEvent]) -> None:
-        if data == b"[DONE]":
-            return
-        chunk = _decoded(data)
+    def _read(self, chunk: Chunk, data: bytes, told: list[ModelEvent]) -> None:
         if self._started and self._native is None and (text := _only_text(chunk)):
             # Most of what a model says.
             if self._whole:
@@ -354,14 +355,11 @@ def _members(data: bytes) -> dict[str, Any]:
     try:
         return msgspec.json.decode(data, type=dict[str, Any])
     except BAD_JSON as error:
-        raise ComplaintError(Complaint(502, f"not a chat completion: {error}")) from error
+        raise _no_completion(error) from error
 
 
-def _decoded(data: bytes) -> Chunk:
-    try:
-        return _CHUNKS.decode(data)
-    except BAD_JSON as error:
-        raise ComplaintError(Complaint(502, f"not a chat completion: {error}")) from error
+def _no_completion(error: Exception) -> ComplaintError:
+    return ComplaintError(Complaint(502, f"not a chat completion: {error}"))
 
 
 def _token_usage(usage: Usage) -> TokenUsage:
