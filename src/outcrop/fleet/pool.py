@@ -89,7 +89,7 @@ class Group:
             self._take_back(now)
         ready = self._ready
         while ready:
-            at = int(random() * len(ready))  # noqa: S311 - it spreads load and guards nothing
+            at = int(random() * len(ready)) if len(ready) > 1 else 0  # noqa: S311 - it spreads load
             seat = ready[at]
             if not seat.state.admits(now):
                 self._set_aside(at, now)

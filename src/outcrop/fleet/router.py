@@ -5,7 +5,7 @@ import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager
 from itertools import islice
-from typing import TypeVar
+from typing import TypeGuard, TypeVar
 
 from msgspec import Struct, field
 from msgspec.structs import replace
@@ -202,21 +202,24 @@ class Router:
                 if seat is None:
                     seat = await self._waited(pools, tried, request)
             except _ChangedError as changed:
-                pools = request.pools() if request.pools else ()
-                if not pools:
-                    raise changed.failure from changed
+                pools = _pools_now(request, changed)
                 asked = {seat.state.name for seat in tried}
                 tried = [x for pool in pools for x in pool.seats() if x.state.name in asked]
                 continue
             tried.append(seat)
             attempt = Attempt(seat, self.rules, request.trace)
             try:
-                return await self._answer(attempt, ask, request)
-            except ServerFailureError as failure:
-                if not self._may_go_on(failure, pools, tried, until):
+                answer = await ask(attempt)
+            except BaseException as error:
+                await _without_answer(attempt, error)
+                if not self._may_go_on(error, pools, tried, until):
                     raise
-                request.skipped.append(f"{attempt.candidate.server.name}: {worded(failure)}")
-                _log.warning("model server failed, trying the next: %s", failure)
+                request.skipped.append(f"{seat.state.name}: {worded(error)}")
+                _log.warning("model server failed, trying the next: %s", error)
+            else:
+                if request.prefix is not None:
+                    self._affinity.keep(request.prefix, seat.state.name)
+                return answer
 
     def preferred(
         self, pools: Sequence[Pool], request: Request, tried: Sequence[Seat] = ()
@@ -236,33 +239,12 @@ class Router:
         seat = self.preferred(pools, request, tried)
         return None if seat is None or not seat.state.slots.take() else seat
 
-    async def _answer(
-        self, attempt: Attempt, ask: Callable[[Attempt], Awaitable[T]], request: Request
-    ) -> T:
-        try:
-            answer = await ask(attempt)
-        except BaseException as error:
-            attempt.trace_failure(error)
-            # First, so that its slot is not given on as if nothing had happened.
-            if isinstance(error, ServerFailureError):
-                attempt.failed(error)
-            elif isinstance(error, asyncio.CancelledError):
-                attempt.given_up()
-            await attempt.aclose()
-            raise
-        if request.prefix is not None:
-            self._affinity.keep(request.prefix, attempt.candidate.server.name)
-        return answer
-
     def _may_go_on(
-        self,
-        failure: ServerFailureError,
-        pools: Sequence[Pool],
-        tried: Sequence[Seat],
-        until: float,
-    ) -> bool:
+        self, error: BaseException, pools: Sequence[Pool], tried: Sequence[Seat], until: float
+    ) -> TypeGuard[ServerFailureError]:
         return (
-            failure.another_may_answer
+            isinstance(error, ServerFailureError)
+            and error.another_may_answer
             and len(tried) < _MOST_TRIED
             and asyncio.get_running_loop().time() < until
             and any(seat not in tried for pool in pools for seat in pool.seats())
@@ -270,7 +252,9 @@ class Router:
 
     def _with_cache(self, pool: Pool, seat: Seat, request: Request, tried: Sequence[Seat]) -> Seat:
         """The server that has the conversation's cache, unless it is tried, sick or loaded."""
-        name = None if request.prefix is None else self._affinity.server(request.prefix)
+        if request.prefix is None or not request.prefix.goes_on_from:
+            return seat
+        name = self._affinity.server(request.prefix)
         holder = None if name is None else pool.seat(name)
         if holder is None or holder is seat or holder in tried:
             return seat
@@ -305,6 +289,25 @@ class Router:
             waited = _Waited([seat for group in groups for seat in group.seats])
             self._servers[groups] = waited
         return waited
+
+
+async def _without_answer(attempt: Attempt, error: BaseException) -> None:
+    """It is over; what it has shown of its server is told."""
+    attempt.trace_failure(error)
+    # First, so that its slot is not given on as if nothing had happened.
+    if isinstance(error, ServerFailureError):
+        attempt.failed(error)
+    elif isinstance(error, asyncio.CancelledError):
+        attempt.given_up()
+    await attempt.aclose()
+
+
+def _pools_now(request: Request, changed: "_ChangedError") -> Sequence[Pool]:
+    """Raises what the request is refused with, if nobody is left to be asked."""
+    pools = request.pools() if request.pools else ()
+    if not pools:
+        raise changed.failure from changed
+    return pools
 
 
 class _Waited:

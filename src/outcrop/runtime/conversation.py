@@ -54,9 +54,11 @@ def _are_only_text(messages: Sequence[Message]) -> bool:
 
 def asks_for_cache(request: ConverseRequest | ConverseStreamRequest) -> bool:
     """Whether the caller marked something to be cached."""
-    tools = request.tool_config.tools if request.tool_config else ()
-    for one in (*tools, *(request.system or ())):
-        if one.cache_point is not None:
+    for tool in request.tool_config.tools if request.tool_config is not None else ():
+        if tool.cache_point is not None:
+            return True
+    for said in request.system or ():
+        if said.cache_point is not None:
             return True
     for message in request.messages or ():
         for block in message.content:

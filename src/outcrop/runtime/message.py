@@ -42,6 +42,8 @@ from outcrop.wire.shapes.bedrock_runtime import (
     ToolUseBlockStart,
 )
 
+_END_OF_TURN = MessageStopEvent(stop_reason="end_turn")
+
 
 class MessageParts:
     """Blocks by their index, in whatever order their events come."""
@@ -54,20 +56,23 @@ class MessageParts:
         deltas = self._deltas.get(event.content_block_index)
         if deltas is None:
             deltas = self._deltas[event.content_block_index] = []
-        if isinstance(event, ContentBlockDeltaEvent):
+        if type(event) is ContentBlockDeltaEvent:
             deltas.append(event.delta)
-        else:
+        elif type(event) is ContentBlockStartEvent:
             self._starts[event.content_block_index] = event.start
 
     def blocks(self) -> list[ContentBlock]:
-        blocks = sorted(self._deltas.items())
-        made = [_block(self._starts.get(index), deltas) for index, deltas in blocks]
-        return [block for block in made if block is not None]
+        made: list[ContentBlock] = []
+        for index, deltas in sorted(self._deltas.items()):
+            block = _block(self._starts.get(index), deltas)
+            if block is not None:
+                made.append(block)
+        return made
 
 
 def collected(events: Iterable[ConverseStreamOutput | StopDetail]) -> ConverseResponse:
     parts = MessageParts()
-    stop = MessageStopEvent(stop_reason="end_turn")
+    stop = _END_OF_TURN
     metadata: ConverseStreamMetadataEvent | None = None
     for event in events:
         # By their types: of a record, isinstance takes six times as long to say no.

@@ -99,11 +99,11 @@ def _images(
 
 
 def _refuse_in(message: Message) -> None:
-    where = f"{message.role} messages"
     if message.role == "system":
         raise unsupported("system", "messages")
     if None not in [block.text for block in message.content]:
         return  # nothing but text
+    where = f"{message.role} messages"
     for member in (*_members_not_in_chat(message), *_sources_not_in_chat(message)):
         raise unsupported(member, where)
 
