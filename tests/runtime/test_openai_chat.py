@@ -1,10 +1,11 @@
 import json
 from itertools import pairwise
-from typing import Any
+from typing import Any, TypeGuard
 
 import pytest
 from hypothesis import given, strategies as st
 from msgspec import Raw
+from msgspec.structs import replace
 
 from outcrop.fleet.capabilities import Capabilities
 from outcrop.runtime.dialects.dialect import Complaint, ComplaintError, ModelEvent
@@ -40,8 +41,8 @@ def body_of(asked: ConverseRequest, dialect: OpenAiChat | EmbeddedChat | None = 
     return json.loads((dialect or OpenAiChat()).call(asked, "llama", Capabilities()).body)
 
 
-def read(*chunks: bytes) -> list[ModelEvent]:
-    reader = ChatReader()
+def read(*chunks: bytes, whole: bool = False) -> list[ModelEvent]:
+    reader = ChatReader(whole=whole)
     return [event for chunk in chunks for event in reader.feed(chunk)] + [*reader.end()]
 
 
@@ -138,6 +139,35 @@ ANSWER = [
 ]
 
 
+_CALL = {"index": 0, "id": "a", "function": {"name": "t", "arguments": "{}"}}
+TURNS = [
+    delta(" "),
+    delta("one"),
+    delta("two"),
+    delta(""),
+    {"choices": [{"index": 0, "delta": {"reasoning": "hm"}}]},
+    {"choices": [{"index": 0, "delta": {"refusal": "no"}}]},
+    {"choices": [{"index": 0, "delta": {"tool_calls": [_CALL]}}]},
+]
+
+
+def joined(events: list[ModelEvent]) -> list[ModelEvent]:
+    """With the text that stands in a row as one event."""
+    made: list[ModelEvent] = []
+    for event in events:
+        last = made[-1] if made else None
+        if _says(event) and _says(last) and event.content_block_index == last.content_block_index:
+            both = f"{last.delta.text}{event.delta.text}"
+            made[-1] = replace(last, delta=ContentBlockDelta(text=both))
+        else:
+            made.append(event)
+    return made
+
+
+def _says(event: ModelEvent | None) -> TypeGuard[ContentBlockDeltaEvent]:
+    return isinstance(event, ContentBlockDeltaEvent) and event.delta.text is not None
+
+
 def test_an_answer_becomes_events_in_amazons_order() -> None:
     assert read(sse(*ANSWER)) == [
         MessageStartEvent(role="assistant"),
@@ -172,6 +202,48 @@ def test_any_text_arrives_as_it_was_sent(pieces: list[str]) -> None:
 
     sent = [e.delta.text for e in events if isinstance(e, ContentBlockDeltaEvent)]
     assert sent == pieces
+
+
+def test_where_nobody_reads_along_what_came_at_once_is_one_event() -> None:
+    stream = sse(*ANSWER)
+
+    events = read(stream, whole=True)
+
+    assert events == joined(read(stream))
+    assert events[1] == text("Héllo 🎉")
+
+
+def test_what_did_not_come_at_once_does_not_wait_for_the_rest() -> None:
+    reader = ChatReader(whole=True)
+    said = [sse(answer).removesuffix(b"data: [DONE]\n\n") for answer in ANSWER[:3]]
+
+    told = [list(reader.feed(chunk)) for chunk in said]
+
+    assert told == [[MessageStartEvent(role="assistant")], [text("Hé")], [text("llo 🎉")]]
+
+
+@given(st.lists(st.sampled_from(TURNS), max_size=12), st.lists(st.integers(0, 3_000), max_size=6))
+def test_a_whole_answer_says_what_a_stream_says(turns: list[Any], cuts: list[int]) -> None:
+    stream = sse(*turns, delta(finish_reason="stop"), usage(20, 5))
+    edges = [0, *sorted(min(cut, len(stream)) for cut in cuts), len(stream)]
+    chunks = [stream[a:b] for a, b in pairwise(edges)]
+
+    assert joined(read(*chunks, whole=True)) == joined(read(stream))
+
+
+@pytest.mark.parametrize("whole", [False, True])
+@pytest.mark.parametrize(
+    "wrong",
+    [b"data: {]\n\n", sse({"error": {"message": "out"}}), sse(delta(finish_reason="error"))],
+)
+def test_what_was_said_goes_out_before_a_complaint(wrong: bytes, *, whole: bool) -> None:
+    said = sse(delta(""), delta("Hé"), delta("llo")).removesuffix(b"data: [DONE]\n\n")
+    told: list[ModelEvent] = []
+
+    with pytest.raises(ComplaintError):
+        told.extend(ChatReader(whole=whole).feed(said + wrong))
+
+    assert joined(told) == [MessageStartEvent(role="assistant"), text("Héllo")]
 
 
 def test_an_answer_that_leaves_out_its_last_line_end_is_whole() -> None:
