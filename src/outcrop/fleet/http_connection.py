@@ -200,14 +200,14 @@ class Connection(asyncio.Protocol):
             return
         self._head_done = True
         self._keeps_alive = self._parser.should_keep_alive()
+        coding = self.headers.get(b"transfer-encoding")
+        self._framed = coding is not None or b"content-length" in self.headers
         encoding = self.headers.get(b"content-encoding")
         if encoding is not None and encoding.strip().lower() not in _PLAIN:
             # None was offered; a model's events cannot be told from packed bytes.
             self._refuse("an encoded answer, where none was asked for")
-        coding = self.headers.get(b"transfer-encoding")
         if coding is not None and coding.strip().lower() not in {b"", b"chunked"}:
             self._refuse("an unknown transfer encoding")
-        self._framed = coding is not None or b"content-length" in self.headers
 
     def on_message_complete(self) -> None:
         self._done = self._head_done
