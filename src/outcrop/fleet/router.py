@@ -88,6 +88,14 @@ class Attempt:
             if self._traced is not None:
                 self._traced.ended()
 
+    def ended_with(self, error: BaseException) -> None:
+        """Before it is closed, so that its slot is not given on as if nothing had happened."""
+        self._trace_failure(error)
+        if isinstance(error, ServerFailureError):
+            self.failed(error)
+        elif isinstance(error, asyncio.CancelledError):
+            self._given_up()
+
     def answered(self) -> None:
         """To be called when the first of the answer is here."""
         now, seat = self._time(), self._seat
@@ -102,7 +110,7 @@ class Attempt:
 
     def failed(self, failure: ServerFailureError) -> None:
         """Before the answer or in the middle of it."""
-        self.trace_failure(failure)
+        self._trace_failure(failure)
         state, now = self._seat.state, self._time()
         ejected = state.health.ejected
         state.health.failed(failure, now, self._rules)
@@ -111,12 +119,12 @@ class Attempt:
         elif not state.health.well:
             self._look_again(now)
 
-    def trace_failure(self, error: BaseException) -> None:
+    def _trace_failure(self, error: BaseException) -> None:
         """Of who is followed; told before it is closed."""
         if self._traced is not None:
             self._traced.failed(error)
 
-    def given_up(self) -> None:
+    def _given_up(self) -> None:
         """The caller left before the answer came: it would have taken longer still."""
         now, seat = self._time(), self._seat
         believed = seat.latency if seat.latency.known(now) else seat.peers
@@ -211,7 +219,8 @@ class Router:
             try:
                 answer = await ask(attempt)
             except BaseException as error:
-                await _without_answer(attempt, error)
+                attempt.ended_with(error)
+                await attempt.aclose()
                 if not self._may_go_on(error, pools, tried, until):
                     raise
                 request.skipped.append(f"{seat.state.name}: {worded(error)}")
@@ -289,17 +298,6 @@ class Router:
             waited = _Waited([seat for group in groups for seat in group.seats])
             self._servers[groups] = waited
         return waited
-
-
-async def _without_answer(attempt: Attempt, error: BaseException) -> None:
-    """It is over; what it has shown of its server is told."""
-    attempt.trace_failure(error)
-    # First, so that its slot is not given on as if nothing had happened.
-    if isinstance(error, ServerFailureError):
-        attempt.failed(error)
-    elif isinstance(error, asyncio.CancelledError):
-        attempt.given_up()
-    await attempt.aclose()
 
 
 def _pools_now(request: Request, changed: "_ChangedError") -> Sequence[Pool]:
