@@ -78,9 +78,8 @@ def _last_answer(messages: Sequence[Message]) -> int | None:
 
 def _key(whose: Iterable[object], messages: Sequence[Message], end: int) -> int:
     """Of the messages before `end`."""
-    told = messages[:end]
-    if end > 1 + _LAST:
-        told = (messages[0], *messages[end - _LAST : end])
+    is_long = end > 1 + _LAST
+    told = (messages[0], *messages[end - _LAST : end]) if is_long else messages[:end]
     traces = [
         _trace(block) if block.text is None else block.text
         for message in told
