@@ -360,6 +360,8 @@ def test_a_dead_workers_journal_is_taken_up_by_one_of_the_living(
             (folder / "dead.journal").write_bytes(frames + torn)
             half = len(b"".join(map(framed, records[:20])))
             assert await store.usage.add("dead", 0, frames[:half])  # it died after so many
+            killed = record(clock)  # of one whose end was never written to
+            (folder / "killed.journal").write_bytes(framed(killed) + bytes(1 << 20))
             alive = os.open(folder / "alive.journal", os.O_RDWR | os.O_CREAT)
             os.write(alive, framed(record(clock)))
             fcntl.flock(alive, fcntl.LOCK_EX)
@@ -373,7 +375,8 @@ def test_a_dead_workers_journal_is_taken_up_by_one_of_the_living(
                 tasks.create_task(other.once())
             os.close(alive)
 
-            assert sorted(await kept(store, clock)) == sorted(one.request_id for one in records)
+            wanted = sorted(one.request_id for one in [*records, killed])
+            assert sorted(await kept(store, clock)) == wanted
             names = {path.name for path in folder.iterdir()}
             assert names == {"alive.journal", "dead.torn"}
 

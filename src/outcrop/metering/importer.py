@@ -21,6 +21,9 @@ FORGET_EVERY = 1_200
 CHUNK_BYTES = 256 * 1024
 """Some thousand records: a few milliseconds of the event loop."""
 
+_UNWRITTEN = bytes(4)
+"""No frame is of this length."""
+
 _log = logging.getLogger(__name__)
 
 
@@ -91,10 +94,10 @@ class Importer:
         except BaseException:
             os.close(segment.fd)  # and with it the lock: somebody may try again
             raise
-        left = segment.durable - self._positions[segment.journal_id]
-        if left:
+        position = self._positions[segment.journal_id]
+        if _is_written(segment, position):
             aside = segment.path.rename(segment.path.with_suffix(".torn"))
-            _log.warning("the end of a journal cannot be read: %s bytes of %s", left, aside)
+            _log.warning("the end of a journal cannot be read: from byte %s of %s", position, aside)
         remove(segment.path, segment.fd)
         await self._forget(segment)
 
@@ -109,7 +112,7 @@ class Importer:
             data = os.pread(segment.fd, min(size, until - position), position)
             whole = whole_frames(data)
             if not whole:
-                if len(data) == until - position:
+                if len(data) == until - position or data.startswith(_UNWRITTEN):
                     break
                 size *= 2  # a single long one
                 continue
@@ -123,3 +126,12 @@ class Importer:
     async def _forget(self, segment: Segment) -> None:
         self._positions.pop(segment.journal_id, None)
         await self._usage.forget_journal(segment.journal_id)
+
+
+def _is_written(segment: Segment, position: int) -> bool:
+    """Whether there is anything but zeros from there on."""
+    while data := os.pread(segment.fd, CHUNK_BYTES, position):
+        if data.count(0) < len(data):
+            return True
+        position += len(data)
+    return False

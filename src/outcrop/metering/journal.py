@@ -144,6 +144,7 @@ class Journal(Generic[EntryT]):
         self._batches.put(None)
         await asyncio.to_thread(self._by_thread.join)
         for segment in self.segments:
+            os.ftruncate(segment.fd, segment.durable)
             os.close(segment.fd)
 
     def _add(self, pending: _Pending[EntryT]) -> None:
@@ -238,7 +239,7 @@ class Journal(Generic[EntryT]):
     def _append(self, data: bytes) -> None:
         segment = self.segments[-1] if self.segments else None
         if segment is None or segment.sealed:
-            segment = new_segment(self._folder)
+            segment = new_segment(self._folder, self._segment_bytes)
             self.segments.append(segment)
         try:
             _write_all(segment.fd, data, segment.durable)
@@ -276,10 +277,12 @@ class _Disk:
             self._slow_for_s = SHORTEST_SLOW_S
 
 
-def new_segment(folder: Path) -> Segment:
+def new_segment(folder: Path, length_bytes: int = 0) -> Segment:
     """A file is locked before it has the name under which others look for it.
 
-    Whatever is written to it is on disk when the write returns: one system call, not two.
+    Whatever is written to it is on disk when the write returns: one system call, not two. It has
+    its length from the beginning, without taking room: one that grows with each write has the file
+    system's own journal written each time, too, which takes half as long again.
     """
     path = folder / f"{uuid4().hex}{SUFFIX}"
     unnamed = path.with_suffix(".new")
@@ -287,6 +290,8 @@ def new_segment(folder: Path) -> Segment:
     fd = os.open(unnamed, flags, 0o600)
     try:
         fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        with suppress(OSError):
+            os.ftruncate(fd, length_bytes)  # where that may not be so long, it grows
         unnamed.rename(path)
         sync_folder(folder)
     except OSError:
@@ -297,7 +302,10 @@ def new_segment(folder: Path) -> Segment:
 
 
 def orphans(folder: Path, own: Sequence[Segment]) -> list[Segment]:
-    """Journals whose worker is no more, locked from here on; `durable` is their whole length."""
+    """Journals whose worker is no more, locked from here on.
+
+    `durable` is their whole length: what was not written to, at the end, is zeros.
+    """
     known = {segment.path for segment in own}
     found: list[Segment] = []
     for path in sorted(folder.glob(f"*{SUFFIX}")):
