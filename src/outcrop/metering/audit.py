@@ -7,7 +7,7 @@ Bedrock API calls using AWS CloudTrail".
 import fcntl
 import logging
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from datetime import datetime, timedelta
 from functools import lru_cache
@@ -19,10 +19,11 @@ from msgspec import Meta, Struct, field, json, structs
 
 from outcrop.iam.caller import Caller
 from outcrop.metering.config import AuditConfig
+from outcrop.metering.forms import BLANK, BLANK_TEXT, LastSecond, form
 from outcrop.wire.arn import Arn
 from outcrop.wire.errors import AwsError
 from outcrop.wire.shape import Shape
-from outcrop.wire.timestamps import Clock, from_micros, to_micros
+from outcrop.wire.timestamps import Clock
 
 FOLLOW_EVERY = timedelta(seconds=0.2)
 """So long a line may go to a file that another worker has put aside."""
@@ -30,10 +31,10 @@ HIDDEN = "HIDDEN_DUE_TO_SECURITY_REASONS"
 """In the place of what the service model calls sensitive."""
 
 _CREDENTIAL = "Credential="
-_SECOND = 1_000_000
 _READS = ("Get", "List", "Describe")
 _TYPES = {"root": "Root", "user": "IAMUser", "assumed-role": "AssumedRole"}
 
+_encode = json.Encoder().encode
 _log = logging.getLogger(__name__)
 
 
@@ -50,7 +51,7 @@ class Audited(Struct, frozen=True, kw_only=True, gc=False):
     headers: Mapping[str, str]
     """The request's, in lower case."""
     source_address: str
-    request_parameters: Shape | Mapping[str, str] | None
+    request_parameters: Shape | dict[str, str] | None
     output: Shape | None
     error: AwsError | None
     inference_region: str | None
@@ -107,17 +108,23 @@ class AuditTrail:
         self._path = path
         self._config = config
         self._clock = clock
-        self._encode = json.Encoder().encode
+        self._second = LastSecond()
+        self._ids, self._last_id = str(uuid4())[:24], 10**11
         self._fd = _opened(path)
         self._follow_at = clock()
         self._failing = False
+
+    def event_id(self) -> str:
+        """For another call: a UUID that is random for each trail, and counted within it."""
+        self._last_id += 1
+        return f"{self._ids}{self._last_id}"
 
     def add(self, audited: Audited) -> None:
         """The line is the kernel's when this returns: `kill -9` does not lose it, a power cut may.
 
         What cannot be written is lost, and said to be: no call waits for the trail.
         """
-        lines = b"".join([self._encode(record) + b"\n" for record in _records(audited)])
+        lines = _lines(audited, self._second.text(audited.began_at))
         try:
             if (now := self._clock()) >= self._follow_at:
                 self._follow()
@@ -171,64 +178,98 @@ def _is_same(fd: int, path: Path) -> bool:
     return False
 
 
-def _records(audited: Audited) -> Iterator[AuditRecord]:
+def _lines(audited: Audited, event_time: bytes) -> bytes:
     """What the caller's account is told, and the account whose resource it was shared by."""
-    record = _record(audited)
-    arn = audited.caller.shared_arn
+    told, event_id, arn = _told(audited, event_time), audited.event_id, audited.caller.shared_arn
     if arn is None:
-        yield record
-        return
-    owner = Arn.parse(arn).account_id
-    shared = structs.replace(
-        record,
-        resources=(AuditedResource(account_id=owner, arn=arn),),
-        shared_event_id=str(uuid4()),
-    )
-    yield shared
-    yield structs.replace(shared, event_id=str(uuid4()), recipient_account_id=owner)
-
-
-def _record(audited: Audited) -> AuditRecord:
-    caller, error, name = audited.caller, audited.error, audited.operation
-    read_only = not audited.changes or name.startswith(_READS)
-    region = audited.inference_region
-    elsewhere = region is not None and region != caller.region
-    return AuditRecord(
-        event_version="1.11",
-        user_identity=_identity(caller, _access_key_id(audited.headers.get("authorization", ""))),
-        event_time=_event_time(to_micros(audited.began_at) // _SECOND),
-        event_source=f"{audited.signing_name}.amazonaws.com",
-        event_name=name,
-        aws_region=caller.region,
-        source_ip_address=audited.source_address or None,
-        user_agent=audited.headers.get("user-agent"),
-        error_code=_code(error) if error else None,
-        error_message=error.message if error else None,
-        request_parameters=_told(audited.request_parameters),
-        response_elements=None if read_only else _shown(audited.output),
-        additional_event_data={"inferenceRegion": region} if region and elsewhere else None,
-        request_id=audited.request_id,
-        event_id=audited.event_id,
-        read_only=read_only,
-        event_type="AwsApiCall",
-        management_event=True,
-        recipient_account_id=caller.account_id,
-        event_category="Management",
+        return _form(audited, audited.caller.account_id) % (*told, event_id.encode())
+    owner, shared_event_id = Arn.parse(arn).account_id, str(uuid4()).encode()
+    return b"".join(
+        _form(audited, recipient) % (*told, one.encode(), shared_event_id)
+        for recipient, one in ((audited.caller.account_id, event_id), (owner, str(uuid4())))
     )
 
 
-@lru_cache(maxsize=16)
-def _event_time(second: int) -> str:
-    """Remembered: made, it is a quarter of a line's time, and many lines are of one second."""
-    return f"{from_micros(second * _SECOND).isoformat()[:19]}Z"
+def _told(audited: Audited, event_time: bytes) -> tuple[bytes, ...]:
+    """What is different in each call, but for the event's id: in the order of the record."""
+    address, error, asked = audited.source_address, audited.error, audited.request_parameters
+    return (
+        event_time,
+        *((_encode(address),) if address else ()),
+        _encode(audited.headers.get("user-agent")),
+        *((_encode(error.message),) if error else ()),
+        _encode(asked if isinstance(asked, dict) else _shown(asked)),
+        b"null" if _is_read_only(audited) else _encode(_shown(audited.output)),
+        audited.request_id.encode(),
+    )
 
 
-def _code(error: AwsError) -> str:
-    """CloudTrail has the short name of a denial, and the exception's of all others."""
-    return "AccessDenied" if error.name == "AccessDeniedException" else error.name
+def _form(audited: Audited, recipient_account_id: str) -> bytes:
+    caller, error, region = audited.caller, audited.error, audited.inference_region
+    return _form_of(
+        caller,
+        _access_key_id(audited.headers.get("authorization", "")),
+        audited.signing_name,
+        audited.operation,
+        None if region == caller.region else region,
+        bool(audited.source_address),
+        None if error is None else error.name,
+        _is_read_only(audited),
+        recipient_account_id,
+    )
 
 
 @lru_cache(maxsize=4_096)
+def _form_of(  # noqa: PLR0913, PLR0917 - what many lines have in common
+    caller: Caller,
+    access_key_id: str | None,
+    signing_name: str,
+    operation: str,
+    elsewhere: str | None,
+    has_address: bool,  # noqa: FBT001
+    error: str | None,
+    read_only: bool,  # noqa: FBT001
+    recipient_account_id: str,
+) -> bytes:
+    arn = caller.shared_arn
+    record = AuditRecord(
+        event_version="1.11",
+        user_identity=_identity(caller, access_key_id),
+        event_time=BLANK_TEXT,
+        event_source=f"{signing_name}.amazonaws.com",
+        event_name=operation,
+        aws_region=caller.region,
+        source_ip_address=BLANK if has_address else None,
+        user_agent=BLANK,
+        error_code=_code(error) if error else None,
+        error_message=BLANK if error else None,
+        request_parameters=BLANK,
+        response_elements=BLANK,
+        additional_event_data={"inferenceRegion": elsewhere} if elsewhere else None,
+        request_id=BLANK_TEXT,
+        event_id=BLANK_TEXT,
+        read_only=read_only,
+        event_type="AwsApiCall",
+        management_event=True,
+        recipient_account_id=recipient_account_id,
+        resources=(AuditedResource(account_id=Arn.parse(arn).account_id, arn=arn),)
+        if arn
+        else None,
+        shared_event_id=BLANK_TEXT if arn else None,
+        event_category="Management",
+    )
+    return form(record)
+
+
+def _is_read_only(audited: Audited) -> bool:
+    return not audited.changes or audited.operation.startswith(_READS)
+
+
+def _code(error: str) -> str:
+    """CloudTrail has the short name of a denial, and the exception's of all others."""
+    return "AccessDenied" if error == "AccessDeniedException" else error
+
+
 def _identity(caller: Caller, access_key_id: str | None) -> UserIdentity:
     kind, _, rest = caller.arn.split(":", 5)[5].partition("/")
     return UserIdentity(
@@ -243,16 +284,7 @@ def _identity(caller: Caller, access_key_id: str | None) -> UserIdentity:
 
 def _access_key_id(authorization: str) -> str | None:
     """Of a signature; a bearer key has no part that may be told."""
-    found = authorization.find(_CREDENTIAL)
-    if found < 0:
-        return None
-    begin = found + len(_CREDENTIAL)
-    end = authorization.find("/", begin)
-    return authorization[begin : None if end < 0 else end]
-
-
-def _told(value: Shape | Mapping[str, str] | None) -> Shape | Mapping[str, str] | None:
-    return _shown(value) if isinstance(value, Shape) else value
+    return authorization.partition(_CREDENTIAL)[2].partition("/")[0] or None
 
 
 def _shown(value: Shape | None) -> Shape | None:

@@ -340,7 +340,7 @@ class App:
         runtime = life.address.service == "bedrock-runtime"
         self._audit.add(
             Audited(
-                event_id=new_request_id(),
+                event_id=self._audit.event_id(),
                 request_id=life.request_id,
                 began_at=life.began_at,
                 signing_name=life.address.signing_name,
@@ -396,7 +396,7 @@ class _Life(Struct, kw_only=True):
     """Which statement of which policy allowed or denied it."""
 
     @property
-    def model(self) -> Mapping[str, str] | None:
+    def model(self) -> dict[str, str] | None:
         """All that is told of what a model was asked."""
         model_id = (
             self.invocation.model_id if self.invocation else getattr(self.input, "model_id", None)
