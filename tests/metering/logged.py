@@ -10,7 +10,7 @@ from msgspec import convert, msgpack
 
 from outcrop.metering.delivery.records import Delivered
 from outcrop.metering.delivery.undelivered import UndeliveredError
-from outcrop.metering.invocation_log import SpooledRecord
+from outcrop.metering.log_records import SpooledRecord
 from outcrop.store.usage_records import frame
 from outcrop.wire.shapes.bedrock import LoggingConfig
 from outcrop.wire.timestamps import to_micros

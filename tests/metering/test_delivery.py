@@ -13,10 +13,11 @@ from msgspec import Struct, msgpack
 from outcrop.metering.config import InvocationLoggingConfig
 from outcrop.metering.delivery.deliverer import Deliverer
 from outcrop.metering.delivery.destinations import Destinations, Folder
-from outcrop.metering.delivery.records import INLINE_BYTES, Delivered, Place
+from outcrop.metering.delivery.records import Delivered, Place
 from outcrop.metering.delivery.tally import Tally
 from outcrop.metering.delivery.undelivered import UndeliveredError
 from outcrop.metering.journal import Journal, new_segment
+from outcrop.metering.log_records import INLINE_BYTES
 from outcrop.server.clock import utc_now
 from outcrop.store.errors import StoreError
 from outcrop.store.store import Store, open_store

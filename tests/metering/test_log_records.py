@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 from hypothesis import given, strategies as st
 
-from outcrop.metering.delivery.records import INLINE_BYTES, Place, delivered
-from outcrop.metering.invocation_log import SpooledRecord
+from outcrop.metering.delivery.records import Place, delivered
+from outcrop.metering.log_records import INLINE_BYTES, SpooledRecord
 from tests.metering.logged import ACCOUNT, FOLDER, REGION, frames, lines, logging_config, spooled
 
 BATCH = "0ca8f0c5d3ef9c5b0ca8f0c5d3ef9c5b"

@@ -1,6 +1,6 @@
 """JSON of which little differs from one time to the next: encoded once, with blanks for the rest.
 
-A form is filled by `form % values`: bytes, of JSON, in the order of its blanks.
+A form is filled by `form % values`: bytes of JSON, or numbers, in the order of its blanks.
 """
 
 from datetime import datetime, timedelta
@@ -11,16 +11,19 @@ from msgspec import Raw, Struct, json
 from outcrop.wire.timestamps import from_micros, to_micros
 
 BLANK: Any = Raw(b"\0")
-"""In the place of a value: no other byte of JSON is zero."""
+"""In the place of a value: no other byte of JSON is zero, nor one."""
 BLANK_TEXT: Any = Raw(b'"\0"')
 """In the place of text of which nothing has to be escaped."""
+BLANK_NUMBER: Any = Raw(b"\1")
+"""In the place of a whole number."""
 
 _SECOND = timedelta(seconds=1)
 
 
 def form(record: Struct) -> bytes:
     """A line."""
-    return json.encode(record).replace(b"%", b"%%").replace(b"\0", b"%b") + b"\n"
+    encoded = json.encode(record).replace(b"%", b"%%")
+    return encoded.replace(b"\0", b"%b").replace(b"\1", b"%d") + b"\n"
 
 
 class LastSecond:

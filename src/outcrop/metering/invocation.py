@@ -16,6 +16,8 @@ class Logged(Struct, kw_only=True):
     """What was said, kept until it is logged."""
 
     config: LoggingConfig
+    owner: bytes
+    """Whose record it will be, as the log writes it."""
     input_body: bytes
     output_body: bytes | None = None
     events: list[bytes] = field(default_factory=list[bytes])

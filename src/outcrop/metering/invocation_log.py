@@ -6,13 +6,27 @@ From there `delivery` takes it to where the account wants it.
 import asyncio
 import logging
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from typing import NamedTuple
 
-from msgspec import Struct, json, msgpack
+from msgspec import json, msgpack
 
+from outcrop.iam.caller import Caller
 from outcrop.metering.entries import used
+from outcrop.metering.forms import BLANK, BLANK_NUMBER, BLANK_TEXT, LastSecond, form
 from outcrop.metering.invocation import Logged, ModelInvocation
 from outcrop.metering.journal import Journal, JournalError
+from outcrop.metering.log_records import (
+    INLINE_BYTES,
+    JSON,
+    Body,
+    Owner,
+    SpooledLines,
+    SpooledRecord,
+    log_record,
+    may_have_media,
+    one_line,
+)
 from outcrop.store.errors import StoreError
 from outcrop.store.logging_configurations import LoggingConfigurations
 from outcrop.store.usage_records import frame
@@ -22,35 +36,10 @@ from outcrop.wire.timestamps import Clock, to_micros
 
 FRESH_S = 1.0
 """So long a change by another server may take to be seen."""
-JSON = "application/json"
 
+_HOUR = 3_600_000_000
+"""In microseconds."""
 _log = logging.getLogger(__name__)
-
-
-class SpooledRecord(Struct, frozen=True, kw_only=True, array_like=True):
-    """One record as it waits on disk. New fields come last, with a default."""
-
-    config: LoggingConfig
-    """The account's, when the call began."""
-    at: int
-    """When the call began, in microseconds since 1970."""
-    account_id: str
-    region: str
-    request_id: str
-    operation: str
-    model_id: str | None
-    principal_arn: str
-    request_metadata: Mapping[str, str] | None
-    inference_region: str | None
-    error: str | None
-    input_content_type: str
-    input_body: bytes | None
-    """None: not to be delivered, as the account's switches say; so is the output's."""
-    output_body: bytes | None
-    input_tokens: int
-    output_tokens: int
-    cache_read_input_tokens: int | None
-    cache_write_input_tokens: int | None
 
 
 _encode = msgpack.Encoder().encode
@@ -63,12 +52,15 @@ class InvocationLog:
         self._journal = journal
         self._configurations = configurations
         self._clock = clock
-        self._known: Mapping[tuple[str, str], LoggingConfig] = {}
+        self._known: Mapping[tuple[str, str], tuple[LoggingConfig, bytes]] = {}
 
     async def refresh(self) -> None:
         """Sees which accounts want a log. Raises StoreError."""
         rows = await self._configurations.all()
-        self._known = {key: json.decode(row, type=LoggingConfig) for key, row in rows.items()}
+        owners = [Owner(json.decode(rows[key], type=LoggingConfig), *key) for key in rows]
+        self._known = {
+            (owner.account_id, owner.region): (owner.config, _encode(owner)) for owner in owners
+        }
 
     async def keep_fresh(self) -> None:
         while True:
@@ -82,9 +74,10 @@ class InvocationLog:
         """Has what is said kept, if the caller's account wants a log of it."""
         if self._known:
             caller = invocation.caller
-            config = self._known.get((caller.account_id, caller.region))
-            if config is not None:
-                invocation.logged = Logged(config=config, input_body=body)
+            known = self._known.get((caller.account_id, caller.region))
+            if known is not None:
+                config, owner = known
+                invocation.logged = Logged(config=config, owner=owner, input_body=body)
                 self._journal.expect()
 
     def write(
@@ -119,24 +112,134 @@ class Said(NamedTuple):
     error: AwsError | None
 
 
-def spooled(entries: Sequence[Said]) -> bytes:
-    """A frame for each."""
-    return b"".join([_spooled(*entry) for entry in entries])
-
-
 def delivered(switch: bool | None) -> bool:  # noqa: FBT001
     """What a configuration does not say is delivered."""
     return switch is not False
 
 
-def _spooled(invocation: ModelInvocation, logged: Logged, error: AwsError | None) -> bytes:
-    caller, config = invocation.caller, logged.config
-    tokens, _ = used(invocation)
+class Spool:
+    """What is written of invocations: as the lines that will be delivered, wherever it can be."""
+
+    def __init__(self) -> None:
+        self._second = LastSecond()
+
+    def packed(self, entries: Sequence[Said]) -> bytes:
+        """A frame for all lines of one owner and hour; one for each of the others."""
+        frames: list[bytes] = []
+        together: dict[tuple[bytes, int], list[bytes]] = {}
+        for said in entries:
+            bodies = _wanted(said)
+            inline = _inline(*bodies)
+            if inline is None:
+                frames.append(frame(_encode(_spooled(said, *bodies))))
+            else:
+                hour = self._second.micros(said.invocation.began_at) // _HOUR
+                line = self._line(said, *inline)
+                together.setdefault((said.logged.owner, hour), []).append(line)
+        for (owner, hour), lines in together.items():
+            frames.append(frame(_encode(SpooledLines(owner, hour, b"".join(lines)))))
+        return b"".join(frames)
+
+    def _line(self, said: Said, asked: bytes | None, answered: bytes | None) -> bytes:
+        invocation, _, error = said
+        (read_in, out, *cached), _ = used(invocation)
+        counts = tuple(filter(None, cached))
+        metadata = invocation.request_metadata
+        kept = asked is not None, answered is not None, metadata is not None, *map(bool, cached)
+        form = _form(
+            invocation.caller,
+            invocation.operation,
+            invocation.model_id,
+            invocation.inference_region,
+            error.name if error else None,
+            invocation.headers.get("content-type") or JSON,
+            kept,
+        )
+        return form % (
+            self._second.text(invocation.began_at),
+            invocation.request_id.encode(),
+            *_told(asked, (read_in, *counts), error),
+            *_told(answered, (out,), error),
+            *(() if metadata is None else (json.encode(metadata),)),
+        )
+
+
+def _told(
+    body: bytes | None, counts: tuple[int, ...], error: AwsError | None
+) -> tuple[bytes | int, ...]:
+    """Of what was asked, or answered: nothing of a refusal whose body is not wanted."""
+    if body is not None:
+        return body, *counts
+    return () if error else counts
+
+
+@lru_cache(maxsize=1_024)
+def _form(  # noqa: PLR0913, PLR0917 - what many lines have in common
+    caller: Caller,
+    operation: str,
+    model_id: str | None,
+    inference_region: str | None,
+    error: str | None,
+    content_type: str,
+    kept: tuple[bool, ...],
+) -> bytes:
+    """`kept`: whether there are bodies, metadata, and counts of what was cached."""
+    asked, answered, metadata, cache_read, cache_written = kept
+    record = SpooledRecord(
+        config=LoggingConfig(),
+        at=0,
+        account_id=caller.account_id,
+        region=caller.region,
+        request_id=BLANK_TEXT,
+        operation=operation,
+        model_id=model_id,
+        principal_arn=caller.arn,
+        request_metadata=BLANK if metadata else None,
+        inference_region=inference_region,
+        error=error,
+        input_content_type=content_type,
+        input_body=BLANK if asked else None,
+        output_body=BLANK if answered else None,
+        input_tokens=BLANK_NUMBER,
+        output_tokens=BLANK_NUMBER,
+        cache_read_input_tokens=BLANK_NUMBER if cache_read else None,
+        cache_write_input_tokens=BLANK_NUMBER if cache_written else None,
+    )
+    bodies = Body(record.input_body), Body(record.output_body)
+    return form(log_record(record, BLANK_TEXT, *bodies))
+
+
+def _wanted(said: Said) -> tuple[bytes | None, bytes | None]:
+    """What was asked, and answered, as far as it is to be delivered."""
+    invocation, logged, _ = said
+    config = logged.config
     texts = delivered(config.text_data_delivery_enabled)
     embeddings = delivered(config.embedding_data_delivery_enabled)
     wants_output = embeddings if invocation.embeds else texts
-    record = SpooledRecord(
-        config=config,
+    return (
+        logged.input_body if texts else None,
+        _output(invocation, logged) if wants_output else None,
+    )
+
+
+def _inline(
+    asked: bytes | None, answered: bytes | None
+) -> tuple[bytes | None, bytes | None] | None:
+    """Bodies as they stand in a line; None: one is too long, or may have to be taken apart."""
+    both = asked or b"", answered or b""
+    if max(map(len, both)) > INLINE_BYTES or may_have_media(b"".join(both)):
+        return None
+    asked = None if asked is None else one_line(asked)
+    # The answer is ours, and has no white space but in what it says.
+    return None if asked and len(asked) > INLINE_BYTES else (asked, answered)
+
+
+def _spooled(said: Said, asked: bytes | None, answered: bytes | None) -> SpooledRecord:
+    invocation, logged, error = said
+    caller = invocation.caller
+    tokens, _ = used(invocation)
+    return SpooledRecord(
+        config=logged.config,
         at=to_micros(invocation.began_at),
         account_id=caller.account_id,
         region=caller.region,
@@ -148,14 +251,13 @@ def _spooled(invocation: ModelInvocation, logged: Logged, error: AwsError | None
         inference_region=invocation.inference_region,
         error=error.name if error else None,
         input_content_type=invocation.headers.get("content-type") or JSON,
-        input_body=logged.input_body if texts else None,
-        output_body=_output(invocation, logged) if wants_output else None,
+        input_body=asked,
+        output_body=answered,
         input_tokens=tokens[0],
         output_tokens=tokens[1],
         cache_read_input_tokens=tokens[2] or None,
         cache_write_input_tokens=tokens[3] or None,
     )
-    return frame(_encode(record))
 
 
 def _output(invocation: ModelInvocation, logged: Logged) -> bytes | None:

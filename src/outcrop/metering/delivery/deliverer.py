@@ -16,7 +16,7 @@ from outcrop.metering.delivery.destinations import Destinations, destinations
 from outcrop.metering.delivery.records import Delivered, Place, delivered
 from outcrop.metering.delivery.tally import Tally
 from outcrop.metering.delivery.undelivered import UndeliveredError
-from outcrop.metering.invocation_log import InvocationLog, spooled
+from outcrop.metering.invocation_log import InvocationLog, Spool
 from outcrop.metering.journal import Journal, Segment, orphans, remove
 from outcrop.store.logging_configurations import LoggingConfigurations
 from outcrop.store.usage import Usage
@@ -185,7 +185,7 @@ async def open_invocation_log(  # noqa: PLR0913 - each by its name
 ) -> AsyncGenerator["InvocationLogging"]:
     """Logs, and delivers, until the block ends. Raises InvalidLoggingConfigError, StoreError."""
     to = destinations(config, environ, clock=clock)
-    journal = Journal(folder, spooled, segment_bytes=SEGMENT_BYTES)
+    journal = Journal(folder, Spool().packed, segment_bytes=SEGMENT_BYTES)
     log = InvocationLog(journal, configurations, clock=clock)
     tally = Tally(usage, clock=clock)
     deliverer = Deliverer(journal, folder, to, tally, config=config, clock=clock)

@@ -6,11 +6,8 @@ from typing import Any, TypeAlias, cast
 
 from msgspec import DecodeError, Struct, json
 
+from outcrop.metering.log_records import may_have_media
 from outcrop.wire.shapes.bedrock import LoggingConfig
-
-_MARKS = (b'"bytes"', b'"base64"', b"data:", b'"inputImage"')
-"""A body that has none of them holds nothing to take out."""
-
 
 _Object: TypeAlias = dict[str, Any]
 
@@ -27,7 +24,7 @@ def extracted(body: bytes, config: LoggingConfig, uri: str | None) -> tuple[byte
     Bytes of a Converse block become an `s3Location` beginning with `uri`, or without one nothing.
     In native bodies what the switches allow stays where it is.
     """
-    if not any(mark in body for mark in _MARKS):
+    if not may_have_media(body):
         return body, []
     try:
         document = json.decode(body)
