@@ -112,11 +112,6 @@ class Said(NamedTuple):
     error: AwsError | None
 
 
-def delivered(switch: bool | None) -> bool:  # noqa: FBT001
-    """What a configuration does not say is delivered."""
-    return switch is not False
-
-
 class Spool:
     """What is written of invocations: as the lines that will be delivered, wherever it can be."""
 
@@ -142,35 +137,33 @@ class Spool:
 
     def _line(self, said: Said, asked: bytes | None, answered: bytes | None) -> bytes:
         invocation, _, error = said
-        (read_in, out, *cached), _ = used(invocation)
-        counts = tuple(filter(None, cached))
+        (tokens_in, tokens_out, read, written), _ = used(invocation)
         metadata = invocation.request_metadata
-        kept = asked is not None, answered is not None, metadata is not None, *map(bool, cached)
         form = _form(
             invocation.caller,
             invocation.operation,
             invocation.model_id,
             invocation.inference_region,
-            error.name if error else None,
+            None if error is None else error.name,
             invocation.headers.get("content-type") or JSON,
-            kept,
+            (asked is None, answered is None, metadata is None, read == 0, written == 0),
         )
-        return form % (
+        values: list[bytes | int] = [
             self._second.text(invocation.began_at),
             invocation.request_id.encode(),
-            *_told(asked, (read_in, *counts), error),
-            *_told(answered, (out,), error),
-            *(() if metadata is None else (json.encode(metadata),)),
-        )
-
-
-def _told(
-    body: bytes | None, counts: tuple[int, ...], error: AwsError | None
-) -> tuple[bytes | int, ...]:
-    """Of what was asked, or answered: nothing of a refusal whose body is not wanted."""
-    if body is not None:
-        return body, *counts
-    return () if error else counts
+        ]
+        if asked is not None:
+            values.append(asked)
+        if asked is not None or error is None:
+            values.append(tokens_in)
+            values += filter(None, (read, written))
+        if answered is not None:
+            values.append(answered)
+        if answered is not None or error is None:
+            values.append(tokens_out)
+        if metadata is not None:
+            values.append(json.encode(metadata))
+        return form % tuple(values)
 
 
 @lru_cache(maxsize=1_024)
@@ -181,10 +174,10 @@ def _form(  # noqa: PLR0913, PLR0917 - what many lines have in common
     inference_region: str | None,
     error: str | None,
     content_type: str,
-    kept: tuple[bool, ...],
+    missing: tuple[bool, ...],
 ) -> bytes:
-    """`kept`: whether there are bodies, metadata, and counts of what was cached."""
-    asked, answered, metadata, cache_read, cache_written = kept
+    """`missing`: whether bodies, metadata, and counts of what was cached are."""
+    no_input, no_output, no_metadata, none_read, none_written = missing
     record = SpooledRecord(
         config=LoggingConfig(),
         at=0,
@@ -194,16 +187,16 @@ def _form(  # noqa: PLR0913, PLR0917 - what many lines have in common
         operation=operation,
         model_id=model_id,
         principal_arn=caller.arn,
-        request_metadata=BLANK if metadata else None,
+        request_metadata=None if no_metadata else BLANK,
         inference_region=inference_region,
         error=error,
         input_content_type=content_type,
-        input_body=BLANK if asked else None,
-        output_body=BLANK if answered else None,
+        input_body=None if no_input else BLANK,
+        output_body=None if no_output else BLANK,
         input_tokens=BLANK_NUMBER,
         output_tokens=BLANK_NUMBER,
-        cache_read_input_tokens=BLANK_NUMBER if cache_read else None,
-        cache_write_input_tokens=BLANK_NUMBER if cache_written else None,
+        cache_read_input_tokens=None if none_read else BLANK_NUMBER,
+        cache_write_input_tokens=None if none_written else BLANK_NUMBER,
     )
     bodies = Body(record.input_body), Body(record.output_body)
     return form(log_record(record, BLANK_TEXT, *bodies))
@@ -213,21 +206,21 @@ def _wanted(said: Said) -> tuple[bytes | None, bytes | None]:
     """What was asked, and answered, as far as it is to be delivered."""
     invocation, logged, _ = said
     config = logged.config
-    texts = delivered(config.text_data_delivery_enabled)
-    embeddings = delivered(config.embedding_data_delivery_enabled)
-    wants_output = embeddings if invocation.embeds else texts
-    return (
-        logged.input_body if texts else None,
-        _output(invocation, logged) if wants_output else None,
-    )
+    wants_input = wants_output = config.text_data_delivery_enabled is not False
+    if invocation.embeds:
+        wants_output = config.embedding_data_delivery_enabled is not False
+    answered = logged.output_body
+    if invocation.streamed and logged.events:
+        answered = b"[" + b",".join(logged.events) + b"]"
+    return logged.input_body if wants_input else None, answered if wants_output else None
 
 
 def _inline(
     asked: bytes | None, answered: bytes | None
 ) -> tuple[bytes | None, bytes | None] | None:
-    """Bodies as they stand in a line; None: one is too long, or may have to be taken apart."""
-    both = asked or b"", answered or b""
-    if max(map(len, both)) > INLINE_BYTES or may_have_media(b"".join(both)):
+    """Bodies as they stand in a line; None: they are long, or may have to be taken apart."""
+    both = (asked or b"") + (answered or b"")
+    if len(both) > INLINE_BYTES or may_have_media(both):
         return None
     asked = None if asked is None else one_line(asked)
     # The answer is ours, and has no white space but in what it says.
@@ -258,9 +251,3 @@ def _spooled(said: Said, asked: bytes | None, answered: bytes | None) -> Spooled
         cache_read_input_tokens=tokens[2] or None,
         cache_write_input_tokens=tokens[3] or None,
     )
-
-
-def _output(invocation: ModelInvocation, logged: Logged) -> bytes | None:
-    if invocation.streamed and logged.events:
-        return b"[" + b",".join(logged.events) + b"]"
-    return logged.output_body

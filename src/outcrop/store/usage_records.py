@@ -3,8 +3,8 @@
 import struct
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Literal
-from zlib import crc32
 
+from isal.isal_zlib import crc32
 from msgspec import DecodeError, Struct, msgpack, structs
 
 Outcome = Literal["success", "client_error", "throttle", "server_error", "cancelled"]
