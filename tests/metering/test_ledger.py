@@ -231,7 +231,7 @@ def test_those_who_end_together_share_a_write_and_what_they_have_in_common(
     asyncio.run(main())
     (path,) = tmp_path.glob("*.journal")
     data = path.read_bytes()
-    assert [len(calls) for _, calls in batches_in(data)] == [8]
+    assert [len(calls.request_id) for calls in batches_in(data)] == [8]
     assert len(data) < 8 * 120
 
 

@@ -6,6 +6,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 from hypothesis import given, settings, strategies as st
+from msgspec import msgpack
 
 from outcrop.store.store import open_store
 from outcrop.store.usage import MetricName, Usage
@@ -15,6 +16,7 @@ from outcrop.store.usage_records import (
     UsageRecord,
     batch_frame,
     encode_circumstances,
+    frame,
     framed,
     records_in,
     whole_frames,
@@ -329,12 +331,26 @@ def test_sums_agree_with_the_records(
         assert sum(cost.input_tokens for cost in costs) == sum(r.input_tokens for r in records)
 
 
-def test_calls_of_one_batch_count_as_calls_of_many(clock: FakeClock) -> None:
-    records = [record(clock, input_tokens=n, streamed=True) for n in range(5)]
-    shared = Circumstances(**{n: getattr(records[0], n) for n in Circumstances.__struct_fields__})
-    calls = [Call(*(getattr(one, n) for n in Call.__struct_fields__)) for one in records]
+def listed(circumstances: bytes, calls: list[Call]) -> bytes:
+    """As frames were before they had columns."""
+    return frame(msgpack.encode((circumstances, calls)))
 
-    together = batch_frame(encode_circumstances(shared), calls)
+
+@pytest.mark.parametrize("in_a_list", [False, True])
+def test_calls_of_one_batch_count_as_calls_of_many(
+    clock: FakeClock,
+    in_a_list: bool,  # noqa: FBT001
+) -> None:
+    began_at = record(clock).began_at
+    records = [
+        record(clock, input_tokens=n, streamed=True, began_at=began_at + 40_000_000 * n)
+        for n in range(5)
+    ]
+    shared = Circumstances(**{n: getattr(records[0], n) for n in Circumstances.__struct_fields__})
+    calls = [Call(*(getattr(one, n) for n in Call._fields)) for one in records]
+    encoded = encode_circumstances(shared)
+
+    together = listed(encoded, calls) if in_a_list else batch_frame(encoded, calls)
     apart = b"".join(map(framed, records))
 
     assert list(records_in(together)) == list(records_in(apart)) == records

@@ -19,7 +19,7 @@ from msgspec import Meta, Struct, field, json, structs
 
 from outcrop.iam.caller import Caller
 from outcrop.metering.config import AuditConfig
-from outcrop.metering.forms import BLANK, BLANK_TEXT, LastSecond, form
+from outcrop.metering.forms import BLANK, BLANK_TEXT, Seconds, form
 from outcrop.wire.arn import Arn
 from outcrop.wire.errors import AwsError
 from outcrop.wire.shape import Shape
@@ -108,7 +108,7 @@ class AuditTrail:
         self._path = path
         self._config = config
         self._clock = clock
-        self._second = LastSecond()
+        self._seconds = Seconds()
         self._ids, self._last_id = str(uuid4())[:24], 10**11
         self._fd = _opened(path)
         self._follow_at = clock()
@@ -124,7 +124,7 @@ class AuditTrail:
 
         What cannot be written is lost, and said to be: no call waits for the trail.
         """
-        lines = _lines(audited, self._second.text(audited.began_at))
+        lines = _lines(audited, self._seconds.text(audited.began_at))
         try:
             if (now := self._clock()) >= self._follow_at:
                 self._follow()

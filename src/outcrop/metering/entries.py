@@ -6,17 +6,18 @@ from typing import NamedTuple, TypeAlias
 
 from msgspec import Struct, structs
 
+from outcrop.metering.forms import Seconds
 from outcrop.metering.invocation import ModelInvocation
 from outcrop.metering.prices import FREE, PriceList, Rates
 from outcrop.store.usage_records import (
     Call,
     Circumstances,
     Outcome,
+    Row,
     UsageRecord,
     batch_frame,
     encode_circumstances,
 )
-from outcrop.wire.timestamps import micros_between, to_micros
 
 Tokens: TypeAlias = tuple[int, int, int, int]
 """Input, output, read from a cache, written to one."""
@@ -48,17 +49,35 @@ class Entries:
         self.prices = prices
         """Others from here on, when they are replaced."""
         self._known: dict[tuple[object, ...], bytes] = {}
+        self._seconds = Seconds()
 
     def packed(self, entries: Sequence[Entry]) -> bytes:
         """A frame for each of their circumstances."""
-        batches: dict[bytes, list[Call]] = {}
+        batches: dict[bytes, list[Row]] = {}
         for entry in entries:
-            batches.setdefault(self._encoded(entry), []).append(_call(entry))
-        return b"".join([batch_frame(shared, calls) for shared, calls in batches.items()])
+            batches.setdefault(self._encoded(entry), []).append(self._row(entry))
+        return b"".join([batch_frame(shared, rows) for shared, rows in batches.items()])
 
     def record(self, entry: Entry) -> UsageRecord:
-        shared, call = _circumstances(entry, self.prices), _call(entry)
-        return UsageRecord(**structs.asdict(shared), **structs.asdict(call))
+        shared, call = _circumstances(entry, self.prices), Call(*self._row(entry))
+        return UsageRecord(**structs.asdict(shared), **call._asdict())
+
+    def _row(self, entry: Entry) -> Row:
+        invocation, micros = entry.invocation, self._seconds.micros
+        began_at, first_event_at = micros(invocation.began_at), invocation.first_event_at
+        tokens, estimated = used(invocation)
+        first_event_us = None if first_event_at is None else micros(first_event_at) - began_at
+        duration_us = micros(entry.ended_at) - began_at
+        # A clock that was set back makes no time negative.
+        return (
+            invocation.request_id,
+            began_at,
+            0 if first_event_us is not None and first_event_us < 0 else first_event_us,
+            max(0, duration_us),
+            *tokens,
+            estimated,
+            invocation.request_metadata,
+        )
 
     def _encoded(self, entry: Entry) -> bytes:
         invocation = entry.invocation
@@ -99,22 +118,6 @@ def used(invocation: ModelInvocation) -> tuple[Tokens, bool]:
         return (0, 0, 0, 0), False
     read, written = usage.cache_read_input_tokens or 0, usage.cache_write_input_tokens or 0
     return (usage.input_tokens, usage.output_tokens, read, written), estimated
-
-
-def _call(entry: Entry) -> Call:
-    invocation, ended_at = entry.invocation, entry.ended_at
-    began_at, first_event_at = invocation.began_at, invocation.first_event_at
-    tokens, estimated = used(invocation)
-    # A clock that was set back makes no time negative.
-    return Call(
-        invocation.request_id,
-        to_micros(began_at),
-        None if first_event_at is None else max(micros_between(began_at, first_event_at), 0),
-        max(micros_between(began_at, ended_at), 0),
-        *tokens,
-        estimated,
-        invocation.request_metadata,
-    )
 
 
 def _circumstances(entry: Entry, prices: PriceList) -> Circumstances:

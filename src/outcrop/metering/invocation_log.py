@@ -13,7 +13,7 @@ from msgspec import json, msgpack
 
 from outcrop.iam.caller import Caller
 from outcrop.metering.entries import used
-from outcrop.metering.forms import BLANK, BLANK_NUMBER, BLANK_TEXT, LastSecond, form
+from outcrop.metering.forms import BLANK, BLANK_NUMBER, BLANK_TEXT, Seconds, form
 from outcrop.metering.invocation import Logged, ModelInvocation
 from outcrop.metering.journal import Journal, JournalError
 from outcrop.metering.log_records import (
@@ -116,7 +116,7 @@ class Spool:
     """What is written of invocations: as the lines that will be delivered, wherever it can be."""
 
     def __init__(self) -> None:
-        self._second = LastSecond()
+        self._seconds = Seconds()
 
     def packed(self, entries: Sequence[Said]) -> bytes:
         """A frame for all lines of one owner and hour; one for each of the others."""
@@ -128,7 +128,7 @@ class Spool:
             if inline is None:
                 frames.append(frame(_encode(_spooled(said, *bodies))))
             else:
-                hour = self._second.micros(said.invocation.began_at) // _HOUR
+                hour = self._seconds.micros(said.invocation.began_at) // _HOUR
                 line = self._line(said, *inline)
                 together.setdefault((said.logged.owner, hour), []).append(line)
         for (owner, hour), lines in together.items():
@@ -149,7 +149,7 @@ class Spool:
             (asked is None, answered is None, metadata is None, read == 0, written == 0),
         )
         values: list[bytes | int] = [
-            self._second.text(invocation.began_at),
+            self._seconds.text(invocation.began_at),
             invocation.request_id.encode(),
         ]
         if asked is not None:

@@ -148,8 +148,9 @@ class Journal(Generic[EntryT]):
             os.close(segment.fd)
 
     def _add(self, pending: _Pending[EntryT]) -> None:
+        if not self._pending:
+            self._idle.clear()
         self._pending.append(pending)
-        self._idle.clear()
         if self._expected:
             self._expected -= 1
         if self._thread_writes:

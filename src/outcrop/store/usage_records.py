@@ -2,7 +2,7 @@
 
 import struct
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Literal
+from typing import Literal, NamedTuple, TypeAlias
 
 from isal.isal_zlib import crc32
 from msgspec import DecodeError, Struct, msgpack, structs
@@ -60,7 +60,7 @@ class Circumstances(Struct, frozen=True, kw_only=True, array_like=True, gc=False
         return self.foundation_model_id
 
 
-class Call(Struct, frozen=True, array_like=True, gc=False):
+class Call(NamedTuple):
     """What one invocation has of its own."""
 
     request_id: str
@@ -76,6 +76,45 @@ class Call(Struct, frozen=True, array_like=True, gc=False):
     estimated: bool
     """Whether the tokens are our estimate: the answer broke off before the server counted."""
     request_metadata: Mapping[str, str] | None
+
+
+Row: TypeAlias = tuple[
+    str, int, int | None, int, int, int, int, int, bool, Mapping[str, str] | None
+]
+"""A `Call`, made in a sixth of the time."""
+
+
+class Calls(Struct, frozen=True, array_like=True):
+    """Calls in the same circumstances, in columns: those of `Call`, which say more."""
+
+    circumstances: bytes
+    """Encoded by themselves, so that they need not be decoded to be told apart."""
+    request_id: Sequence[str]
+    began_at: Sequence[int]
+    first_event_us: Sequence[int | None]
+    duration_us: Sequence[int]
+    input_tokens: Sequence[int]
+    output_tokens: Sequence[int]
+    cache_read_input_tokens: Sequence[int]
+    cache_write_input_tokens: Sequence[int]
+    estimated: Sequence[bool]
+    request_metadata: Sequence[Mapping[str, str] | None]
+
+    @property
+    def rows(self) -> Iterator[Row]:
+        return zip(
+            self.request_id,
+            self.began_at,
+            self.first_event_us,
+            self.duration_us,
+            self.input_tokens,
+            self.output_tokens,
+            self.cache_read_input_tokens,
+            self.cache_write_input_tokens,
+            self.estimated,
+            self.request_metadata,
+            strict=True,
+        )
 
 
 class UsageRecord(Circumstances, frozen=True, kw_only=True, gc=False):
@@ -99,11 +138,14 @@ class UsageRecord(Circumstances, frozen=True, kw_only=True, gc=False):
         return cost_of((self.input_tokens, self.output_tokens, read, written), self.rates)
 
 
-# A frame: the length and CRC-32 of what follows, little-endian. What follows: the circumstances,
-# encoded by themselves so that they need not be decoded to be told apart, and the calls.
+# A frame: the length and CRC-32 of what follows, little-endian. What follows: `Calls`, or, as it
+# was before there were columns and is read for ever, circumstances and a list of calls.
 _HEAD = struct.Struct("<II")
+_CALLS_IN_A_LIST = 0x92
+"""The first byte of the latter: two members."""
 _encode = msgpack.Encoder().encode
-_decode = msgpack.Decoder(tuple[bytes, list[Call]]).decode
+_decode = msgpack.Decoder(Calls).decode
+_decode_list = msgpack.Decoder(tuple[bytes, list[Call]]).decode
 _decode_circumstances = msgpack.Decoder(Circumstances).decode
 
 
@@ -111,14 +153,15 @@ def encode_circumstances(circumstances: Circumstances) -> bytes:
     return _encode(circumstances)
 
 
-def batch_frame(circumstances: bytes, calls: Sequence[Call]) -> bytes:
-    return frame(_encode((circumstances, calls)))
+def batch_frame(circumstances: bytes, calls: Sequence[Row]) -> bytes:
+    """Of one call at least."""
+    return frame(_encode((circumstances, *zip(*calls, strict=True))))
 
 
 def framed(record: UsageRecord) -> bytes:
     """A batch of one."""
     shared = {name: getattr(record, name) for name in Circumstances.__struct_fields__}
-    own = {name: getattr(record, name) for name in Call.__struct_fields__}
+    own = {name: getattr(record, name) for name in Call._fields}
     return batch_frame(_encode(Circumstances(**shared)), [Call(**own)])
 
 
@@ -138,11 +181,15 @@ def whole_frames(data: bytes) -> int:
     return position
 
 
-def batches_in(frames: bytes) -> Iterator[tuple[bytes, list[Call]]]:
-    """Circumstances, and calls under them. Raises ValueError for what is none of ours."""
+def batches_in(frames: bytes) -> Iterator[Calls]:
+    """Raises ValueError for what is none of ours."""
     for payload in payloads_in(frames):
         try:
-            yield _decode(payload)
+            if payload[0] == _CALLS_IN_A_LIST:
+                circumstances, calls = _decode_list(payload)
+                yield Calls(circumstances, *zip(*calls, strict=True))
+            else:
+                yield _decode(payload)
         except DecodeError as error:
             raise ValueError(f"not a usage record: {error}") from error
 
@@ -157,15 +204,15 @@ def decode_circumstances(encoded: bytes) -> Circumstances:
 
 def records_in(frames: bytes) -> Iterator[UsageRecord]:
     """Of whole frames. Raises ValueError for what is none of ours."""
-    for encoded, calls in batches_in(frames):
-        shared = structs.asdict(decode_circumstances(encoded))
-        for call in calls:
-            yield UsageRecord(**shared, **structs.asdict(call))
+    for calls in batches_in(frames):
+        shared = structs.asdict(decode_circumstances(calls.circumstances))
+        for row in calls.rows:
+            yield UsageRecord(**shared, **dict(zip(Call._fields, row, strict=True)))
 
 
-def ended_at(call: Call | UsageRecord) -> int:
+def ended_at(record: UsageRecord) -> int:
     """In microseconds since 1970."""
-    return call.began_at + call.duration_us
+    return record.began_at + record.duration_us
 
 
 def payloads_in(frames: bytes) -> Iterator[memoryview]:

@@ -1,14 +1,16 @@
 """Many usage records as few sums, by metric series and by what a bill is split by (pure)."""
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
+from itertools import compress
+from operator import add
 from typing import NamedTuple, TypeAlias
 
 from msgspec import Struct, json, structs
 
 from outcrop.store.burndown import burndown_rate
 from outcrop.store.usage_records import (
-    Call,
+    Calls,
     Circumstances,
     batches_in,
     decode_circumstances,
@@ -22,8 +24,26 @@ _MINUTE = 60_000_000
 """In microseconds."""
 
 
+class _Group(Struct, frozen=True):
+    """Of many calls, in their order."""
+
+    first_event_us: list[int | None]
+    duration_us: list[int]
+    tokens: tuple[list[int], list[int], list[int], list[int]]
+    """Input, output, read from a cache, written to one."""
+
+    def add(self, calls: Calls) -> None:
+        self.first_event_us.extend(calls.first_event_us)
+        self.duration_us.extend(calls.duration_us)
+        inputs, outputs, reads, writes = self.tokens
+        inputs.extend(calls.input_tokens)
+        outputs.extend(calls.output_tokens)
+        reads.extend(calls.cache_read_input_tokens)
+        writes.extend(calls.cache_write_input_tokens)
+
+
 _Tokens: TypeAlias = tuple[Sequence[int], ...]
-"""Input, output, read from a cache, written to one: each of many calls, in their order."""
+"""As in a group; of those that used any."""
 
 
 class MetricSeries(NamedTuple):
@@ -90,12 +110,21 @@ class RolledUp(Struct, frozen=True, kw_only=True):
 
 def rolled_up(frames: bytes) -> RolledUp:
     """Of the whole frames of a journal. Raises ValueError for what is none of ours."""
-    groups = _groups(frames)
-    ends = [call.began_at + call.duration_us for calls in groups.values() for call in calls]
-    result = RolledUp(since=min(ends), until=max(ends), metrics={}, costs={})
-    for (encoded, minute), calls in groups.items():
+    groups: _Groups = {}
+    since, until = list[int](), list[int]()
+    for calls in batches_in(frames):
+        ends = list(map(add, calls.began_at, calls.duration_us))
+        since.append(min(ends))
+        until.append(max(ends))
+        first, last = since[-1] // _MINUTE, until[-1] // _MINUTE
+        if first == last:
+            _group(groups, calls.circumstances, first).add(calls)
+        else:
+            _sort_in(groups, calls, [end // _MINUTE for end in ends])
+    result = RolledUp(since=min(since), until=max(until), metrics={}, costs={})
+    for (encoded, minute), group in groups.items():
         shared = decode_circumstances(encoded)
-        sums, costs = _sums(shared, calls)
+        sums, costs = _sums(shared, group)
         _add_metrics(result, shared, sums, minute * 60)
         _add_costs(result, shared, costs, minute * 60)
     return result
@@ -130,17 +159,21 @@ def count_with_role(sums: RolledUp, account_id: str, series: CostSeries) -> None
         spans[key] = spans[key].plus(costs) if key in spans else costs
 
 
-def _groups(frames: bytes) -> Mapping[tuple[bytes, int], Sequence[Call]]:
-    """By circumstances and by the minute in which they ended."""
-    groups: dict[tuple[bytes, int], list[Call]] = {}
-    for circumstances, calls in batches_in(frames):
-        minute, group = None, list[Call]()
-        for call in calls:
-            ended = (call.began_at + call.duration_us) // _MINUTE
-            if ended != minute:
-                minute, group = ended, groups.setdefault((circumstances, ended), [])
-            group.append(call)
-    return groups
+_Groups: TypeAlias = dict[tuple[bytes, int], _Group]
+"""By circumstances and by the minute in which they ended."""
+
+
+def _group(groups: _Groups, circumstances: bytes, minute: int) -> _Group:
+    group = groups.get((circumstances, minute))
+    if group is None:
+        group = groups[circumstances, minute] = _Group([], [], ([], [], [], []))
+    return group
+
+
+def _sort_in(groups: _Groups, calls: Calls, minutes: Sequence[int]) -> None:
+    for minute, row in zip(minutes, calls.rows, strict=True):
+        one = Calls(calls.circumstances, *((value,) for value in row))
+        _group(groups, calls.circumstances, minute).add(one)
 
 
 def _add_metrics(result: RolledUp, shared: Circumstances, sums: Sums, minute_s: int) -> None:
@@ -150,33 +183,34 @@ def _add_metrics(result: RolledUp, shared: Circumstances, sums: Sums, minute_s: 
             spans.setdefault((span_s, minute_s // span_s * span_s), Sums()).add(sums)
 
 
-def _sums(shared: Circumstances, calls: Sequence[Call]) -> tuple[Sums, Costs]:
-    tokens = _tokens(calls)
+def _sums(shared: Circumstances, group: _Group) -> tuple[Sums, Costs]:
+    tokens = _used(group.tokens)
     sums = _token_sums(shared, tokens)
-    answered = _answered(shared, calls)
-    sums.invocations = len(answered)
-    sums.client_errors = len(calls) if shared.outcome == "client_error" else 0
-    sums.server_errors = len(calls) if shared.outcome == "server_error" else 0
-    sums.throttles = len(calls) if shared.outcome == "throttle" else 0
-    sums.spillovers = len(answered) if shared.spilled_over else 0
-    sums.latency_ms = Spread.of([call.duration_us / 1000 for call in answered], sketched=True)
+    durations, firsts = _answered(shared, group)
+    ended = len(group.duration_us)
+    sums.invocations = len(durations)
+    sums.client_errors = ended if shared.outcome == "client_error" else 0
+    sums.server_errors = ended if shared.outcome == "server_error" else 0
+    sums.throttles = ended if shared.outcome == "throttle" else 0
+    sums.spillovers = len(durations) if shared.spilled_over else 0
+    sums.latency_ms = Spread.of([duration / 1000 for duration in durations], sketched=True)
     if shared.streamed:
-        firsts = [one.first_event_us for one in answered if one.first_event_us is not None]
         sums.first_token_ms = Spread.of([first / 1000 for first in firsts], sketched=True)
-    return sums, _costs(shared, len(answered), tokens)
+    return sums, _costs(shared, len(durations), tokens)
 
 
 def _token_sums(shared: Circumstances, tokens: _Tokens) -> Sums:
     inputs, outputs, reads, writes = tokens
     rate = burndown_rate(shared.foundation_model_id)
     # As they are held of quotas and of units: what was read from a cache does not count.
-    taken = list(map(int.__add__, inputs, writes))
+    taken = list(map(add, inputs, writes))
+    burnt = outputs if rate == 1 else [rate * one for one in outputs]
     sums = Sums(
         input_tokens=_spread(inputs),
         output_tokens=_spread(outputs),
         cache_read_input_tokens=_spread(list(filter(None, reads))),
         cache_write_input_tokens=_spread(list(filter(None, writes))),
-        quota_tokens=_spread([i + o * rate for i, o in zip(taken, outputs, strict=True)]),
+        quota_tokens=_spread(list(map(add, taken, burnt))),
     )
     units = shared.units_per_minute
     if units is not None and all(units) and not shared.spilled_over:
@@ -185,28 +219,23 @@ def _token_sums(shared: Circumstances, tokens: _Tokens) -> Sums:
     return sums
 
 
-def _tokens(calls: Sequence[Call]) -> _Tokens:
-    """Of those that used any."""
-    used = [
-        kinds
-        for call in calls
-        if any(
-            kinds := (
-                call.input_tokens,
-                call.output_tokens,
-                call.cache_read_input_tokens,
-                call.cache_write_input_tokens,
-            )
-        )
-    ]
+def _used(tokens: _Tokens) -> _Tokens:
+    """Of those that used any: all of them, nearly always."""
+    if all(tokens[0]):
+        return tokens
+    used = [kinds for kinds in zip(*tokens, strict=True) if any(kinds)]
     return tuple(zip(*used, strict=True)) if used else ((), (), (), ())
 
 
-def _answered(shared: Circumstances, calls: Sequence[Call]) -> Sequence[Call]:
-    """An answer that was begun counts as an invocation, read to its end or not."""
+def _answered(shared: Circumstances, group: _Group) -> tuple[Sequence[int], Sequence[int]]:
+    """How long, and to the first event: an answer that was begun counts, read to its end or not."""
+    firsts = [first for first in group.first_event_us if first is not None]
+    if shared.outcome == "success":
+        return group.duration_us, firsts
     if shared.outcome == "cancelled":
-        return [call for call in calls if call.first_event_us is not None]
-    return calls if shared.outcome == "success" else ()
+        begun = [first is not None for first in group.first_event_us]
+        return list(compress(group.duration_us, begun)), firsts
+    return (), ()
 
 
 def _spread(values: Sequence[float]) -> Spread:
