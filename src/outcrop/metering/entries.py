@@ -1,7 +1,7 @@
 """An invocation that has ended, as a usage record: what many have in common is made once."""
 
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import NamedTuple, TypeAlias
 
 from msgspec import Struct, structs
@@ -19,9 +19,10 @@ from outcrop.store.usage_records import (
     encode_circumstances,
 )
 
-Tokens: TypeAlias = tuple[int, int, int, int]
-"""Input, output, read from a cache, written to one."""
+Used: TypeAlias = tuple[int, int, int, int, bool]
+"""Tokens: input, output, read from a cache, written to one; and whether they are an estimate."""
 
+_MICROSECOND = timedelta(microseconds=1)
 _REMEMBERED = 4_096
 
 
@@ -63,18 +64,24 @@ class Entries:
         return UsageRecord(**structs.asdict(shared), **call._asdict())
 
     def _row(self, entry: Entry) -> Row:
-        invocation, micros = entry.invocation, self._seconds.micros
-        began_at, first_event_at = micros(invocation.began_at), invocation.first_event_at
-        tokens, estimated = used(invocation)
-        first_event_us = None if first_event_at is None else micros(first_event_at) - began_at
-        duration_us = micros(entry.ended_at) - began_at
-        # A clock that was set back makes no time negative.
+        invocation = entry.invocation
+        began_at, first_event_at = invocation.began_at, invocation.first_event_at
+        tokens_in, tokens_out, read, written, estimated = used(invocation)
+        duration_us = (entry.ended_at - began_at) // _MICROSECOND
+        first_event_us = None
+        if first_event_at is not None:
+            first_event_us = (first_event_at - began_at) // _MICROSECOND
+            if first_event_us < 0:  # noqa: PLR1730 - as below; of a clock that was set back
+                first_event_us = 0
         return (
             invocation.request_id,
-            began_at,
-            0 if first_event_us is not None and first_event_us < 0 else first_event_us,
-            max(0, duration_us),
-            *tokens,
+            self._seconds.micros(began_at),
+            first_event_us,
+            duration_us if duration_us > 0 else 0,  # noqa: FURB136 - a call of max is dear
+            tokens_in,
+            tokens_out,
+            read,
+            written,
             estimated,
             invocation.request_metadata,
         )
@@ -109,15 +116,14 @@ class Entries:
         return encoded
 
 
-def used(invocation: ModelInvocation) -> tuple[Tokens, bool]:
-    """What was used, and whether that is an estimate."""
+def used(invocation: ModelInvocation) -> Used:
     usage, estimated = invocation.usage, False
     if usage is None and invocation.estimate is not None:
         usage, estimated = invocation.estimate(), True
     if usage is None:
-        return (0, 0, 0, 0), False
+        return 0, 0, 0, 0, False
     read, written = usage.cache_read_input_tokens or 0, usage.cache_write_input_tokens or 0
-    return (usage.input_tokens, usage.output_tokens, read, written), estimated
+    return usage.input_tokens, usage.output_tokens, read, written, estimated
 
 
 def _circumstances(entry: Entry, prices: PriceList) -> Circumstances:

@@ -137,7 +137,7 @@ class Spool:
 
     def _line(self, said: Said, asked: bytes | None, answered: bytes | None) -> bytes:
         invocation, _, error = said
-        (tokens_in, tokens_out, read, written), _ = used(invocation)
+        tokens_in, tokens_out, read, written, _ = used(invocation)
         metadata = invocation.request_metadata
         form = _form(
             invocation.caller,
@@ -230,7 +230,7 @@ def _inline(
 def _spooled(said: Said, asked: bytes | None, answered: bytes | None) -> SpooledRecord:
     invocation, logged, error = said
     caller = invocation.caller
-    tokens, _ = used(invocation)
+    tokens_in, tokens_out, read, written, _ = used(invocation)
     return SpooledRecord(
         config=logged.config,
         at=to_micros(invocation.began_at),
@@ -246,8 +246,8 @@ def _spooled(said: Said, asked: bytes | None, answered: bytes | None) -> Spooled
         input_content_type=invocation.headers.get("content-type") or JSON,
         input_body=asked,
         output_body=answered,
-        input_tokens=tokens[0],
-        output_tokens=tokens[1],
-        cache_read_input_tokens=tokens[2] or None,
-        cache_write_input_tokens=tokens[3] or None,
+        input_tokens=tokens_in,
+        output_tokens=tokens_out,
+        cache_read_input_tokens=read or None,
+        cache_write_input_tokens=written or None,
     )
