@@ -37,8 +37,8 @@ from outcrop.wire.timestamps import Clock, to_micros
 FRESH_S = 1.0
 """So long a change by another server may take to be seen."""
 
-_HOUR = 3_600_000_000
-"""In microseconds."""
+_OF_HOUR = len("2026-11-22T10")
+"""So much of a time says its hour."""
 _log = logging.getLogger(__name__)
 
 
@@ -121,21 +121,21 @@ class Spool:
     def packed(self, entries: Sequence[Said]) -> bytes:
         """A frame for all lines of one owner and hour; one for each of the others."""
         frames: list[bytes] = []
-        together: dict[tuple[bytes, int], list[bytes]] = {}
+        together: dict[tuple[bytes, bytes], list[bytes]] = {}
         for said in entries:
             bodies = _wanted(said)
             inline = _inline(*bodies)
             if inline is None:
                 frames.append(frame(_encode(_spooled(said, *bodies))))
             else:
-                hour = self._seconds.micros(said.invocation.began_at) // _HOUR
-                line = self._line(said, *inline)
-                together.setdefault((said.logged.owner, hour), []).append(line)
+                at = self._seconds.text(said.invocation.began_at)
+                lines = together.setdefault((said.logged.owner, at[:_OF_HOUR]), [])
+                lines.append(self._line(said, at, *inline))
         for (owner, hour), lines in together.items():
-            frames.append(frame(_encode(SpooledLines(owner, hour, b"".join(lines)))))
+            frames.append(frame(_encode(SpooledLines(owner, hour.decode(), b"".join(lines)))))
         return b"".join(frames)
 
-    def _line(self, said: Said, asked: bytes | None, answered: bytes | None) -> bytes:
+    def _line(self, said: Said, at: bytes, asked: bytes | None, answered: bytes | None) -> bytes:
         invocation, _, error = said
         tokens_in, tokens_out, read, written, _ = used(invocation)
         metadata = invocation.request_metadata
@@ -149,7 +149,7 @@ class Spool:
             (asked is None, answered is None, metadata is None, read == 0, written == 0),
         )
         values: list[bytes | int] = [
-            self._seconds.text(invocation.began_at),
+            at,
             invocation.request_id.encode(),
         ]
         if asked is not None:
@@ -198,7 +198,7 @@ def _form(  # noqa: PLR0913, PLR0917 - what many lines have in common
         cache_read_input_tokens=None if none_read else BLANK_NUMBER,
         cache_write_input_tokens=None if none_written else BLANK_NUMBER,
     )
-    bodies = Body(record.input_body), Body(record.output_body)
+    bodies = Body(None if no_input else BLANK), Body(None if no_output else BLANK)
     return form(log_record(record, BLANK_TEXT, *bodies))
 
 

@@ -60,7 +60,8 @@ class Ledger:
         if invocation.recorded:
             return
         invocation.recorded = True
-        entry = Entry(invocation, _end_with(error), self._clock())
+        end = SUCCESS if error is None else _end_with(error)
+        entry = Entry(invocation, end, self._clock())
         try:
             await self._journal.append(entry)
         except JournalError as failure:
@@ -160,9 +161,7 @@ _THE_MODELS = frozenset(
 )
 
 
-def _end_with(error: AwsError | None) -> End:
-    if error is None:
-        return SUCCESS
+def _end_with(error: AwsError) -> End:
     if error.name == "ThrottlingException":
         return End("throttle", error.status, error.name)
     if error.status >= 500 or error.name in _THE_MODELS:

@@ -28,8 +28,8 @@ class SpooledLines(Struct, frozen=True, array_like=True):
 
     owner: bytes
     """An `Owner`, encoded."""
-    hour: int
-    """When the calls began, in hours since 1970."""
+    hour: str
+    """In which the calls began: `2026-11-22T10`, in UTC."""
     lines: bytes
 
 

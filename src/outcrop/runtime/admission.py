@@ -103,7 +103,9 @@ class Admission:
         self, budgets: Budgets, invocation: ModelInvocation, tokens: Tokens
     ) -> None:
         quotas = budgets.require(invocation, tokens)
-        granted = await self._hold(quotas, tokens) if quotas else None
+        if not quotas:
+            return
+        granted = await self._hold(quotas, tokens)
         if isinstance(granted, Refused):
             raise _refusal(quotas, granted)
         if granted is not None:

@@ -4,7 +4,7 @@ import struct
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Literal, NamedTuple, TypeAlias
 
-from isal.isal_zlib import crc32
+from isal.isal_zlib import crc32  # pyright: ignore[reportUnknownVariableType]
 from msgspec import DecodeError, Struct, msgpack, structs
 
 Outcome = Literal["success", "client_error", "throttle", "server_error", "cancelled"]
@@ -138,6 +138,11 @@ class UsageRecord(Circumstances, frozen=True, kw_only=True, gc=False):
         return cost_of((self.input_tokens, self.output_tokens, read, written), self.rates)
 
 
+def in_columns(circumstances: bytes, calls: Sequence[Row]) -> Calls:
+    """Of one call at least."""
+    return Calls(circumstances, *zip(*calls, strict=True))
+
+
 # A frame: the length and CRC-32 of what follows, little-endian. What follows: `Calls`, or, as it
 # was before there were columns and is read for ever, circumstances and a list of calls.
 _HEAD = struct.Struct("<II")
@@ -187,7 +192,7 @@ def batches_in(frames: bytes) -> Iterator[Calls]:
         try:
             if payload[0] == _CALLS_IN_A_LIST:
                 circumstances, calls = _decode_list(payload)
-                yield Calls(circumstances, *zip(*calls, strict=True))
+                yield in_columns(circumstances, calls)
             else:
                 yield _decode(payload)
         except DecodeError as error:
@@ -207,7 +212,7 @@ def records_in(frames: bytes) -> Iterator[UsageRecord]:
     for calls in batches_in(frames):
         shared = structs.asdict(decode_circumstances(calls.circumstances))
         for row in calls.rows:
-            yield UsageRecord(**shared, **dict(zip(Call._fields, row, strict=True)))
+            yield UsageRecord(**shared, **Call(*row)._asdict())
 
 
 def ended_at(record: UsageRecord) -> int:

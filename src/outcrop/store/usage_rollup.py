@@ -14,6 +14,7 @@ from outcrop.store.usage_records import (
     Circumstances,
     batches_in,
     decode_circumstances,
+    in_columns,
 )
 from outcrop.store.usage_sums import Spread, Sums
 
@@ -172,7 +173,7 @@ def _group(groups: _Groups, circumstances: bytes, minute: int) -> _Group:
 
 def _sort_in(groups: _Groups, calls: Calls, minutes: Sequence[int]) -> None:
     for minute, row in zip(minutes, calls.rows, strict=True):
-        one = Calls(calls.circumstances, *((value,) for value in row))
+        one = in_columns(calls.circumstances, [row])
         _group(groups, calls.circumstances, minute).add(one)
 
 

@@ -5,6 +5,7 @@ Amazon Bedrock User Guide, "Monitor model invocation using CloudWatch Logs and A
 """
 
 from collections.abc import Iterable, Iterator, Sequence
+from datetime import datetime
 from functools import lru_cache
 from typing import Literal, NamedTuple
 
@@ -25,7 +26,7 @@ from outcrop.metering.log_records import (
 )
 from outcrop.store.usage_records import payloads_in
 from outcrop.wire.shapes.bedrock import LoggingConfig, S3Config
-from outcrop.wire.timestamps import from_micros
+from outcrop.wire.timestamps import from_micros, to_micros
 
 LOG_STREAM = "aws/bedrock/modelinvocations"
 
@@ -65,13 +66,14 @@ _decode_owner = msgpack.Decoder(Owner).decode
 def delivered(frames: bytes, batch_id: str) -> Iterator[Delivered]:
     """What the whole frames of one journal make; `batch_id` is the journal's."""
     batches: dict[_Batch, list[bytes]] = {}
-    known: dict[tuple[bytes, int], Sequence[list[bytes]]] = {}
+    known: dict[tuple[bytes, str], Sequence[list[bytes]]] = {}
     for payload in payloads_in(frames):
         if payload[0] == LINES:
             spooled = _decode_lines(payload)
             of = spooled.owner, spooled.hour
             if of not in known:
-                into = _destinations(_decode_owner(spooled.owner), spooled.hour)
+                began_at = to_micros(datetime.fromisoformat(f"{spooled.hour}:00Z"))
+                into = _destinations(_decode_owner(spooled.owner), began_at // _HOUR)
                 known[of] = [batches.setdefault(batch, []) for batch, _ in into]
             for lines in known[of]:
                 lines.append(spooled.lines)
@@ -108,7 +110,7 @@ class _Batch(NamedTuple):
             account_id=self.account_id,
             region=self.region,
             key=f"{self.begin}_{batch_id[:16]}{'.json.gz' if zipped else '.jsonl'}",
-            body=igzip.compress(lines, COMPRESSION, mtime=0) if zipped else lines,
+            body=_gzipped(lines) if zipped else lines,
             content_encoding="gzip" if zipped else None,
         )
 
@@ -212,7 +214,7 @@ def _body(
             account_id=spooled.account_id,
             region=spooled.region,
             key=f"{name}.json.gz",
-            body=igzip.compress(line, COMPRESSION, mtime=0),
+            body=_gzipped(line),
             large=True,
             content_encoding="gzip",
         )
@@ -230,3 +232,7 @@ def _medium(spooled: SpooledRecord, large: S3Config, key: str, medium: Media) ->
         large=True,
         content_type="application/octet-stream",
     )
+
+
+def _gzipped(body: bytes) -> bytes:
+    return igzip.compress(body, COMPRESSION, mtime=0)  # pyright: ignore[reportUnknownMemberType]
