@@ -4,6 +4,7 @@ import asyncio
 import json
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 import pytest
 from msgspec import structs
@@ -82,6 +83,31 @@ def test_a_call_of_a_model_tells_its_model_and_nothing_that_was_said(tmp_path: P
         "recipientAccountId": ACCOUNT,
         "eventCategory": "Management",
     }
+
+
+def test_what_callers_write_is_told_as_they_wrote_it(tmp_path: Path) -> None:
+    strange = {"user-agent": '100% "b"', "authorization": "Bearer %b"}
+    calls = [
+        structs.replace(INVOKED, headers=strange, operation="%d", source_address=""),
+        structs.replace(INVOKED, headers={}, request_parameters=None),
+    ]
+    one, other = written(tmp_path, *calls)
+
+    assert (one["userAgent"], one["eventName"]) == ('100% "b"', "%d")
+    assert "sourceIPAddress" not in one
+    assert "accessKeyId" not in one["userIdentity"]
+    assert (other["userAgent"], other["requestParameters"]) == (None, None)
+
+
+def test_every_call_has_an_event_of_its_own(tmp_path: Path) -> None:
+    path = tmp_path / "audit.jsonl"
+    trails = [AuditTrail(path, AuditConfig(file=path), clock=FakeClock()) for _ in range(2)]
+    ids = [trail.event_id() for trail in trails for _ in range(100)]
+    for trail in trails:
+        trail.close()
+
+    assert len(set(ids)) == 200
+    assert {str(UUID(one)) for one in ids} == set(ids)
 
 
 def test_a_call_that_stayed_in_its_region_says_no_other(tmp_path: Path) -> None:
