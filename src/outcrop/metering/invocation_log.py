@@ -136,7 +136,7 @@ class Spool:
         return b"".join(frames)
 
     def _line(self, said: Said, at: bytes, asked: bytes | None, answered: bytes | None) -> bytes:
-        invocation, _, error = said
+        invocation, error = said.invocation, said.error
         tokens_in, tokens_out, read, written, _ = used(invocation)
         metadata = invocation.request_metadata
         form = _form(
@@ -204,7 +204,7 @@ def _form(  # noqa: PLR0913, PLR0917 - what many lines have in common
 
 def _wanted(said: Said) -> tuple[bytes | None, bytes | None]:
     """What was asked, and answered, as far as it is to be delivered."""
-    invocation, logged, _ = said
+    invocation, logged = said.invocation, said.logged
     config = logged.config
     wants_input = wants_output = config.text_data_delivery_enabled is not False
     if invocation.embeds:

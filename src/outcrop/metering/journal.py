@@ -144,7 +144,8 @@ class Journal(Generic[EntryT]):
         self._batches.put(None)
         await asyncio.to_thread(self._by_thread.join)
         for segment in self.segments:
-            os.ftruncate(segment.fd, segment.durable)
+            with suppress(OSError):
+                os.ftruncate(segment.fd, segment.durable)
             os.close(segment.fd)
 
     def _add(self, pending: _Pending[EntryT]) -> None:

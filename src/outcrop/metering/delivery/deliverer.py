@@ -148,10 +148,12 @@ class Deliverer:
         return True
 
     def _too_old(self, segment: Segment) -> bool:
-        written_at = datetime.fromtimestamp(os.fstat(segment.fd).st_mtime, UTC)
-        if self._clock() - written_at < self._keep:
+        file = os.fstat(segment.fd)
+        if self._clock() - datetime.fromtimestamp(file.st_mtime, UTC) < self._keep:
             return False
-        _log.error("invocation logs are given up", extra={"bytes": segment.durable})
+        # Of an orphan's length most may never have been written to.
+        bytes_ = min(segment.durable, file.st_blocks * 512)
+        _log.error("invocation logs are given up", extra={"bytes": bytes_})
         return True
 
     def _waits(self, place: Place) -> bool:
