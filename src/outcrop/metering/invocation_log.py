@@ -148,10 +148,7 @@ class Spool:
             invocation.headers.get("content-type") or JSON,
             (asked is None, answered is None, metadata is None, read == 0, written == 0),
         )
-        values: list[bytes | int] = [
-            at,
-            invocation.request_id.encode(),
-        ]
+        values: list[bytes | int] = [at, invocation.request_id.encode()]
         if asked is not None:
             values.append(asked)
         if asked is not None or error is None:
@@ -222,8 +219,10 @@ def _inline(
     both = (asked or b"") + (answered or b"")
     if len(both) > INLINE_BYTES or may_have_media(both):
         return None
-    asked = None if asked is None else one_line(asked)
     # The answer is ours, and has no white space but in what it says.
+    if answered is not None and answered.find(b"\n") >= 0:
+        return None
+    asked = None if asked is None else one_line(asked)
     return None if asked and len(asked) > INLINE_BYTES else (asked, answered)
 
 
