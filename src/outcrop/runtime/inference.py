@@ -1,5 +1,6 @@
 """One question to whoever serves the model, whatever the operation was called, and its events."""
 
+import asyncio
 import logging
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
@@ -28,6 +29,7 @@ from outcrop.runtime.events import Events, Metadata, as_aws_error
 from outcrop.runtime.suited import suited
 from outcrop.runtime.target import Target, Targets
 from outcrop.wire.errors import AwsError, ValidationException
+from outcrop.wire.json_size import LARGE_BYTES
 from outcrop.wire.shapes.bedrock_runtime import (
     ConverseStreamMetadataEvent,
     ConverseStreamMetrics,
@@ -96,6 +98,7 @@ class Inference:
         `whole`: they are wanted all at once; text that came at once is then one event.
         """
         since = self._clock()
+        await let_others(invocation)
         if target is None:
             target = await self.target(invocation, model_id)
             _check_target(target)
@@ -184,10 +187,12 @@ class _Question(Struct, frozen=True, kw_only=True):
         """Its events, from the first one on; they hold the attempt. Raises UnableError."""
         candidate = attempt.candidate
         dialect = DIALECTS[candidate.dialect]
+        await let_others(self.invocation)
         try:
             call = self._call(candidate, dialect)
         except ValidationException as refusal:
             raise UnableError(candidate, refusal) from refusal
+        await let_others(self.invocation)
         chunks = await attempt.open(call)
         events = Events(
             attempt,
@@ -263,3 +268,9 @@ def _all_input(usage: TokenUsage) -> TokenUsage:
         output_tokens=usage.output_tokens,
         total_tokens=usage.total_tokens,
     )
+
+
+async def let_others(invocation: ModelInvocation) -> None:
+    """Other requests have their turn between the steps of one whose body is large."""
+    if invocation.body_bytes > LARGE_BYTES:
+        await asyncio.sleep(0)

@@ -12,7 +12,7 @@ from outcrop.runtime.events import Events
 from outcrop.runtime.families.embedding_table import embedding_family_of
 from outcrop.runtime.families.family import Answer, Family, Invocation, Metrics, Writer
 from outcrop.runtime.families.table import family_of
-from outcrop.runtime.inference import Inference
+from outcrop.runtime.inference import Inference, let_others
 from outcrop.runtime.message import collected
 from outcrop.runtime.native_request import JSON, Request, check, note
 from outcrop.runtime.target import Target
@@ -48,6 +48,7 @@ class InvokeModel:
         invocation.service_tier = request.service_tier
         target = await self._inference.target(invocation, request.model_id)
         native = _native(request, target, timer)
+        await let_others(invocation)
         embedding = embedding_family_of(target.foundation_model.native_model_id)
         if embedding is not None:
             embedded = await self._embeddings.invoke(invocation, target, embedding, native)
@@ -64,6 +65,7 @@ class InvokeModel:
         invocation.service_tier = request.service_tier
         target = await self._inference.target(invocation, request.model_id)
         native = _native(request, target, timer)
+        await let_others(invocation)
         family = _streaming_family(target)
         asked = family.asked(native.body, request.model_id, streaming=True)
         events = await self._inference.events(invocation, request.model_id, asked, target=target)

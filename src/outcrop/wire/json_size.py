@@ -5,6 +5,9 @@ from outcrop.wire.errors import ValidationException
 MOST_VALUES = 100_000
 """No conversation comes near it, and what has fewer is read and passed on in some 0.1 s."""
 
+LARGE_BYTES = 262_144
+"""A body from here on is seen to in steps, between which other requests have their turn."""
+
 # A value and what separates it from the next: shorter texts hold fewer values than the most.
 _SURELY_FEW_BYTES = 2 * MOST_VALUES
 
