@@ -28,7 +28,7 @@ SEGMENT_BYTES = 16 << 20
 SPARE_BYTES = 4 << 20
 """With less room on the disk no invocation is begun that would have to be recorded."""
 SUFFIX = ".journal"
-GATHER_S = 0.001
+GATHER_S = 0.002
 """So long a write is put off while more is to come: one costs as much CPU as twenty records."""
 QUICK_S = 0.000_25
 """A disk that takes no longer is waited for; a thread writes to one that does."""

@@ -108,8 +108,7 @@ class Admission:
         granted = await self._hold(quotas, tokens)
         if isinstance(granted, Refused):
             raise _refusal(quotas, granted)
-        if granted is not None:
-            invocation.held = partial(self._counters.settle, granted, {})
+        invocation.held = partial(self._counters.settle, granted, {})
 
     def _hold(self, quotas: Sequence[Quota], tokens: Tokens) -> Awaitable[Grant | Refused]:
         return self._counters.hold([quota.hold(tokens) for quota in quotas])
