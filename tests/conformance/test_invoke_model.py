@@ -14,16 +14,30 @@ pytestmark = pytest.mark.slow
 
 CLAUDE = "us.anthropic.claude-sonnet-4-5-20250929-v1:0"
 ASKED: list[dict[str, Any]] = [{"role": "user", "content": "Say hello."}]
+# At its default temperature the embedded model may end before its first word.
 BODIES: dict[str, dict[str, Any]] = {
-    CLAUDE: {"anthropic_version": "bedrock-2023-05-31", "max_tokens": 5, "messages": ASKED},
+    CLAUDE: {
+        "anthropic_version": "bedrock-2023-05-31",
+        "max_tokens": 5,
+        "temperature": 0,
+        "messages": ASKED,
+    },
     "amazon.nova-lite-v1:0": {
         "messages": [{"role": "user", "content": [{"text": "Say hello."}]}],
-        "inferenceConfig": {"maxTokens": 5},
+        "inferenceConfig": {"maxTokens": 5, "temperature": 0},
     },
-    "meta.llama3-8b-instruct-v1:0": {"prompt": "Say hello.", "max_gen_len": 5},
-    "mistral.mistral-7b-instruct-v0:2": {"prompt": "<s>[INST]Hello[/INST]", "max_tokens": 5},
-    "openai.gpt-oss-20b-1:0": {"messages": ASKED, "max_completion_tokens": 5},
-    "outcrop.smollm2-135m-instruct-v1:0": {"messages": ASKED, "max_completion_tokens": 5},
+    "meta.llama3-8b-instruct-v1:0": {"prompt": "Say hello.", "max_gen_len": 5, "temperature": 0},
+    "mistral.mistral-7b-instruct-v0:2": {
+        "prompt": "<s>[INST]Hello[/INST]",
+        "max_tokens": 5,
+        "temperature": 0,
+    },
+    "openai.gpt-oss-20b-1:0": {"messages": ASKED, "max_completion_tokens": 5, "temperature": 0},
+    "outcrop.smollm2-135m-instruct-v1:0": {
+        "messages": ASKED,
+        "max_completion_tokens": 5,
+        "temperature": 0,
+    },
 }
 
 
