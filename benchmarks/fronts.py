@@ -18,7 +18,7 @@ from botocore.awsrequest import AWSRequest
 from botocore.credentials import Credentials
 from msgspec import Struct
 
-from benchmarks.load import Load
+from benchmarks.load import Load, loaded
 from benchmarks.processes import await_port, core_seconds, family, free_port
 from tests.clients.environments import outside, python_environment
 from tests.outcrop_process import REPOSITORY, OutcropProcess, outcrop_process
@@ -76,20 +76,7 @@ def per_core_second(front: Front, connections: int, seconds: float) -> float:
 
 
 def load_of(front: Front, connections: int, seconds: float) -> Load:
-    ended = subprocess.run(
-        [
-            *(*CLIENT_CORE, sys.executable, "-m", "benchmarks.load", "127.0.0.1"),
-            *(str(front.port), str(connections), str(seconds)),
-        ],
-        input=msgspec.json.encode([front.request()]),
-        stdout=subprocess.PIPE,
-        cwd=REPOSITORY,
-        check=True,
-    )
-    load = msgspec.json.decode(ended.stdout, type=Load)
-    assert load.answers, load
-    assert load.refusals == 0, load
-    return load
+    return loaded(front.port, front.request(), connections, seconds, command=CLIENT_CORE)
 
 
 def model_server_front(port: int) -> Front:

@@ -7,9 +7,11 @@ go out on the wire, are a JSON list of base64 strings; prints a `Load` as JSON.
 import asyncio
 import itertools
 import statistics
+import subprocess
 import sys
 import time
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import cast
 
 import msgspec
@@ -30,6 +32,24 @@ class Load(Struct, frozen=True, kw_only=True):
     @property
     def per_second(self) -> float:
         return self.answers / self.seconds
+
+
+def loaded(
+    port: int, request: bytes, connections: int, seconds: float, *, command: Sequence[str] = ()
+) -> Load:
+    """By this program in a process of its own; `command`: what it is run by."""
+    program = (*command, sys.executable, "-m", "benchmarks.load", "127.0.0.1")
+    ended = subprocess.run(
+        [*program, str(port), str(connections), str(seconds)],
+        input=msgspec.json.encode([request]),
+        stdout=subprocess.PIPE,
+        cwd=Path(__file__).parent.parent,
+        check=True,
+    )
+    load = msgspec.json.decode(ended.stdout, type=Load)
+    assert load.answers, load
+    assert load.refusals == 0, load
+    return load
 
 
 class Asker(asyncio.Protocol):

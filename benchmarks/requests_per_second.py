@@ -8,25 +8,23 @@ do not count.
 """
 
 import os
-import socket
 import statistics
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Generator, Mapping
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, contextmanager
 from itertools import product
 from pathlib import Path
 from typing import NamedTuple
 
 import boto3
-import msgspec
 from botocore.auth import SigV4Auth
 from botocore.awsrequest import AWSRequest
 from botocore.credentials import Credentials
 
-from benchmarks.load import Load
+from benchmarks.load import loaded
+from benchmarks.processes import await_port, core_seconds, family, free_port
 from tests.outcrop_process import REPOSITORY, OutcropProcess, outcrop_process
 from tests.server.wire import wire
 
@@ -168,8 +166,7 @@ def _signed(server: OutcropProcess, path: str) -> bytes:
 
 @contextmanager
 def _bare_granian(answer: Path) -> Generator[Serving]:
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port: int = free.getsockname()[1]
+    port = free_port()
     command = [
         *("taskset", "-c", SERVER_CORE, sys.executable, "-m", "granian", "--interface", "asgi"),
         *("--port", str(port), "--loop", "uvloop", "--no-ws", "--log-level", "error"),
@@ -178,44 +175,19 @@ def _bare_granian(answer: Path) -> Generator[Serving]:
     environment = {**os.environ, "ANSWER": str(answer), "PYTHONPATH": str(REPOSITORY)}
     process = subprocess.Popen(command, env=environment, cwd=REPOSITORY)
     try:
-        _await_port(port)
+        await_port(port, process, patience_s=10)
         yield Serving(process.pid, port)
     finally:
         process.terminate()
         process.wait()
 
 
-def _await_port(port: int) -> None:
-    for _ in range(500):
-        with suppress(ConnectionError), socket.create_connection(("127.0.0.1", port)):
-            return
-        time.sleep(0.02)
-    raise RuntimeError("bare Granian did not start")
-
-
 def _load(server: Serving, request: bytes, connections: int) -> float:
     """Requests per second of the core that the server's processes had."""
-    before = _core_seconds(server.pid)
-    command = ["taskset", "-c", CLIENT_CORE, sys.executable, "-m", "benchmarks.load"]
-    ended = subprocess.run(
-        [*command, "127.0.0.1", str(server.port), str(connections), str(SECONDS)],
-        input=msgspec.json.encode([request]),
-        stdout=subprocess.PIPE,
-        cwd=REPOSITORY,
-        check=True,
-    )
-    load = msgspec.json.decode(ended.stdout, type=Load)
-    assert load.refusals == 0, load
-    return load.answers / (_core_seconds(server.pid) - before)
-
-
-def _core_seconds(pid: int) -> float:
-    """What a process and its children have used so far."""
-    spent = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    own = (int(spent[11]) + int(spent[12])) / os.sysconf("SC_CLK_TCK")
-    tasks = Path(f"/proc/{pid}/task").iterdir()
-    children = (child for task in tasks for child in (task / "children").read_text().split())
-    return own + sum(_core_seconds(int(child)) for child in children)
+    before = core_seconds(family(server.pid))
+    on_its_core = ("taskset", "-c", CLIENT_CORE)
+    load = loaded(server.port, request, connections, SECONDS, command=on_its_core)
+    return load.answers / (core_seconds(family(server.pid)) - before)
 
 
 if __name__ == "__main__":

@@ -25,7 +25,7 @@ from botocore.awsrequest import AWSRequest
 from botocore.credentials import Credentials
 from msgspec import Struct, structs
 
-from benchmarks.load import Load
+from benchmarks.load import loaded
 from benchmarks.processes import core_seconds, family, memory_kb, resident_kb
 from benchmarks.scripted_server import scripted_server
 from tests.outcrop_process import REPOSITORY, OutcropProcess, outcrop_process
@@ -94,20 +94,8 @@ def soak(requests: int) -> None:
 
 
 def _soak_slice(server: OutcropProcess) -> int:
-    ended = subprocess.run(
-        [
-            *(sys.executable, "-m", "benchmarks.load", "127.0.0.1", str(server.port)),
-            *(str(SOAK_CONNECTIONS), str(SOAK_SLICE_S)),
-        ],
-        input=msgspec.json.encode([_converse_stream(server).request]),
-        stdout=subprocess.PIPE,
-        cwd=REPOSITORY,
-        check=True,
-    )
-    load = msgspec.json.decode(ended.stdout, type=Load)
-    assert load.answers, load
-    assert load.refusals == 0, load
-    return load.answers
+    request = _converse_stream(server).request
+    return loaded(server.port, request, SOAK_CONNECTIONS, SOAK_SLICE_S).answers
 
 
 def _arguments() -> argparse.Namespace:

@@ -3,10 +3,8 @@
 import pytest
 
 from benchmarks.isolation import Plan, run, summary
-from tests.timed import timed
 
 
-@timed
 @pytest.mark.slow
 @pytest.mark.xdist_group("alone")
 def test_provisioned_traffic_is_not_disturbed_and_on_demand_traffic_has_the_rest() -> None:

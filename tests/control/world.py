@@ -80,7 +80,7 @@ async def world(  # noqa: PLR0913 - each by its name
                     units=units,
                     require_declared_units=require_declared_units,
                 ),
-                room=FleetRoom(units, catalogue, custom_models=custom_models),
+                room=FleetRoom(units, custom_models=custom_models),
                 terms=terms,
                 page_token_key=bytes(32),
                 clock=clock,

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncGenerator, Awaitable, Callable, Generator
 from contextlib import AsyncExitStack, asynccontextmanager
+from time import perf_counter
 
 import pytest
 
@@ -107,31 +108,25 @@ def test_each_worker_begins_with_its_share(valkey: ValkeyProcess) -> None:
     run(test, valkey, workers=2, most=8)
 
 
-class LeapingLoop(asyncio.SelectorEventLoop):
-    """Its clock may be set ahead, as it is for who was stopped."""
-
-    leapt_s = 0.0
-
-    def time(self) -> float:
-        return super().time() + self.leapt_s
-
-
 def test_one_that_hung_uses_nothing_before_it_has_looked(valkey: ValkeyProcess) -> None:
     async def main() -> None:
-        async with world(valkey, workers=1, most=4) as found:
-            loop, slots = asyncio.get_running_loop(), found.workers[0].slots
-            assert isinstance(loop, LeapingLoop)
+        hung_s = 0.0
+        async with worker(valkey, workers=1) as counters:
+            leases = Leases(
+                counters, workers=1, share_when_lost=False, seconds=lambda: perf_counter() + hung_s
+            )
+            slots = Slots(None)
+            leases.follow({"gpu": (slots, 4)})
+            await leases.look()
             assert slots.take()
 
-            loop.leapt_s = 3.0
+            hung_s = 3.0
 
             assert (slots.most, slots.free, slots.take()) == (4, False, False)
-            await until(lambda: slots.free)
-            assert slots.in_use == 1
-            slots.give_back()
+            await leases.look()
+            assert (slots.free, slots.in_use) == (True, 1)
 
-    with asyncio.Runner(loop_factory=LeapingLoop) as runner:
-        runner.run(main())
+    asyncio.run(main())
 
 
 @pytest.mark.slow

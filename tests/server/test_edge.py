@@ -12,7 +12,6 @@ from tests.outcrop_process import OutcropProcess
 from tests.server.fake_server import Echo
 from tests.server.serving import fake_server, told, told_eventually
 from tests.server.wire import GET, Answer, ask, get, post, wire
-from tests.timed import timed
 
 LIMITS = """
 [limits]
@@ -304,7 +303,6 @@ def test_a_stream_that_breaks_does_not_look_finished(server: OutcropProcess) -> 
     assert told(server)[-1] == "closed"
 
 
-@timed
 def test_a_client_that_leaves_a_stream_closes_it(server: OutcropProcess) -> None:
     before = told(server)
     with wire(server.port) as connection:
@@ -314,7 +312,6 @@ def test_a_client_that_leaves_a_stream_closes_it(server: OutcropProcess) -> None
     assert told_eventually(server, [*before, "closed"], within_s=0.2)
 
 
-@timed
 @pytest.mark.slow
 def test_a_client_that_leaves_before_a_slow_answer_cancels_it(server: OutcropProcess) -> None:
     before = told(server)
@@ -344,7 +341,6 @@ def test_a_client_that_does_not_read_its_stream_is_cut_off(server: OutcropProces
         assert not connection.read_to_end().endswith(b"0\r\n\r\n")
 
 
-@timed
 @pytest.mark.slow
 def test_large_bodies_at_once_are_bounded(server: OutcropProcess) -> None:
     before = told(server)

@@ -15,7 +15,6 @@ from tests.outcrop_process import OutcropProcess
 from tests.server.fake_server import Echo
 from tests.server.http2_wire import http2
 from tests.server.serving import fake_server, told, told_eventually
-from tests.timed import timed
 
 LIMITS = """
 [limits]
@@ -108,7 +107,6 @@ def test_a_stream_goes_on_after_the_client_says_goaway(server: OutcropProcess) -
             assert connection.receive()
 
 
-@timed
 def test_a_reset_stream_is_closed(server: OutcropProcess) -> None:
     with http2(server.port) as connection:
         stream = connection.ask("/beats")
@@ -158,7 +156,6 @@ def test_a_client_that_reads_an_answer_is_not_idle(tmp_path: Path) -> None:
             assert connection.receive()
 
 
-@timed
 def test_a_lost_connection_closes_all_its_streams(server: OutcropProcess) -> None:
     with http2(server.port) as connection:
         for stream in (connection.ask("/beats"), connection.ask("/beats")):

@@ -5,7 +5,8 @@ import json
 import os
 import signal
 import socket
-from collections.abc import Mapping
+from collections.abc import Generator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -81,16 +82,23 @@ def total(
     return sum(value for (found, has), value in samples.items() if found == name and wanted <= has)
 
 
-def test_all_workers_are_told_of_together(tmp_path: Path) -> None:
-    port = free_port()
+@contextmanager
+def measured(tmp_path: Path, port: int, *, workers: int) -> Generator[OutcropProcess]:
+    """With a scripted model server behind it, and its page on `port`."""
     with (
         scripted_server() as model_server,
         outcrop_process(
             tmp_path / "state",
             config=configuration(model_server.url, port),
-            arguments=["--workers", "3"],
+            arguments=["--workers", f"{workers}"],
         ) as server,
     ):
+        yield server
+
+
+def test_all_workers_are_told_of_together(tmp_path: Path) -> None:
+    port = free_port()
+    with measured(tmp_path, port, workers=3) as server:
         for _ in range(20):
             assert ask(server, "hello") == 200
         assert ask(server, "hello", "converse-stream") == 200
@@ -195,14 +203,7 @@ def test_a_worker_that_is_stuck_makes_the_page_fail_and_not_the_counters_fall(
     tmp_path: Path,
 ) -> None:
     port = free_port()
-    with (
-        scripted_server() as model_server,
-        outcrop_process(
-            tmp_path / "state",
-            config=configuration(model_server.url, port),
-            arguments=["--workers", "2"],
-        ) as server,
-    ):
+    with measured(tmp_path, port, workers=2) as server:
         assert ask(server, "hello") == 200
         _, second = workers(server)
         os.kill(second, signal.SIGSTOP)
@@ -219,14 +220,7 @@ def test_when_a_worker_is_lost_all_counters_begin_anew(tmp_path: Path, lost: int
     """As after a restart. Were it only its own, the others' would be taken for new requests."""
     port = free_port()
     seen: list[float] = []
-    with (
-        scripted_server() as model_server,
-        outcrop_process(
-            tmp_path / "state",
-            config=configuration(model_server.url, port),
-            arguments=["--workers", "3"],
-        ) as server,
-    ):
+    with measured(tmp_path, port, workers=3) as server:
         for _ in range(12):
             assert ask(server, "hello") == 200
         seen.append(total(scraped(port), f"{DURATION}_count"))

@@ -22,7 +22,6 @@ from tests.server.serving import (
     workers,
 )
 from tests.server.wire import GET, ask, get, post, wire
-from tests.timed import timed
 from tests.waiting import eventually
 
 
@@ -113,7 +112,6 @@ def test_a_state_folder_that_cannot_be_made_is_refused(tmp_path: Path) -> None:
     assert said.count("\n") == 1
 
 
-@timed
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_it_ends_at_once_when_nothing_runs(tmp_path: Path, number: signal.Signals) -> None:
     with fake_server(tmp_path) as server, wire(server.port) as idle:

@@ -19,7 +19,6 @@ from tests.server.fake_server import Echo
 from tests.server.http2_wire import http2
 from tests.server.serving import fake_server, told, told_eventually
 from tests.server.wire import GET, ask, get, post, wire
-from tests.timed import timed
 
 LIMITS = """
 [limits]
@@ -113,7 +112,6 @@ def test_a_head_that_does_not_go_on_is_ended(server: OutcropProcess, tls: ssl.SS
             assert connection.seconds_until_end() < 2.5
 
 
-@timed
 def test_a_client_that_leaves_a_stream_closes_it(
     server: OutcropProcess, tls: ssl.SSLContext
 ) -> None:

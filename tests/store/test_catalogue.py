@@ -9,6 +9,7 @@ from outcrop.store.catalogue import (
     CustomModel,
     FoundationModel,
     SystemProfile,
+    without_context,
 )
 from outcrop.wire.arn import Arn
 
@@ -236,11 +237,11 @@ def test_an_id_with_a_context_length_leads_to_its_model_in_any_region() -> None:
 
     assert len(variants) > 100
     for variant in variants:
-        assert catalogue.without_context(variant.model_id) == variant.foundation_model
-    assert catalogue.without_context("cohere.embed-english-v3:0:512") == "cohere.embed-english-v3"
-    assert catalogue.without_context("no.such-model") == "no.such-model"
+        assert without_context(variant.model_id) == variant.foundation_model
+    assert without_context("cohere.embed-english-v3:0:512") == "cohere.embed-english-v3"
+    assert without_context("no.such-model") == "no.such-model"
     retired = "amazon.titan-text-express-v1"
-    assert catalogue.without_context(f"{retired}:0:8k") == retired
+    assert without_context(f"{retired}:0:8k") == retired
 
 
 def test_a_retired_model_is_known_in_every_region_and_listed_in_none() -> None:

@@ -5,15 +5,12 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from outcrop.fleet.units import Place, Units
 from outcrop.store.capacity import EVERYWHERE, Held, Hold
-from outcrop.store.catalogue import Catalogue, CustomModel
+from outcrop.store.catalogue import CustomModel, without_context
 
 
 class FleetRoom:
-    def __init__(
-        self, units: Units, catalogue: Catalogue, *, custom_models: Sequence[CustomModel] = ()
-    ) -> None:
+    def __init__(self, units: Units, *, custom_models: Sequence[CustomModel] = ()) -> None:
         self._units = units
-        self._catalogue = catalogue
         self._custom_names = {
             model.custom_model_id: model.custom_model_name for model in custom_models
         }
@@ -24,7 +21,7 @@ class FleetRoom:
         if custom_model_id:
             # One that the configuration no longer names still was bought on this base.
             return self._custom_names.get(custom_model_id, base)
-        return self._catalogue.without_context(base)
+        return without_context(base)
 
     def sold(self, held: Held) -> Mapping[Place, int]:
         sold = Counter[Place]()

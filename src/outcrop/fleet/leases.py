@@ -7,9 +7,10 @@ of those its worker has leased, and asks nobody.
 
 import asyncio
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
-from typing import Protocol
+from time import perf_counter
+from typing import Protocol, TypeAlias
 
 from msgspec import Struct
 
@@ -17,6 +18,9 @@ from outcrop.counters.limit import Counters, Grant, Hold, Limit
 from outcrop.counters.shared import SharedFacts
 from outcrop.fleet.slots import Slots
 from outcrop.wire.errors import ServiceUnavailableException
+
+Seconds: TypeAlias = Callable[[], float]
+"""Of a clock that only goes on."""
 
 # How often a worker looks for what others wish, and asks again for what it was refused.
 _LOOK_S = 0.1
@@ -122,11 +126,19 @@ class Demand(Struct, frozen=True, kw_only=True):
 
 
 class Leases:
-    def __init__(self, counters: SharedCounters, *, workers: int, share_when_lost: bool) -> None:
+    def __init__(
+        self,
+        counters: SharedCounters,
+        *,
+        workers: int,
+        share_when_lost: bool,
+        seconds: Seconds = perf_counter,
+    ) -> None:
         """`workers`: how many there will be at least.
 
         `share_when_lost`: whether each has its fair share while nobody can be asked. Otherwise it
-        has none then: the others may take it for dead.
+        has none then: the others may take it for dead. `seconds`: a clock that does not stand still
+        within a turn of the event loop, as the loop's own does.
         """
         self._workers_here = workers
         self._counters = counters
@@ -135,8 +147,8 @@ class Leases:
         self._short = asyncio.Event()
         self._unsure = False
         self._first_joined_at = self._joined_at = counters.joined_at
-        self._time = asyncio.get_running_loop().time
-        self._looked_at = self._time()
+        self._seconds = seconds
+        self._looked_at = seconds()
         self._peaks_until = 0.0
 
     def follow(self, servers: Mapping[str, tuple[Slots, int]]) -> None:
@@ -168,8 +180,8 @@ class Leases:
 
     async def look(self) -> None:
         """Gives and takes once."""
-        now = self._time()
-        hung, self._looked_at = not self._still_ours(), now
+        now = asyncio.get_running_loop().time()
+        hung, self._looked_at = not self._still_ours(), self._seconds()
         unheard = now > self._counters.heard_at + _LEASES_END_S
         if hung or unheard:
             self._lapse()
@@ -190,7 +202,7 @@ class Leases:
 
     def _still_ours(self) -> bool:
         """False in a worker that hung until now: before it has looked, calls come to their end."""
-        return self._time() <= self._looked_at + _LEASES_END_S
+        return self._seconds() <= self._looked_at + _LEASES_END_S
 
     @property
     def _workers(self) -> int:
@@ -249,7 +261,7 @@ class Leases:
 
     async def _take(self, shared: "_Shared", demand: Demand, joined_at: float) -> None:
         number = demand.asked if shared.most else 0
-        now = self._time()
+        now = asyncio.get_running_loop().time()
         if number < 1 or now < shared.ask_again_at:
             return
         one = Hold(shared.limit, 1)

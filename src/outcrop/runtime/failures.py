@@ -85,7 +85,7 @@ def in_stream(error: AwsError, *, told: bool) -> AwsError:
 
 
 def untold(error: AwsError, model_id: str) -> AwsError:
-    """The same failure of an answer in one piece: an exception of its own have only streams."""
+    """The same failure of an answer in one piece: only streams have an exception of their own."""
     if not isinstance(error, ModelStreamErrorException):
         return error
     status = error.members.get("originalStatusCode")

@@ -96,8 +96,7 @@ def _capacity(config: Config) -> Iterator[Finding]:
     except (InvalidFleetConfigError, ConfigurationError) as error:
         yield Finding(str(error), "correct model_units: `outcrop serve` refuses them")
         return
-    catalogue = Catalogue(custom_models=config.custom_models)
-    room = FleetRoom(units, catalogue, custom_models=config.custom_models)
+    room = FleetRoom(units, custom_models=config.custom_models)
     try:
         held = asyncio.run(units_sold(config))
     except StoreError:

@@ -57,7 +57,7 @@ async def models_of(config: Config) -> Models:
     catalogue = Catalogue(custom_models=config.custom_models)
     check_servers(config.model_servers, catalogue)
     units = configured_units(config)
-    room = FleetRoom(units, catalogue, custom_models=config.custom_models)
+    room = FleetRoom(units, custom_models=config.custom_models)
     sold = room.sold(await units_sold(config))
     servers: dict[str, list[ServedAt]] = {model_id: [] for _, model_id in sold}
     for model_id, server in _served(config, units):

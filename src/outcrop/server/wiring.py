@@ -196,7 +196,7 @@ class Product:
             config=config,
             catalogue=catalogue,
             model_units=model_units,
-            room=FleetRoom(model_units, catalogue, custom_models=config.custom_models),
+            room=FleetRoom(model_units, custom_models=config.custom_models),
             page_token_key=page_token_key,
         )
         units = wire_control(app, parts, self._policies, now)

@@ -3,7 +3,7 @@
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import UTC, datetime
-from functools import cache, cached_property, lru_cache
+from functools import cache, lru_cache
 from importlib import resources
 from typing import Annotated, Literal
 
@@ -116,7 +116,7 @@ class CustomModel(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
 
 
 class Catalogue:
-    """Reads the package's data files once, when first asked; keeps an index for each Region."""
+    """Keeps an index of the package's data for each Region."""
 
     def __init__(
         self, *, serves: ServesModel = _serves_nothing, custom_models: Sequence[CustomModel] = ()
@@ -161,10 +161,6 @@ class Catalogue:
         """What `model_id`, with or without a context length, buys throughput for, if anything."""
         return self._index(region).provisioned_variants.get(model_id)
 
-    def without_context(self, model_id: str) -> str:
-        """The foundation model of an id that may name a context length, whatever the Region."""
-        return self._by_variant.get(model_id, model_id)
-
     def bought_model(self, region: str, model_arn: Arn) -> FoundationModel | None:
         """What answers for the model of a provisioned model.
 
@@ -195,19 +191,19 @@ class Catalogue:
 
     def model_anywhere(self, model_id: str) -> FoundationModel | None:
         """The model as such, where no Region is meant: a profile may lead to other Regions."""
-        row = self._rows.get(model_id)
+        row = _rows().get(model_id)
         return None if row is None else _model(row, region="", served=False)
 
     @property
     def regions(self) -> Sequence[str]:
         """Those that offer a model or a profile, by name."""
-        rows = (row.regions or () for row in self._rows.values())
-        sources = (row.destinations_by_source for row in self._profile_rows)
+        rows = (row.regions or () for row in _rows().values())
+        sources = (row.destinations_by_source for row in _profile_rows())
         return sorted({region for names in (*rows, *sources) for region in names})
 
     def knows(self, model_id: str) -> bool:
         """Whether it is a foundation model of some Region, or a custom model's name."""
-        return model_id in self._rows or model_id in self._custom_models
+        return model_id in _rows() or model_id in self._custom_models
 
     def _build_index(self, region: str) -> "_Index":
         models = {row.id: self._offered(row, region) for row in self._rows_of(region)}
@@ -229,10 +225,10 @@ class Catalogue:
         )
 
     def _rows_of(self, region: str) -> "Iterator[_ModelRow]":
-        return (row for row in self._rows.values() if row.regions is None or region in row.regions)
+        return (row for row in _rows().values() if row.regions is None or region in row.regions)
 
     def _profile_rows_of(self, region: str) -> "Iterator[_ProfileRow]":
-        return (row for row in self._profile_rows if region in row.destinations_by_source)
+        return (row for row in _profile_rows() if region in row.destinations_by_source)
 
     def _offered(self, row: "_ModelRow", region: str) -> FoundationModel:
         model = _model(row, region, served=False)
@@ -240,37 +236,38 @@ class Catalogue:
             return _model(row, region, served=True)
         return model
 
-    @cached_property
-    def _rows(self) -> "dict[str, _ModelRow]":
-        file = msgspec.json.decode(_data("foundation-models.json"), type=_ModelFile)
-        # Models of the Mantle endpoint alone are unknown to bedrock and bedrock-runtime.
-        rows = {row.id: row for row in file.models if row.bedrock_runtime}
-        rows.update((row.id, row) for row in _EMBEDDED)
-        for row in _unlisted_rows(file, self._profile_rows):
-            rows.setdefault(row.id, row)
-        return dict(sorted(rows.items()))
-
-    @cached_property
-    def _by_variant(self) -> dict[str, str]:
-        return {
-            variant.id: row.id
-            for row in self._rows.values()
-            for variant in row.provisioned_throughput_variants
-        }
-
-    @cached_property
-    def _profile_rows(self) -> "tuple[_ProfileRow, ...]":
-        return msgspec.json.decode(_data("system-profiles.json"), type=tuple[_ProfileRow, ...])
-
 
 def without_context(model_id: str) -> str:
-    """The foundation model of an id that may name a context length: `…:24k`."""
-    return _amazons().without_context(model_id)
+    """The foundation model of an id that may name a context length (`…:24k`), in any Region."""
+    return _by_variant().get(model_id, model_id)
+
+
+# What the package says is the same for every catalogue, and read once.
 
 
 @cache
-def _amazons() -> Catalogue:
-    return Catalogue()
+def _rows() -> "dict[str, _ModelRow]":
+    file = msgspec.json.decode(_data("foundation-models.json"), type=_ModelFile)
+    # Models of the Mantle endpoint alone are unknown to bedrock and bedrock-runtime.
+    rows = {row.id: row for row in file.models if row.bedrock_runtime}
+    rows.update((row.id, row) for row in _EMBEDDED)
+    for row in _unlisted_rows(file, _profile_rows()):
+        rows.setdefault(row.id, row)
+    return dict(sorted(rows.items()))
+
+
+@cache
+def _by_variant() -> dict[str, str]:
+    return {
+        variant.id: row.id
+        for row in _rows().values()
+        for variant in row.provisioned_throughput_variants
+    }
+
+
+@cache
+def _profile_rows() -> "tuple[_ProfileRow, ...]":
+    return msgspec.json.decode(_data("system-profiles.json"), type=tuple[_ProfileRow, ...])
 
 
 class _Index(Struct, frozen=True, kw_only=True):
