@@ -117,7 +117,7 @@ class Attempt:
         if state.health.ejected and not ejected:
             self._tell_ejected()
         elif not state.health.well:
-            self._look_again(now)
+            state.look_again()
 
     def _trace_failure(self, error: BaseException) -> None:
         """Of who is followed; told before it is closed."""
@@ -154,15 +154,7 @@ class Attempt:
         state = self._seat.state
         _log.warning("model server %s is ejected: %s", state.name, state.health.why)
         state.ejected()
-        self._look_again(self._time())
-
-    def _look_again(self, now: float) -> None:
-        """Who waits hears of it when time has changed what is known of the server."""
-        state = self._seat.state
-        until = state.health.until
-        if max(now, state.looked_at) < until < float("inf"):
-            state.looked_at = until
-            asyncio.get_running_loop().call_at(until, state.come_back)
+        state.look_again()
 
 
 class Router:

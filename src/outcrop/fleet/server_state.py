@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from math import exp, log
 from typing import Protocol
@@ -55,12 +56,13 @@ class ServerState:
     __slots__ = (
         "_aside",
         "_latencies",
+        "_looks_again",
+        "_looks_again_at",
         "_slots",
         "address",
         "ejected",
         "health",
         "in_flight",
-        "looked_at",
         "name",
         "patience_s",
         "weight",
@@ -86,8 +88,8 @@ class ServerState:
         self.in_flight = 0
         self.ejected: Callable[[], object] = _nobody_probes
         """Called when it has just been ejected."""
-        self.looked_at = 0.0
-        """When, by the event loop, `come_back` will be called, or was."""
+        self._looks_again: asyncio.Handle | None = None
+        self._looks_again_at = 0.0
         self._latencies: dict[str, Latency] = {}
         self._aside: list[Aside] = []
 
@@ -118,6 +120,21 @@ class ServerState:
     def set_aside(self, aside: Aside) -> None:
         self._aside.append(aside)
 
+    def look_again(self) -> None:
+        """It comes back when time alone has changed what is known of it, if ever.
+
+        There is one timer: a moment that is put off is looked at again when the timer rings.
+        """
+        loop, until = asyncio.get_running_loop(), self.health.until
+        if not loop.time() < until < float("inf"):
+            return
+        if self._looks_again is not None:
+            if self._looks_again_at <= until:
+                return
+            self._looks_again.cancel()
+        self._looks_again_at = until
+        self._looks_again = loop.call_at(until, self._time_has_come)
+
     def come_back(self) -> None:
         """To those who wait, and to wherever it was set aside.
 
@@ -125,6 +142,12 @@ class ServerState:
         """
         self.slots.offer()
         self._put_back()
+
+    def _time_has_come(self) -> None:
+        self._looks_again = None
+        self.look_again()
+        if self._looks_again is None:
+            self.come_back()
 
     def _put_back(self) -> None:
         while self._aside:
