@@ -68,11 +68,34 @@ def test_the_command_line_wins_over_the_file(tmp_path: Path) -> None:
         ('listen = "127.0.0.1:70000"', "listen = '127.0.0.1:70000' is not address:port"),
         ('database_url = "mysql://x"', "database_url begins with 'mysql', not with postgresql://"),
         ("[[model_servers]]\nnme = 1", "unknown key `model_servers[0].nme`"),
+        (
+            '[[prices]]\nmodel = "no.model"',
+            "prices: no model of the catalogue and no system-defined profile: no.model",
+        ),
         ("[limits", "Expected ']' at the end of a table declaration (at end of document)"),
     ],
 )
 def test_what_cannot_be_used_is_refused_by_name(tmp_path: Path, text: str, message: str) -> None:
     assert refusal(tmp_path, text) == message
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "amazon.nova-lite-v1:0",
+        "amazon.nova-lite-v1:0:24k",
+        "us.amazon.nova-lite-v1:0",
+        "my-model",
+    ],
+)
+def test_models_and_profiles_and_custom_models_have_prices(tmp_path: Path, name: str) -> None:
+    config = load(
+        tmp_path,
+        '[[custom_models]]\ncustom_model_id = "abcdefghijkl"\ncustom_model_name = "my-model"\n'
+        f'base_model_id = "amazon.nova-lite-v1:0"\n[[prices]]\nmodel = "{name}"\n',
+    )
+
+    assert [price.model for price in config.prices] == [name]
 
 
 def test_a_file_that_is_not_there_is_refused(tmp_path: Path) -> None:

@@ -204,6 +204,8 @@ def test_a_custom_model_is_found_where_its_base_is_on_offer(identifier: str) -> 
 
     assert catalogue.custom_model("us-east-1", identifier) == custom
     assert catalogue.custom_model("sa-east-1", identifier) is None
+    # What it answers for is called by its name: by its id, nobody would ever find it.
+    assert catalogue.knows(identifier) == (identifier == "my-model")
     assert custom.arn("aws", "us-east-1", "1").endswith(
         ":custom-model/amazon.nova-lite-v1:0/abcdefghijkl"
     )

@@ -33,7 +33,7 @@ from outcrop.metering.config import (
     QuotaConfig,
     TelemetryConfig,
 )
-from outcrop.store.catalogue import CustomModel
+from outcrop.store.catalogue import Catalogue, CustomModel
 
 DEFAULT_LISTEN = "127.0.0.1:8787"
 
@@ -171,6 +171,7 @@ class Config(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         if self.database_url is not None:
             _require_postgresql(self.database_url)
         _check_budgets(self.budgets, metered=self.metering.enabled)
+        _check_prices(self.prices, Catalogue(custom_models=self.custom_models))
         self.require_one_count(limits_configured=bool(self.quotas or self.model_units))
         self._require_slots_for_each_worker()
         check_accounts(self.accounts)
@@ -323,6 +324,14 @@ def _check_budgets(budgets: Sequence[BudgetConfig], *, metered: bool) -> None:
         raise ValueError("two [[budgets]] have the same name")
     if budgets and not metered:
         raise ValueError("[[budgets]] need metering.enabled = true: nothing is known to be spent")
+
+
+def _check_prices(prices: Sequence[Price], catalogue: Catalogue) -> None:
+    unknown = {row.model: None for row in prices if not catalogue.may_have_price(row.model)}
+    if unknown:
+        raise ValueError(
+            f"prices: no model of the catalogue and no system-defined profile: {', '.join(unknown)}"
+        )
 
 
 def _require_postgresql(url: str) -> None:

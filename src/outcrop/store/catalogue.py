@@ -203,7 +203,14 @@ class Catalogue:
 
     def knows(self, model_id: str) -> bool:
         """Whether it is a foundation model of some Region, or a custom model's name."""
-        return model_id in _rows() or model_id in self._custom_models
+        custom_model = self._custom_models.get(model_id)
+        return model_id in _rows() or (
+            custom_model is not None and custom_model.custom_model_name == model_id
+        )
+
+    def may_have_price(self, name: str) -> bool:
+        """Whether it is known, a context length of what is, or a profile of some Region."""
+        return self.knows(without_context(name)) or any(row.id == name for row in _profile_rows())
 
     def _build_index(self, region: str) -> "_Index":
         models = {row.id: self._offered(row, region) for row in self._rows_of(region)}
