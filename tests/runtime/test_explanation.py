@@ -29,6 +29,15 @@ def test_it_is_said_who_stands_in_and_when_nobody_serves_a_model() -> None:
     assert "AccessDeniedException" in nobody.because
 
 
+def test_a_server_that_is_not_ready_is_not_called_healthy() -> None:
+    starting = candidate("embedded")
+    starting.server.state.not_ready = lambda: "its weights are not here yet"
+
+    (server,) = explained(Fleet([], starting)).pools[0].servers
+
+    assert (server.health, server.why) == ("not ready", "its weights are not here yet")
+
+
 def test_the_least_loaded_is_asked_first_and_who_has_no_room_is_not() -> None:
     loaded, idle, full = candidate("loaded"), candidate("idle"), candidate("full")
     loaded.server.state.in_flight = 3

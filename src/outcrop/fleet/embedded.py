@@ -87,6 +87,7 @@ class EmbeddedModel:
         self._seen = Published()
         # Without slots: its engine lets calls wait for one.
         self.state = ServerState(EMBEDDED_NAME)
+        self.state.not_ready = self._why_not_ready
 
     @property
     def name(self) -> str:
@@ -166,6 +167,20 @@ class EmbeddedModel:
 
     def _not_ready(self, why: str) -> ServerFailureError:
         return ServerFailureError(EMBEDDED_NAME, FailureKind.NOT_READY, why)
+
+    def _why_not_ready(self) -> str:
+        """As the state folder tells it: true of every process that shares it."""
+        try:
+            published = self._board.read()
+        except OSError as error:
+            return f"cannot use the state folder: {error}"
+        if published.socket or published.failure:
+            return published.failure
+        own, weights = self._engine.model_path, self._engine.weights
+        if own is not None:
+            return "" if Path(own).is_file() else f"there is no file {own}"
+        here = weights.are_in(self._cache)
+        return "" if here else f"the weights of {weights.name} are not here yet"
 
     async def _supervise(self) -> None:
         try:

@@ -64,6 +64,7 @@ class ServerState:
         "health",
         "in_flight",
         "name",
+        "not_ready",
         "patience_s",
         "weight",
     )
@@ -88,6 +89,8 @@ class ServerState:
         self.in_flight = 0
         self.ejected: Callable[[], object] = _nobody_probes
         """Called when it has just been ejected."""
+        self.not_ready: Callable[[], str] = _ready
+        """Why whoever is asked now may have to wait, where that is known; else empty."""
         self._looks_again: asyncio.Handle | None = None
         self._looks_again_at = 0.0
         self._latencies: dict[str, Latency] = {}
@@ -152,6 +155,10 @@ class ServerState:
     def _put_back(self) -> None:
         while self._aside:
             self._aside.pop().put_back(self)
+
+
+def _ready() -> str:
+    return ""
 
 
 def _nobody_probes() -> None:

@@ -21,9 +21,9 @@ class ServerNow(Shape, frozen=True, kw_only=True):
     served_as: str
     dialect: str
     health: str
-    """`healthy`, `resting`, `ejected` or `on trial`."""
+    """`healthy`, `resting`, `ejected`, `on trial` or `not ready`."""
     why: str | None = None
-    """What was wrong last, while it is not healthy."""
+    """What was wrong last, while it is not healthy; or why it is not ready."""
     left_alone_for_s: float | None = None
     in_flight: int
     most_in_flight: int | None = None
@@ -112,15 +112,15 @@ def _pool(pool: Pool, now: float) -> PoolNow:
 
 def _server(seat: Seat, now: float) -> ServerNow:
     state, health = seat.state, seat.state.health
-    is_well = health.state(now) == "healthy"
+    is_well, not_ready = health.state(now) == "healthy", state.not_ready()
     left_s = health.left_alone_until - now
     return ServerNow(
         name=state.name,
         region=seat.candidate.region,
         served_as=seat.candidate.served_as,
         dialect=seat.candidate.dialect,
-        health=health.state(now),
-        why=None if is_well else health.why,
+        health="not ready" if is_well and not_ready else health.state(now),
+        why=(not_ready or None) if is_well else health.why,
         left_alone_for_s=round(left_s, 3) if not is_well and left_s > 0 else None,
         in_flight=state.in_flight,
         most_in_flight=state.slots.most,
