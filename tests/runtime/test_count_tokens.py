@@ -107,6 +107,18 @@ def test_vllm_counts_beside_its_api() -> None:
     assert asked.json["add_generation_prompt"] is True
 
 
+def test_vllm_counts_an_answer_that_is_begun_as_it_would_go_on_with_it() -> None:
+    begun = {"role": "assistant", "content": [{"text": "{"}]}
+    messages = [*CONVERSE["converse"]["messages"], begun]
+
+    _, (_, asked) = count_on(
+        AnswersStatus(200, b'{"count": 9}'), asked={"converse": {"messages": messages}}
+    )
+
+    assert asked.json["add_generation_prompt"] is False
+    assert asked.json["continue_final_message"] is True
+
+
 def test_anthropic_counts_by_its_own_operation() -> None:
     count, (asked,) = count_on(AnswersStatus(200, b'{"input_tokens": 8}'), dialect="anthropic")
 

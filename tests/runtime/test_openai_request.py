@@ -129,6 +129,44 @@ def test_reasoning_goes_back_to_servers_that_take_it(takes_it: bool) -> None:  #
     assert made["messages"][1]["content"] == "Yes"
 
 
+GOES_ON = {"continue_final_message": True, "add_generation_prompt": False}
+
+
+def told_to_go_on(made: dict[str, Any]) -> dict[str, Any]:
+    return {name: made[name] for name in GOES_ON if name in made}
+
+
+@pytest.mark.parametrize(
+    ("messages", "told"),
+    [
+        ([user({"text": "?"}), assistant({"text": "{"})], GOES_ON),
+        ([user({"text": "?"}), assistant({"text": "{"}), user({"text": "!"})], {}),
+        ([user({"text": "?"}), assistant({"text": "Looking"}, CALL)], {}),
+        ([user({"text": "?"})], {}),
+    ],
+)
+def test_an_answer_that_is_begun_is_gone_on_with(messages: Any, told: Any) -> None:
+    assert told_to_go_on(body(messages=messages)) == told
+
+
+def test_a_server_that_refuses_what_it_does_not_know_is_sent_the_beginning_alone() -> None:
+    messages = [user({"text": "?"}), assistant({"text": "{"})]
+
+    made = body(Capabilities(prefill=False), messages=messages)
+
+    assert told_to_go_on(made) == {}
+    assert made["messages"][-1] == {"role": "assistant", "content": "{"}
+
+
+def test_the_caller_may_say_otherwise_of_an_answer_that_is_begun() -> None:
+    messages = [user({"text": "?"}), assistant({"text": "{"})]
+    anew = {"continue_final_message": False, "add_generation_prompt": True}
+
+    made = body(messages=messages, additionalModelRequestFields=anew)
+
+    assert told_to_go_on(made) == anew
+
+
 def test_a_document_goes_as_a_file_to_a_server_that_reads_files() -> None:
     source = {"bytes": b64encode(b"%PDF").decode()}
     document = {"document": {"format": "pdf", "name": "report", "source": source}}

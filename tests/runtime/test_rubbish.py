@@ -206,4 +206,4 @@ def test_a_calls_input_nested_without_end_is_malformed_and_kept() -> None:
 
 
 class _Able:
-    tools = images = documents = json_schema = reasoning = completions = True
+    tools = images = documents = json_schema = reasoning = completions = prefill = True

@@ -13,3 +13,5 @@ class Capabilities(Struct, frozen=True, kw_only=True):
     reasoning: bool = True
     completions: bool = True
     """Whether it goes on from a raw prompt."""
+    prefill: bool = True
+    """Whether it may be told to go on with a last message of the assistant's."""

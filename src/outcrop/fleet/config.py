@@ -61,6 +61,7 @@ class CapabilitiesConfig(Struct, frozen=True, kw_only=True, forbid_unknown_field
     json_schema: bool | None = None
     reasoning: bool | None = None
     completions: bool | None = None
+    prefill: bool | None = None
 
 
 class AwsConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

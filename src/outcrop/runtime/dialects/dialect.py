@@ -84,6 +84,11 @@ class Capabilities(Protocol):
         """It continues a raw prompt."""
         ...
 
+    @property
+    def prefill(self) -> bool:
+        """It may be told to continue a last message of the assistant's."""
+        ...
+
 
 class Call(Struct, frozen=True):
     """What is asked of a model server: always a POST, always answered as a stream."""

@@ -13,6 +13,7 @@ from outcrop.runtime.dialects.openai_request import (
     chat_body,
     completion_body,
     fields_of_the_caller,
+    prefilled,
 )
 from outcrop.runtime.dialects.refusals import refuse_what_chat_lacks
 from outcrop.runtime.dialects.schema_reader import held_to_schema
@@ -39,7 +40,8 @@ class OpenAiChat:
         request = as_conversation(asked)
         refuse_what_chat_lacks(request)
         body = chat_body(request, served_as, capabilities)
-        return Call(CHAT, msgspec.json.encode({**fields, **body}))
+        told = {**prefilled(body["messages"], capabilities), **fields, **body}
+        return Call(CHAT, msgspec.json.encode(told))
 
     def reader(self, asked: Asked, *, whole: bool = False) -> Reader:
         asked = in_common_terms(asked)

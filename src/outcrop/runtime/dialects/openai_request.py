@@ -1,6 +1,6 @@
 """A Converse request as the body of OpenAI's chat completions, or of its completions."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -40,6 +40,11 @@ _OURS: Mapping[str, str] = {
     "n": "modelId",
 }
 
+# What begins the answer is no turn of its own. vLLM would answer it and SGLang take it for the
+# user's, both unless they are told (docs.vllm.ai, "Extra parameters" of the chat API; SGLang's
+# serving_chat.py); llama.cpp goes on by itself.
+_GOES_ON: Mapping[str, bool] = {"continue_final_message": True, "add_generation_prompt": False}
+
 # Switches of other vendors' models, which SDKs send by the model's name, whoever serves it.
 _NOT_KNOWN_HERE = {"anthropic_beta", "anthropic_version", "thinking", "reasoning_config"}
 
@@ -55,6 +60,20 @@ def chat_body(
     if request.output_config is not None:
         body |= dict(output(request.output_config))
     return body
+
+
+def prefilled(
+    messages: Sequence[Mapping[str, Any]], capabilities: Capabilities
+) -> Mapping[str, bool]:
+    """What tells a server to go on with a last message of the assistant's; empty if there is none.
+
+    Calls of tools are no beginning of an answer.
+    """
+    if not messages or not capabilities.prefill:
+        return {}
+    last = messages[-1]
+    begun = last["role"] == "assistant" and last["content"] and "tool_calls" not in last
+    return _GOES_ON if begun else {}
 
 
 def completion_body(prompt: Prompt, served_as: str) -> dict[str, Any]:

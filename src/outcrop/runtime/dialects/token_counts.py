@@ -10,7 +10,7 @@ from outcrop.runtime.dialects.anthropic_terms import in_common_terms
 from outcrop.runtime.dialects.bad_json import BAD_JSON
 from outcrop.runtime.dialects.dialect import Asked, Call, Capabilities, Dialect, Prompt
 from outcrop.runtime.dialects.openai_chat import as_conversation
-from outcrop.runtime.dialects.openai_request import chat_body
+from outcrop.runtime.dialects.openai_request import chat_body, prefilled
 from outcrop.runtime.dialects.refusals import refuse_what_chat_lacks
 
 # llama.cpp: takes the body of a chat completion.
@@ -51,8 +51,9 @@ class OpenAiCounter:
         refuse_what_chat_lacks(asked)
         members = chat_body(asked, served_as, capabilities)
         counted = {name: members[name] for name in _counted(members)}
+        counted |= prefilled(members["messages"], capabilities)
         body = msgspec.json.encode(counted)
-        with_prompt = msgspec.json.encode({**counted, "add_generation_prompt": True})
+        with_prompt = msgspec.json.encode({"add_generation_prompt": True, **counted})
         return (
             Way(Call(_INPUT_TOKENS, body), "input_tokens"),
             Way(Call(_TOKENIZE, with_prompt), "count"),
