@@ -67,6 +67,7 @@ class Http2:
             match event:
                 case h2.events.ResponseReceived(stream_id=int(stream), headers=fields):
                     self.headers[stream] = {str(name): str(value) for name, value in fields or ()}
+                    assert len(self.headers[stream]) == len(fields or ()), "each header once"
                 case h2.events.DataReceived(stream_id=int(stream), data=bytes(chunk)):
                     self.bodies[stream] = self.bodies.get(stream, b"") + chunk
                     self.protocol.acknowledge_received_data(len(chunk), stream)

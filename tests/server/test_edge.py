@@ -86,8 +86,11 @@ def test_one_host_header_is_required(server: OutcropProcess, head: bytes) -> Non
     assert answer.headers["x-amzn-errortype"].startswith("MalformedHttpRequestException:")
 
 
-def test_every_answer_has_a_date(server: OutcropProcess) -> None:
-    assert ask(server.port, GET).headers["date"].endswith(" GMT")
+def test_every_answer_has_a_date_and_says_who_wrote_it(server: OutcropProcess) -> None:
+    headers = ask(server.port, GET).headers
+
+    assert headers["date"].endswith(" GMT")
+    assert headers["server"] == "outcrop"
 
 
 def test_a_connection_carries_one_request_after_another(server: OutcropProcess) -> None:

@@ -39,11 +39,12 @@ def test_the_authority_arrives_as_host(server: OutcropProcess) -> None:
     assert seen.headers == {"host": "outcrop:1"}
 
 
-def test_answers_carry_date_and_request_id(server: OutcropProcess) -> None:
+def test_answers_carry_date_and_request_id_and_who_wrote_them(server: OutcropProcess) -> None:
     with http2(server.port) as connection:
         headers, _ = connection.answer(connection.ask("/"))
 
     assert {":status", "date", "x-amzn-requestid"} <= headers.keys()
+    assert headers["server"] == "outcrop"
 
 
 def test_a_body_of_megabytes_arrives_whole_and_needs_no_length(server: OutcropProcess) -> None:

@@ -20,6 +20,9 @@ from outcrop.wire.errors import (
 from outcrop.wire.http import HttpRequest, HttpResponse
 from outcrop.wire.timestamps import Clock
 
+SERVER = "outcrop"
+"""What every answer says of who wrote it: in HTTP/2, Granian would name itself otherwise."""
+
 
 class Answers(Protocol):
     async def handle(self, request: HttpRequest) -> HttpResponse: ...

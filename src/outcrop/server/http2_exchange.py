@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
 from typing import Any, TypeAlias
 
-from outcrop.server.edge import ClientGoneError, Edge, stopping
+from outcrop.server.edge import SERVER, ClientGoneError, Edge, stopping
 from outcrop.server.refusals import error_response, new_request_id
 from outcrop.wire.errors import AwsError, InternalServerException, MalformedHttpRequestException
 from outcrop.wire.http import Body, HttpRequest, HttpResponse
@@ -22,6 +22,8 @@ PATIENCE_S = 0.05
 # What a refused client is let send, so that it comes to read its answer.
 LINGER_BYTES = 64 * 1024 * 1024
 LINGER_S = 5.0
+
+_SERVER_FIELD = (b"server", SERVER.encode())
 
 _log = logging.getLogger(__name__)
 
@@ -146,6 +148,7 @@ class Http2Exchange:
             (name.encode("latin-1"), value.encode("latin-1"))
             for name, value in response.headers.items()
         ]
+        fields.append(_SERVER_FIELD)
         await self._send(
             {"type": "http.response.start", "status": response.status, "headers": fields}
         )
