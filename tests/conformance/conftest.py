@@ -1,12 +1,12 @@
 """A running server, and the unmodified boto3 in front of it."""
 
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any
 
-import boto3
 import pytest
-from botocore.config import Config
 
+from tests.boto3_client import client_of
 from tests.outcrop_process import OutcropProcess, outcrop_process
 
 CONFIG = """
@@ -37,19 +37,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[OutcropProcess]
 @pytest.fixture(scope="session")
 def client(server: OutcropProcess) -> Client:
     """`client("bedrock", region="eu-west-1")`."""
-
-    def make(service: str, region: str = "us-east-1", **settings: Any) -> Any:
-        variables = server.environment()
-        return boto3.client(
-            service,
-            region_name=region,
-            endpoint_url=server.url,
-            aws_access_key_id=variables["AWS_ACCESS_KEY_ID"],
-            aws_secret_access_key=variables["AWS_SECRET_ACCESS_KEY"],
-            config=Config(retries={"total_max_attempts": 1}, **settings),
-        )
-
-    return make
+    return partial(client_of, server)
 
 
 @pytest.fixture

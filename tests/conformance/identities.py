@@ -8,11 +8,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
-import boto3
 import pytest
-from botocore.config import Config
 from botocore.exceptions import ClientError
 
+from tests.boto3_client import client_of
 from tests.fakes.model_server import Answers, delta, in_thread, sse, usage
 from tests.outcrop_process import OutcropProcess, outcrop_process
 from tests.secrets_in_play import note
@@ -32,6 +31,7 @@ class Operator:
         self.is_secure = is_secure
         self.folder = folder
         self.account_id = server.credentials.account_id
+        self._ca_file = str(server.state / "tls" / "ca.pem") if is_secure else None
 
     def order(self, *words: str) -> str:
         """What the command prints. Raises CalledProcessError."""
@@ -60,22 +60,10 @@ class Operator:
         return key
 
     def client(self, service: str, key: Mapping[str, str], region: str = "us-east-1") -> Any:
-        return boto3.client(
-            service,
-            region_name=region,
-            endpoint_url=self.server.url,
-            verify=str(self.server.state / "tls" / "ca.pem") if self.is_secure else None,
-            config=Config(retries={"total_max_attempts": 1}),
-            **key,
-        )
+        return client_of(self.server, service, region, key=key, ca_file=self._ca_file)
 
     def root(self, service: str) -> Any:
-        found = self.server.credentials
-        key = {
-            "aws_access_key_id": found.access_key_id,
-            "aws_secret_access_key": found.secret_access_key,
-        }
-        return self.client(service, key)
+        return client_of(self.server, service, ca_file=self._ca_file)
 
     def logged(self, wanted: Callable[[Any], bool]) -> Any:
         """The first line of the log that is so; the server gathers its lines for a moment."""

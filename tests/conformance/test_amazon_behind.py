@@ -7,11 +7,10 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import boto3
 import pytest
-from botocore.config import Config
 from botocore.exceptions import ClientError, EventStreamError
 
+from tests.boto3_client import client_of
 from tests.fakes.model_server import (
     Answers,
     AnswersStatus,
@@ -22,7 +21,7 @@ from tests.fakes.model_server import (
     sse,
     usage,
 )
-from tests.outcrop_process import OutcropProcess, outcrop_process
+from tests.outcrop_process import outcrop_process
 
 pytestmark = pytest.mark.slow
 
@@ -92,18 +91,6 @@ def front_config(url: str) -> str:
     """
 
 
-def boto3_on(server: OutcropProcess) -> Any:
-    key = server.credentials
-    return boto3.client(
-        "bedrock-runtime",
-        region_name="us-east-1",
-        endpoint_url=server.url,
-        aws_access_key_id=key.access_key_id,
-        aws_secret_access_key=key.secret_access_key,
-        config=Config(retries={"total_max_attempts": 1}),
-    )
-
-
 @pytest.fixture(scope="module")
 def clients(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Clients]:
     folder: Path = tmp_path_factory.mktemp("two")
@@ -123,7 +110,10 @@ def clients(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Clients]:
                 },
             )
         )
-        yield tuple(held.enter_context(closing(boto3_on(server))) for server in (front, behind))
+        yield tuple(
+            held.enter_context(closing(client_of(server, "bedrock-runtime")))
+            for server in (front, behind)
+        )
 
 
 def answer(client: Any, **request: Any) -> Any:
@@ -298,7 +288,7 @@ def test_what_is_between_the_operator_and_amazon_is_not_told(tmp_path: Path) -> 
         wrong = {"OPS_KEY": key.access_key_id, "OPS_SECRET": "wrong"}
         config = front_config(behind.url)
         with outcrop_process(tmp_path / "front", config=config, environment=wrong) as front:
-            with closing(boto3_on(front)) as client:
+            with closing(client_of(front, "bedrock-runtime")) as client:
                 name, status, told, _ = error(lambda: client.converse(**REQUEST, modelId=EMBEDDED))
 
             log = front.log.read_text()

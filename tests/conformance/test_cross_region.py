@@ -7,11 +7,10 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-import boto3
 import pytest
-from botocore.config import Config
 from botocore.exceptions import ClientError
 
+from tests.boto3_client import client_of
 from tests.fakes.model_server import Answers, FakeModelServer, Says, delta, in_thread, sse, usage
 from tests.outcrop_process import OutcropProcess, outcrop_process
 from tests.waiting import eventually
@@ -41,15 +40,7 @@ class Fleet:
         self.server = server
         self.east = east
         self.west = west
-        variables = server.environment()
-        self.client = boto3.client(
-            "bedrock-runtime",
-            region_name="us-east-1",
-            endpoint_url=server.url,
-            aws_access_key_id=variables["AWS_ACCESS_KEY_ID"],
-            aws_secret_access_key=variables["AWS_SECRET_ACCESS_KEY"],
-            config=Config(retries={"total_max_attempts": 1}),
-        )
+        self.client = client_of(server, "bedrock-runtime")
 
     def headers(self, model_id: str = PROFILE) -> Mapping[str, str]:
         """Those of one answer; raises botocore's ClientError."""

@@ -3,17 +3,17 @@
 from collections.abc import Iterator
 from contextlib import closing
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import Any
 
-import boto3
 import httpx
 import pytest
 from botocore.auth import SigV4Auth, SigV4QueryAuth
 from botocore.awsrequest import AWSRequest
-from botocore.config import Config
 from botocore.credentials import Credentials
 from botocore.exceptions import ClientError
 
+from tests.boto3_client import client_of
 from tests.conformance.conftest import Client
 from tests.outcrop_process import OutcropProcess, outcrop_process
 from tests.waiting import once
@@ -33,19 +33,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[OutcropProcess]
 
 @pytest.fixture(scope="module")
 def client(server: OutcropProcess) -> Client:
-    keys = server.credentials
-
-    def make(service: str, region: str = "us-east-1", **settings: Any) -> Any:
-        return boto3.client(
-            service,
-            region_name=region,
-            endpoint_url=server.url,
-            aws_access_key_id=keys.access_key_id,
-            aws_secret_access_key=keys.secret_access_key,
-            config=Config(retries={"total_max_attempts": 1}, **settings),
-        )
-
-    return make
+    return partial(client_of, server)
 
 
 class Used:

@@ -3,22 +3,20 @@
 import random
 import threading
 from collections import Counter
-from collections.abc import Iterator
-from contextlib import closing, contextmanager, suppress
+from contextlib import closing, suppress
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
-import boto3
 import msgspec
 import pytest
-from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 from msgspec import Struct
 from urllib3.exceptions import HTTPError
 
 from outcrop.store.usage_records import UsageRecord
+from tests.boto3_client import client_of
 from tests.clients.scripted_server import ScriptedServer, scripted_server
 from tests.conformance.kills import kill_all
 from tests.conformance.test_ledger import records
@@ -66,19 +64,8 @@ tags = {{ team = "blue" }}
 """
 
 
-@contextmanager
-def client(server: OutcropProcess, service: str) -> Iterator[Any]:
-    keys = server.credentials
-    made = boto3.client(
-        service,
-        region_name="us-east-1",
-        endpoint_url=server.url,
-        aws_access_key_id=keys.access_key_id,
-        aws_secret_access_key=keys.secret_access_key,
-        config=Config(retries={"total_max_attempts": 1}),
-    )
-    with closing(made):
-        yield made
+def client(server: OutcropProcess, service: str) -> closing[Any]:
+    return closing(client_of(server, service))
 
 
 def messages(text: str) -> list[dict[str, Any]]:

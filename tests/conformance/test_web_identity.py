@@ -13,11 +13,11 @@ import boto3
 import jwt
 import pytest
 from botocore import UNSIGNED
-from botocore.config import Config
 from botocore.exceptions import ClientError
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from jwt.algorithms import ECAlgorithm, RSAAlgorithm
 
+from tests.boto3_client import client_of
 from tests.conformance.identities import (
     Operator,
     allow,
@@ -123,12 +123,7 @@ def role_arn(desk: Operator, issuer: Issuer) -> str:
 
 def unsigned(desk: Operator) -> Any:
     """Signed by nobody, as the SDKs do it."""
-    return boto3.client(
-        "sts",
-        region_name="us-east-1",
-        endpoint_url=desk.server.url,
-        config=Config(signature_version=UNSIGNED, retries={"total_max_attempts": 1}),
-    )
+    return client_of(desk.server, "sts", signature_version=UNSIGNED)
 
 
 @pytest.fixture

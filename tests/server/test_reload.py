@@ -8,13 +8,12 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
-import boto3
 import pytest
-from botocore.config import Config as BotoConfig
 from botocore.exceptions import ClientError
 
 from outcrop.server.config import Config, load_config
 from outcrop.server.followed import FOLLOWED, changed_keys, followed
+from tests.boto3_client import client_of
 from tests.conformance.kills import lose_one
 from tests.fakes.model_server import (
     Answers,
@@ -46,15 +45,7 @@ def settings(*servers: tuple[str, str], more: str = "") -> str:
 
 
 def client(server: OutcropProcess, service: str = "bedrock-runtime") -> Any:
-    key = server.credentials
-    return boto3.client(
-        service,
-        endpoint_url=server.url,
-        region_name="us-east-1",
-        aws_access_key_id=key.access_key_id,
-        aws_secret_access_key=key.secret_access_key,
-        config=BotoConfig(retries={"total_max_attempts": 1}),
-    )
+    return client_of(server, service)
 
 
 def served_by(runtime: Any) -> str:
@@ -278,13 +269,11 @@ def test_a_declared_key_follows_its_file_and_a_bad_one_changes_nothing(tmp_path:
     user = "[[accounts]]\naccount_id = '444455556666'\n[[accounts.users]]\nuser_name = 'ada'\n"
 
     def account_of(secret_access_key: str) -> str:
-        sts = boto3.client(
-            "sts",
-            endpoint_url=server.url,
-            region_name="us-east-1",
-            aws_access_key_id="AKIADECLARED00000001",
-            aws_secret_access_key=secret_access_key,
-        )
+        key = {
+            "aws_access_key_id": "AKIADECLARED00000001",
+            "aws_secret_access_key": secret_access_key,
+        }
+        sts = client_of(server, "sts", key=key)
         try:
             arn: str = sts.get_caller_identity()["Arn"]
         except ClientError as error:

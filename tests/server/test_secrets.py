@@ -10,12 +10,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import boto3
 import pytest
-from botocore.config import Config
 from botocore.exceptions import ClientError
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
+from tests.boto3_client import client_of
 from tests.outcrop_process import OutcropProcess, outcrop_process
 from tests.server.serving import ended_within, workers
 from tests.server.wire import ask, post
@@ -79,16 +78,12 @@ class Session:
         self.answers.append(f"{ask(self.server.port, post(path, b'{}'), client)}")
 
     def _ask(self, secret: str, token: str | None) -> None:
-        runtime: Any = boto3.client(
-            "bedrock-runtime",
-            endpoint_url=self.server.url,
-            region_name="us-east-1",
-            aws_access_key_id=self.server.credentials.access_key_id,
-            aws_secret_access_key=secret,
-            aws_session_token=token,
-            verify=self._ca_file,
-            config=Config(retries={"total_max_attempts": 1}),
-        )
+        key = {
+            "aws_access_key_id": self.server.credentials.access_key_id,
+            "aws_secret_access_key": secret,
+            "aws_session_token": token,
+        }
+        runtime = client_of(self.server, "bedrock-runtime", key=key, ca_file=self._ca_file)
         message = {"role": "user", "content": [{"text": "hello"}]}
         with pytest.raises(ClientError) as refused:
             runtime.converse(modelId=MODEL_ID, messages=[message])
