@@ -1,15 +1,18 @@
 """A family at work: bodies in, what a model said in Converse's events, chunks and answers out."""
 
 import json
+import re
 from collections.abc import Iterable, Sequence
 from typing import Any
 
 import msgspec
+import pytest
 from hypothesis import strategies as st
 from msgspec import Raw
 
 from outcrop.runtime.dialects.dialect import ModelEvent, Prompt
 from outcrop.runtime.families.family import Answer, Family, Invocation, Metrics
+from outcrop.wire.errors import ValidationException
 from outcrop.wire.shapes.bedrock_runtime import (
     ContentBlock,
     ContentBlockDelta,
@@ -42,6 +45,9 @@ NATIVE_METRICS = {
     "firstByteLatency": 20,
 }
 PNG = "iVBORw0KGgo="
+_MALFORMED = re.compile(
+    r"Malformed input request: (?P<violations>.*), please reformat your input and try again\."
+)
 
 # Whatever a model may say, cut wherever a server may cut it.
 FRAGMENTS = st.lists(st.text(min_size=1), min_size=1, max_size=8)
@@ -49,6 +55,15 @@ FRAGMENTS = st.lists(st.text(min_size=1), min_size=1, max_size=8)
 
 def asked(family: Family, body: dict[str, Any], *, streaming: bool = False) -> Any:
     return family.asked(json.dumps(body).encode(), MODEL_ID, streaming=streaming)
+
+
+def refused_for(family: Family, body: dict[str, Any]) -> str:
+    """What is wrong with the body, out of Amazon's words around it."""
+    with pytest.raises(ValidationException) as refused:
+        asked(family, body)
+    found = _MALFORMED.fullmatch(refused.value.message)
+    assert found, refused.value.message
+    return found["violations"]
 
 
 def prompt(family: Family, body: dict[str, Any]) -> Prompt:

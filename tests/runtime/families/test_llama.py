@@ -5,19 +5,18 @@ import pytest
 from hypothesis import given
 
 from outcrop.runtime.families.llama import Llama
-from outcrop.wire.errors import ValidationException
 from tests.runtime.families.native import (
     FRAGMENTS,
     MODEL_ID,
     NATIVE_METRICS,
     PNG,
-    asked,
     chunks,
     conversation,
     message,
     plain,
     prompt,
     reasoning_block,
+    refused_for,
     said,
     text,
     text_block,
@@ -90,11 +89,7 @@ def test_the_counts_come_with_the_last_chunk() -> None:
     ],
 )
 def test_a_body_that_breaks_the_schema_is_refused(body: dict[str, Any], violations: str) -> None:
-    with pytest.raises(ValidationException) as refused:
-        asked(LLAMA, body)
-
-    words = f"Malformed input request: {violations}, please reformat your input and try again."
-    assert refused.value.message == words
+    assert refused_for(LLAMA, body) == violations
 
 
 @pytest.mark.parametrize(
