@@ -3,9 +3,7 @@
 import asyncio
 import random
 from collections import Counter
-from collections.abc import Generator
 from contextlib import suppress
-from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +26,9 @@ from outcrop.wire.shapes.bedrock import (
 )
 from tests.clocks import FakeClock
 from tests.control.world import CALLER, Terms, World, world
-from tests.postgres import drop_database, new_database, postgres_server
+from tests.store.conftest import location, postgres
+
+__all__ = ["location", "postgres"]
 
 LITE, MICRO = "amazon.nova-lite-v1:0", "amazon.nova-micro-v1:0"
 CUSTOM = [
@@ -182,26 +182,6 @@ def test_a_fleet_that_shrank_keeps_what_it_acknowledged_and_sells_no_more(tmp_pa
             return [kept, new, (await get(opened, arn)).status]
 
     assert asyncio.run(main()) == ["InService", "Failed", "InService"]
-
-
-@pytest.fixture(scope="module")
-def postgres() -> Generator[str]:
-    with postgres_server() as server:
-        yield server
-
-
-_numbers = count(1)
-
-
-@pytest.fixture(params=["sqlite", "postgres"])
-def location(request: pytest.FixtureRequest, tmp_path: Path) -> Generator[str]:
-    if request.param == "sqlite":
-        yield str(tmp_path / "outcrop.db")
-        return
-    server = request.getfixturevalue("postgres")
-    name = f"capacity_{next(_numbers)}"
-    yield new_database(server, name)
-    drop_database(server, name)
 
 
 SUPPLY = {"one": {LITE: 5, "tuned-one": 5, MICRO: 10}, "two": {LITE: 2, "tuned-two": 4}}

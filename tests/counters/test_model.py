@@ -1,6 +1,5 @@
 """Both kinds of counters do what the model does, whatever happens and whatever clocks do."""
 
-import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import timedelta
 
@@ -8,9 +7,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings, strategies as st
 
 from outcrop.counters.limit import Counters, Grant, Hold, Limit, Refused
-from outcrop.counters.local import LocalCounters
 from tests.clocks import FakeClock
-from tests.counters.leaping_clock import leaping, nothing
+from tests.counters.leaping_clock import in_one_process, in_valkey
 from tests.counters.model import Charge, Model
 from tests.valkey import ValkeyProcess
 
@@ -55,6 +53,10 @@ class Played:
         self.model = Model()
         self.granted: list[tuple[Grant, Sequence[Charge]]] = []
 
+    async def play_all(self, steps: Sequence[Step]) -> None:
+        for step in steps:
+            await self.play(step)
+
     async def play(self, step: Step) -> None:
         match step:
             case list():
@@ -89,13 +91,7 @@ class Played:
 @settings(max_examples=300)
 @pytest.mark.slow
 def test_counters_of_one_process_do_what_the_model_does(steps: list[Step]) -> None:
-    async def run() -> None:
-        clock = FakeClock()
-        played = Played(LocalCounters(clock), clock, nothing)
-        for step in steps:
-            await played.play(step)
-
-    asyncio.run(run())
+    in_one_process(lambda setting: Played(*setting).play_all(steps))
 
 
 @given(steps)
@@ -104,10 +100,4 @@ def test_counters_of_one_process_do_what_the_model_does(steps: list[Step]) -> No
 def test_counters_in_valkey_do_what_the_model_does_while_its_clock_is_set_all_the_time(
     valkey: ValkeyProcess, steps: list[Step]
 ) -> None:
-    async def run() -> None:
-        async with leaping(valkey) as (counters, clock, after):
-            played = Played(counters, clock, after)
-            for step in steps:
-                await played.play(step)
-
-    asyncio.run(run())
+    in_valkey(valkey, lambda setting: Played(*setting).play_all(steps))

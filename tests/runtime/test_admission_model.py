@@ -1,6 +1,5 @@
 """Admission as a whole, quotas, units and spillover, against the rules said plainly."""
 
-import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 
 import pytest
@@ -8,14 +7,13 @@ from hypothesis import HealthCheck, given, settings, strategies as st
 from msgspec import Struct
 
 from outcrop.counters.limit import Counters, Grant, Hold, Limit, Refused
-from outcrop.counters.local import LocalCounters
 from outcrop.fleet.slots import Standing
 from outcrop.metering.config import QuotaConfig
 from outcrop.runtime.admission import SPILLOVER, Admitted
 from outcrop.wire.errors import ServiceUnavailableException, ThrottlingException
 from tests.clocks import FakeClock
 from tests.counters.conftest import one_valkey, valkey
-from tests.counters.leaping_clock import leaping, nothing
+from tests.counters.leaping_clock import in_one_process, in_valkey
 from tests.counters.model import Charge, Model
 from tests.runtime.test_admission import BOUGHT, NOVA, UNIT, World, used
 from tests.valkey import ValkeyProcess
@@ -121,6 +119,11 @@ class Played:
         self.rules = Rules()
         self.open: list[tuple[Admitted, Charged]] = []
 
+    async def play_all(self, steps: Sequence[Step]) -> None:
+        for step in steps:
+            await self.play(step)
+        await self.end_all()
+
     async def play(self, step: Step) -> None:
         match step:
             case Comes():
@@ -171,14 +174,7 @@ class Played:
 @settings(max_examples=200)
 @pytest.mark.slow
 def test_in_one_process_a_call_is_admitted_as_the_rules_say(steps: list[Step]) -> None:
-    async def run() -> None:
-        clock = FakeClock()
-        played = Played(LocalCounters(clock), clock, nothing)
-        for step in steps:
-            await played.play(step)
-        await played.end_all()
-
-    asyncio.run(run())
+    in_one_process(lambda setting: Played(*setting).play_all(steps))
 
 
 @given(steps)
@@ -187,11 +183,4 @@ def test_in_one_process_a_call_is_admitted_as_the_rules_say(steps: list[Step]) -
 def test_in_valkey_a_call_is_admitted_as_the_rules_say_whatever_its_clock_does(
     valkey: ValkeyProcess, steps: list[Step]
 ) -> None:
-    async def run() -> None:
-        async with leaping(valkey) as (counters, clock, after):
-            played = Played(counters, clock, after)
-            for step in steps:
-                await played.play(step)
-            await played.end_all()
-
-    asyncio.run(run())
+    in_valkey(valkey, lambda setting: Played(*setting).play_all(steps))
