@@ -59,6 +59,16 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("home")
 
 
+@pytest.fixture(scope="module", params=[(), ("--tls",)], ids=["http", "https"])
+def server(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[OutcropProcess]:
+    """Of a module's own, with nothing configured: in the clear, and over TLS."""
+    folder: Path = tmp_path_factory.mktemp("outcrop")
+    with outcrop_process(folder, arguments=request.param) as process:
+        yield process
+
+
 @pytest.fixture(scope="session")
 def variables(outcrop: OutcropProcess, home: Path) -> dict[str, str]:
     """What `outcrop env` exports, and a home of its own. A refusal comes back at once."""

@@ -3,7 +3,7 @@
 import json
 import os
 import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -11,20 +11,11 @@ from typing import Any
 import pytest
 
 from tests.clients.environments import python_environment
-from tests.outcrop_process import OutcropProcess, outcrop_process
+from tests.outcrop_process import OutcropProcess
 
 pytestmark = [pytest.mark.client, pytest.mark.timeout(300)]
 
 MESSAGES = '[{"role":"user","content":[{"text":"Say hello."}]}]'
-
-
-@pytest.fixture(scope="module", params=[(), ("--tls",)], ids=["http", "https"])
-def server(
-    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[OutcropProcess]:
-    folder: Path = tmp_path_factory.mktemp("outcrop")
-    with outcrop_process(folder, arguments=request.param) as process:
-        yield process
 
 
 class Aws:

@@ -1,26 +1,16 @@
 """The unmodified AWS SDK for JavaScript: the runtime over HTTP/2 with prior knowledge."""
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.clients.environments import node_environment, outside, seen
-from tests.outcrop_process import OutcropProcess, outcrop_process
+from tests.outcrop_process import OutcropProcess
 
 pytestmark = [pytest.mark.client, pytest.mark.timeout(600)]
 
 HERE = Path(__file__).parent / "javascript"
-
-
-@pytest.fixture(scope="module", params=[(), ("--tls",)], ids=["http", "https"])
-def server(
-    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[OutcropProcess]:
-    folder: Path = tmp_path_factory.mktemp("outcrop")
-    with outcrop_process(folder, arguments=request.param) as process:
-        yield process
 
 
 @pytest.fixture(scope="module")

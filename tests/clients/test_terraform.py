@@ -4,13 +4,13 @@ import json
 import os
 import shutil
 import subprocess
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.outcrop_process import OutcropProcess, outcrop_process
+from tests.outcrop_process import OutcropProcess
 
 pytestmark = [pytest.mark.client, pytest.mark.timeout(600)]
 
@@ -20,15 +20,6 @@ MIRRORS = (
     "/usr/local/share/terraform/plugins/registry.terraform.io",
     "/usr/share/terraform/plugins/registry.terraform.io",
 )
-
-
-@pytest.fixture(scope="module", params=[(), ("--tls",)], ids=["http", "https"])
-def server(
-    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[OutcropProcess]:
-    folder: Path = tmp_path_factory.mktemp("outcrop")
-    with outcrop_process(folder, arguments=request.param) as process:
-        yield process
 
 
 class Terraform:
