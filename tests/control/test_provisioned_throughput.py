@@ -4,6 +4,7 @@ from pathlib import Path
 import pytest
 from msgspec import json
 
+from outcrop.store.catalogue import CustomModel
 from outcrop.wire.errors import (
     ConflictException,
     ServiceQuotaExceededException,
@@ -20,6 +21,7 @@ from outcrop.wire.shapes.bedrock import (
 from tests.clocks import FakeClock
 from tests.control.world import CALLER, Terms, World, world
 
+MODEL = "amazon.nova-lite-v1:0"
 Create = CreateProvisionedModelThroughputRequest
 
 
@@ -104,6 +106,44 @@ def test_nobody_serving_the_model_fails_it_with_the_reason(tmp_path: Path) -> No
     assert found.failure_message == (
         "No model server in us-east-1 serves amazon.nova-lite-v1:0:24k."
     )
+
+
+def test_an_update_to_a_model_that_nobody_serves_is_refused_and_changes_nothing(
+    tmp_path: Path,
+) -> None:
+    clock = FakeClock()
+    custom = [
+        CustomModel(custom_model_id=id_, custom_model_name=name, base_model_id=MODEL)
+        for id_, name in (("abcdefghij01", "served"), ("abcdefghij02", "nobodys"))
+    ]
+
+    async def main() -> tuple[str, list[GetProvisionedModelThroughputResponse]]:
+        async with world(
+            tmp_path,
+            clock,
+            custom_models=custom,
+            serves=lambda model, _: model.model_id == "served",
+        ) as opened:
+            arn = await buy(opened, model_id="served")
+            clock.advance(minutes=1)
+            before = await get(opened, arn)
+            with pytest.raises(ValidationException) as refused:
+                await opened.units.update_provisioned_model_throughput(
+                    CALLER,
+                    UpdateProvisionedModelThroughputRequest(
+                        provisioned_model_id=arn,
+                        desired_provisioned_model_name="other",
+                        desired_model_id="nobodys",
+                    ),
+                )
+            clock.advance(minutes=1)
+            return refused.value.message, [before, await get(opened, arn)]
+
+    message, (before, after) = asyncio.run(main())
+
+    assert message == f"No model server in us-east-1 serves {MODEL}/abcdefghij02."
+    assert before.status == "InService"
+    assert before == after
 
 
 def test_a_commitment_holds_renews_and_can_be_declined_for_a_day(tmp_path: Path) -> None:

@@ -311,6 +311,9 @@ class ProvisionedThroughput:
                     last_modified_time=now,
                     due_at=now + timedelta(seconds=self._terms.updating_s),
                 )
+                # Decision: it would end as Failed, and what answers now would be lost.
+                if refusal := self._models.refusal(after):
+                    raise ValidationException(refusal)
         return after
 
 
