@@ -1,7 +1,11 @@
-"""The Grafana dashboard: true to Grafana's schema, its queries answered by a real Prometheus."""
+"""The Grafana dashboard: true to Grafana's schema, its queries answered by a real Prometheus.
+
+What Grafana's own code makes of the answers is looked at too: names in legends, texts of stats.
+"""
 
 import json
 import math
+import re
 import shutil
 import socket
 import subprocess
@@ -15,7 +19,7 @@ from typing import Any
 
 import pytest
 
-from tests.clients.environments import debian_program, node_environment
+from tests.clients.environments import debian_program, node_environment, outside, seen
 from tests.clients.scripted_server import scripted_server
 from tests.conformance.signing import Signer
 from tests.fakes.model_server import url_that_refuses
@@ -39,15 +43,17 @@ def panels() -> list[Any]:
 
 def test_the_dashboard_is_what_grafanas_schema_says(tmp_path: Path) -> None:
     folder = node_environment("grafana", Path(__file__).parent / "grafana")
-    shutil.copytree(folder, tmp_path / "checked", symlinks=True)
-    (tmp_path / "checked" / "dashboard.mts").write_text(
+    checking = tmp_path / "checking"
+    shutil.copytree(folder, checking, ignore=shutil.ignore_patterns("node_modules"))
+    (checking / "node_modules").symlink_to(folder / "node_modules")
+    (checking / "dashboard.mts").write_text(
         "import type { OutcropDashboard } from './schema.mjs';\n"
         f"export const dashboard: OutcropDashboard = {DASHBOARD.read_text()};\n"
     )
 
     checked = subprocess.run(
         ["node_modules/.bin/tsc", "-p", "."],
-        cwd=tmp_path / "checked",
+        cwd=checking,
         capture_output=True,
         text=True,
         check=False,
@@ -72,29 +78,85 @@ def test_panels_have_ids_of_their_own_and_do_not_overlap() -> None:
 
 
 def test_every_query_of_the_dashboard_is_answered_by_prometheus(tmp_path: Path) -> None:
-    port = free_port()
-    with (
-        scripted_server() as model_server,
-        outcrop_process(tmp_path / "state", config=configuration(model_server.url, port)) as server,
-        prometheus(tmp_path, port) as url,
-    ):
-        live(server, for_s=RATE_INTERVAL_S + 4)
+    with scraped(tmp_path) as url:
         answers = {
             (panel["title"], target["refId"]): query(url, target["expr"])
             for panel in panels()
             for target in panel.get("targets", [])
         }
-        named = {name: label_values(url, name) for name in VARIABLES}
+        named = {name: label_values(url, asked) for name, asked in variables().items()}
 
     assert {asked for asked, samples in answers.items() if not samples} == set()
     silent = {title for (title, _), samples in answers.items() if not any(map(_is_number, samples))}
     assert silent - MAY_BE_ZERO == set()
-    assert named["gen_ai_request_model"] == [MODEL]
-    assert named["cloud_region"] == ["us-east-1"]
-    assert len(named["outcrop_inference_profile"]) == 1
+    assert named["model"] == [MODEL]
+    assert named["region"] == ["us-east-1"]
+    assert len(named["profile"]) == 1
 
 
-VARIABLES = ("gen_ai_request_model", "cloud_region", "outcrop_inference_profile")
+def test_grafana_names_each_series_and_has_no_errors_of_a_server_that_nobody_asks(
+    tmp_path: Path,
+) -> None:
+    folder = node_environment("grafana", Path(__file__).parent / "grafana")
+    with scraped(tmp_path) as url:
+        busy = shown(url, tmp_path, folder)
+        assert eventually(lambda: is_at_rest(url), within_s=4 * RATE_INTERVAL_S)
+        at_rest = shown(url, tmp_path, folder)
+
+    assert {title for title, names in busy.items() if "Value" in names} == set()
+    assert busy["Requests by outcome"][0] == "answered"
+    assert "ThrottlingException" in busy["Requests by outcome"]
+    assert busy["Requests by model"][0] == MODEL
+    # A legend cuts long names off at their end: a model is its id here, and not its ARN.
+    assert {re.sub(r"^\w{12} ", "", name) for name in busy["Provisioned utilization"]} == {
+        "input",
+        "output",
+    }
+    (busy_errors,) = busy["Errors"]
+    assert re.fullmatch(r"[1-9][0-9.]*%", busy_errors)
+    assert at_rest["Errors"] == ["0%"]
+    assert at_rest["Requests"] == ["0 req/s"]
+
+
+def is_at_rest(url: str) -> bool:
+    (requests,) = query_range(url, "sum(rate(outcrop_requests_total[$__rate_interval]))")
+    return float(requests["values"][-1][1]) == 0
+
+
+def shown(url: str, folder: Path, programs: Path) -> dict[str, list[str]]:
+    """By panel: the names in its legend, or the texts of its stats."""
+    answers = {
+        panel["title"]: {
+            target["refId"]: query_range(url, target["expr"]) for target in panel["targets"]
+        }
+        for panel in panels()
+        if panel["type"] != "row"
+    }
+    answered = folder / "answers.json"
+    answered.write_text(json.dumps(answers))
+    told: dict[str, list[str]] = seen(
+        ["node", "shown.cjs", DASHBOARD, answered], outside({}, folder), programs
+    )
+    return told
+
+
+def variables() -> dict[str, str]:
+    """What asks for the values of each that has some, by its name."""
+    listed = json.loads(DASHBOARD.read_text())["templating"]["list"]
+    return {one["name"]: one["query"]["query"] for one in listed if one["type"] == "query"}
+
+
+@contextmanager
+def scraped(folder: Path) -> Generator[str]:
+    """The address of a Prometheus that has seen a server with work."""
+    port = free_port()
+    with (
+        scripted_server() as model_server,
+        outcrop_process(folder / "state", config=configuration(model_server.url, port)) as server,
+        prometheus(folder, port) as url,
+    ):
+        live(server, for_s=RATE_INTERVAL_S + 4)
+        yield url
 
 
 def configuration(url: str, port: int) -> str:
@@ -208,14 +270,28 @@ def await_ready(url: str) -> None:
 
 def query(url: str, expression: str) -> list[float]:
     """Values, one a series, as Grafana would have them with everything selected."""
+    found = _asked(url, "query", query=_filled_in(expression))["result"]
+    return [float(one["value"][1]) for one in found]
+
+
+def query_range(url: str, expression: str) -> Any:
+    """Series with the values of the last minute, a value a second."""
+    end = int(time.time())
+    span = {"start": str(end - 60), "end": str(end), "step": "1"}
+    return _asked(url, "query_range", query=_filled_in(expression), **span)["result"]
+
+
+def _filled_in(expression: str) -> str:
     for variable in ("$model", "$region", "$profile"):
         expression = expression.replace(variable, ".*")
-    expression = expression.replace("$__rate_interval", f"{RATE_INTERVAL_S}s")
-    return [float(one["value"][1]) for one in _asked(url, "query", query=expression)["result"]]
+    return expression.replace("$__rate_interval", f"{RATE_INTERVAL_S}s")
 
 
-def label_values(url: str, name: str) -> list[str]:
-    found: list[str] = _asked(url, f"label/{name}/values")
+def label_values(url: str, asked: str) -> list[str]:
+    """Of a query that Grafana itself takes apart."""
+    told = re.fullmatch(r"label_values\((\w+),(\w+)\)", asked)
+    assert told, asked
+    found: list[str] = _asked(url, f"label/{told[2]}/values", **{"match[]": told[1]})
     return found
 
 
