@@ -141,6 +141,24 @@ def test_provisioned_models_cost_by_the_hour_idle_or_not(location: str, clock: F
     asyncio.run(main())
 
 
+def test_hours_without_an_end_in_decimals_cost_the_nearest_pico_dollar(
+    location: str, clock: FakeClock
+) -> None:
+    """4.01687 seconds at 36 dollars an hour, which is a cent a second."""
+
+    async def main() -> None:
+        async with open_store(location, clock=clock) as store:
+            await buy(store, "brief", 1)
+            clock.advance(seconds=4, microseconds=16_870)
+            prices = PriceList([Price(model=MODEL, model_unit_hour=Decimal(36))])
+
+            (row,) = await bill(store, clock, prices=prices)
+
+            assert row.cost == Decimal("0.0401687")
+
+    asyncio.run(main())
+
+
 def test_a_deleted_provisioned_model_stays_on_the_bill(location: str, clock: FakeClock) -> None:
     async def main() -> None:
         async with open_store(location, clock=clock) as store:

@@ -3,9 +3,10 @@
 from decimal import Decimal
 
 import pytest
+from msgspec import structs
 
 from outcrop.metering.config import Price
-from outcrop.metering.prices import PriceList
+from outcrop.metering.prices import PriceList, Rates
 from outcrop.store.usage_records import cost_of
 
 LITE = "amazon.nova-lite-v1:0"
@@ -100,6 +101,26 @@ def test_model_units_of_a_context_length_have_their_models_price_or_one_of_their
     assert prices.unit_hour("us-east-1", f"{LITE}:300k", None) == 40
     embed = PriceList([Price(model="cohere.embed-english-v3", model_unit_hour=Decimal(7))])
     assert embed.unit_hour("us-east-1", "cohere.embed-english-v3:0:512", None) == 7
+
+
+def test_a_price_of_model_units_alone_leaves_tokens_their_price() -> None:
+    units = Price(model=LITE, region="us-", model_unit_hour=Decimal(20))
+    amazons, own = PriceList(), Price(model=LITE, input_per_1k=Decimal(1))
+
+    def rates(*prices: Price) -> Rates | None:
+        return PriceList(prices).rates("us-east-1", None, LITE, None)
+
+    assert rates(units) == amazons.rates("us-east-1", None, LITE, None) != (0, 0, 0, 0)
+    assert rates(units, own) == rates(own)
+    free = structs.replace(units, input_per_1k=Decimal(0))
+    assert rates(free) == (0, 0, 0, 0)
+
+
+def test_a_price_of_tokens_alone_leaves_model_units_theirs() -> None:
+    units = Price(model=LITE, model_unit_hour=Decimal(20))
+    nearer = Price(model=LITE, region="us-east-1", input_per_1k=Decimal(1))
+
+    assert PriceList([units, nearer]).unit_hour("us-east-1", LITE, None) == 20
 
 
 @pytest.mark.parametrize("amount", ["-1", "NaN", "Infinity", "1000000"])

@@ -247,6 +247,28 @@ def test_tags_and_their_values_are_listed() -> None:
     assert tags(tag_key="team") == ["", "Search", "checkout"]
 
 
+def test_tags_are_those_of_the_costs_that_a_filter_leaves() -> None:
+    east, west = dimension("REGION", EAST), dimension("REGION", WEST)
+
+    assert tags(filter=east) == ["stage", "team"]
+    assert tags(filter=west) == ["team"]
+    assert tags(filter=tag("team", "nobody")) == []
+    assert tags(filter=west, search_string="stage") == []
+    assert tags(filter=west, tag_key="team") == ["Search"]
+    with pytest.raises(ValidationException, match="exactly one of"):
+        tags(filter=Expression())
+
+
+def test_tags_are_sorted_by_what_their_costs_are() -> None:
+    by_cost = [SortDefinition(key="UnblendedCost", sort_order="DESCENDING")]
+    cheapest_first = [SortDefinition(key="UnblendedCost", sort_order="ASCENDING")]
+
+    assert tags(sort_by=by_cost) == ["team", "stage", "aws:PrincipalArn"]
+    assert tags(sort_by=cheapest_first) == ["aws:PrincipalArn", "stage", "team"]
+    with pytest.raises(ValidationException, match="cannot be sorted by Colour"):
+        tags(sort_by=[SortDefinition(key="Colour")])
+
+
 def test_costs_are_grouped_by_who_called_and_through_what() -> None:
     profile, provisioned = "arn:…/application", "arn:…/provisioned"
     money = SpentMoney(

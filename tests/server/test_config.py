@@ -72,6 +72,18 @@ def test_the_command_line_wins_over_the_file(tmp_path: Path) -> None:
             '[[prices]]\nmodel = "no.model"',
             "prices: no model of the catalogue and no system-defined profile: no.model",
         ),
+        (
+            '[[prices]]\nmodel = "m"\ntier_multipliers = { flexx = 2 }',
+            "`prices[0].tier_multipliers`: Invalid enum value 'flexx'",
+        ),
+        (
+            '[[budgets]]\nname = "b"\namount_usd = "1e30"',
+            "`budgets[0]`: amount_usd = 1E+30 is no budget: more than 0, below 1000000000000",
+        ),
+        (
+            '[telemetry]\nendpoint = "collector:4318"',
+            "`telemetry.endpoint`: Expected `str` matching regex '\\\\Ahttps?://[^/]'",
+        ),
         ("[limits", "Expected ']' at the end of a table declaration (at end of document)"),
     ],
 )

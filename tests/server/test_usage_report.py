@@ -2,6 +2,7 @@
 
 import asyncio
 import csv
+import re
 import sys
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
@@ -264,6 +265,32 @@ def test_an_empty_store_makes_an_empty_table(tmp_path: Path, clock: FakeClock) -
 def test_what_it_cannot_group_by_is_named(told: Callable[..., str]) -> None:
     with pytest.raises(ValueError, match="--by colour: must be one of"):
         told("colour")
+
+
+@pytest.mark.parametrize(
+    ("by", "reason"),
+    [
+        (("hour", "model", "day"), "--by hour --by day: one of them"),
+        (("day", "day"), "--by day --by day: one of them"),
+        (("model", "model"), "--by model --by model: each once"),
+    ],
+)
+def test_what_cannot_be_split_by_together_is_refused(by: tuple[str, ...], reason: str) -> None:
+    with pytest.raises(ValueError, match=f"^{reason}$"):
+        Question(by=by, since=NOON, until=NOON)
+
+
+def test_a_time_that_ends_before_it_begins_is_refused() -> None:
+    with pytest.raises(ValueError, match="2026-11-22T13:00Z is after --until 2026-11-22T12:00Z"):
+        Question(by=("model",), since=NOON + timedelta(hours=1), until=NOON)
+
+
+@pytest.mark.parametrize(
+    "text", ["", "x", "7 d", "7y", "999999w", "2026-02-30", "0001-01-01T00:00+02:00"]
+)
+def test_what_is_no_time_is_refused(text: str) -> None:
+    with pytest.raises(ValueError, match=f"^{re.escape(text)} is no time such as"):
+        moment(text, NOON)
 
 
 @pytest.mark.parametrize(

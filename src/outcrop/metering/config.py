@@ -9,6 +9,7 @@ from typing import Annotated, Literal
 from msgspec import Meta, Struct, field, structs
 
 _ABSURD = 1_000_000
+_MOST_BUDGETED = 10**12
 
 Positive = Annotated[int, Meta(ge=1)]
 Most = Annotated[int, Meta(ge=0)]
@@ -17,6 +18,8 @@ Weight = Annotated[float, Meta(ge=0.001, le=1_000)]
 Period = Literal["DAY", "MONTH"]
 Way = Literal["on_demand", "cross_region", "global"]
 """How the model was named: Amazon counts each by itself."""
+Tier = Literal["default", "flex", "priority", "reserved"]
+"""Service tiers, as Bedrock names them."""
 
 
 class AdmissionConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -84,8 +87,10 @@ class BudgetConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     when_spent: Literal["warn", "refuse"] = "refuse"
 
     def __post_init__(self) -> None:
-        if not (self.amount_usd.is_finite() and 0 < self.amount_usd < _ABSURD**2):
-            raise ValueError(f"amount_usd = {self.amount_usd} is no budget: more than 0")
+        if not (self.amount_usd.is_finite() and 0 < self.amount_usd < _MOST_BUDGETED):
+            raise ValueError(
+                f"amount_usd = {self.amount_usd} is no budget: more than 0, below {_MOST_BUDGETED}"
+            )
 
     def applies_to(
         self,
@@ -124,7 +129,8 @@ class TelemetryConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
 
     traces: bool = False
     metrics: bool = False
-    endpoint: str | None = None  # none: as OTEL_EXPORTER_OTLP_ENDPOINT and its like say
+    endpoint: Annotated[str, Meta(pattern=r"\Ahttps?://[^/]")] | None = None
+    """None: as OTEL_EXPORTER_OTLP_ENDPOINT and its like say."""
     metrics_every_s: Seconds = 60
     timeout_s: Annotated[float, Meta(gt=0, le=60)] = 5  # of one export; not of a request
 
@@ -172,21 +178,25 @@ class AuditConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
 
 
 class Price(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """US dollars; what is not said costs nothing. Cache rates not said: the input price."""
+    """US dollars. Of tokens, what is not said costs nothing; cache rates not said: the input price.
+
+    What names a price of model units alone says nothing of tokens, and what names none nothing of
+    model units.
+    """
 
     model: Annotated[str, Meta(min_length=1, max_length=2048)]
     """A model's id, or a system-defined profile's: `us.amazon.nova-lite-v1:0`."""
     region: str | None = None
     """The source Region, or how it begins (`eu-`); none: every one."""
-    input_per_1k: Decimal = Decimal(0)
-    output_per_1k: Decimal = Decimal(0)
+    input_per_1k: Decimal | None = None
+    output_per_1k: Decimal | None = None
     cache_read_per_1k: Decimal | None = None
     cache_write_per_1k: Decimal | None = None
     model_unit_hour: Decimal | None = None
     model_unit_hour_one_month: Decimal | None = None
     """With a commitment of a month; none: as without one."""
     model_unit_hour_six_months: Decimal | None = None
-    tier_multipliers: Mapping[str, Decimal] = {}
+    tier_multipliers: Mapping[Tier, Decimal] = {}
     """By service tier; 1 for those not named."""
 
     def __post_init__(self) -> None:
@@ -194,3 +204,22 @@ class Price(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         for amount in (*amounts, *self.tier_multipliers.values()):
             if not (amount.is_finite() and 0 <= amount < _ABSURD):
                 raise ValueError(f"{amount} is no price: 0 or more, below {_ABSURD}")
+
+    @property
+    def is_of_units(self) -> bool:
+        units = (
+            self.model_unit_hour,
+            self.model_unit_hour_one_month,
+            self.model_unit_hour_six_months,
+        )
+        return any(amount is not None for amount in units)
+
+    @property
+    def is_of_tokens(self) -> bool:
+        tokens = (
+            self.input_per_1k,
+            self.output_per_1k,
+            self.cache_read_per_1k,
+            self.cache_write_per_1k,
+        )
+        return not self.is_of_units or any(amount is not None for amount in tokens)

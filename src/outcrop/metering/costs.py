@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
-from decimal import Decimal
+from decimal import ROUND_HALF_EVEN, Decimal
 from typing import Literal, TypeAlias
 
 from msgspec import Struct
@@ -244,7 +244,10 @@ def _unit_hours(record: ProvisionedModelThroughputRecord, length: timedelta) -> 
 
 
 def _units_cost(hours: Decimal, price: Decimal | None) -> int:
-    return 0 if price is None else int(hours * price * PICO_DOLLARS)
+    """To the nearest pico-dollar: hours like a third have an end in decimals alone."""
+    if price is None:
+        return 0
+    return int((hours * price * PICO_DOLLARS).to_integral_value(ROUND_HALF_EVEN))
 
 
 def dollars(pico: int) -> Decimal:

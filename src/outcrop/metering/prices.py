@@ -1,6 +1,6 @@
 """What a token and a model unit cost: Amazon's list, and the operator's before it."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from decimal import ROUND_HALF_EVEN, Decimal
 from importlib.resources import files
 
@@ -22,7 +22,9 @@ class PriceList:
     """The operator's prices, and where those say nothing, Amazon's."""
 
     def __init__(self, own: Sequence[Price] = ()) -> None:
-        self._books = [_Book(own), _Book(_amazons())]
+        books = (own, _amazons())
+        self._of_tokens = [_Book([p for p in book if p.is_of_tokens]) for book in books]
+        self._of_units = [_Book([p for p in book if p.is_of_units]) for book in books]
         self._rates: dict[tuple[str, str | None, str, str | None], Rates | None] = {}
 
     def rates(
@@ -33,22 +35,13 @@ class PriceList:
         if key not in self._rates:
             if len(self._rates) > _REMEMBERED:
                 self._rates.clear()
-            price = self.price(region, profile_id, model_id)
+            price = _price(self._of_tokens, region, profile_id, model_id)
             self._rates[key] = None if price is None else _rates(price, service_tier)
         return self._rates[key]
 
-    def price(self, region: str, nearer_id: str | None, model_id: str) -> Price | None:
-        """What has a price of its own comes before its model: a profile, or a context length."""
-        for book in self._books:
-            for name in (nearer_id, model_id):
-                price = None if name is None else book.find(name, region)
-                if price is not None:
-                    return price
-        return None
-
     def unit_hour(self, region: str, bought_id: str, commitment: str | None) -> Decimal | None:
         """US dollars for one model unit and hour; None: nobody has named a price."""
-        price = self.price(region, bought_id, without_context(bought_id))
+        price = _price(self._of_units, region, bought_id, without_context(bought_id))
         if price is None:
             return None
         committed = {
@@ -73,14 +66,28 @@ class _Book:
         return next((row for row in rows if region.startswith(row.region or "")), None)
 
 
+def _price(
+    books: Sequence[_Book], region: str, nearer_id: str | None, model_id: str
+) -> Price | None:
+    """What has a price of its own comes before its model: a profile, or a context length."""
+    for book in books:
+        for name in (nearer_id, model_id):
+            price = None if name is None else book.find(name, region)
+            if price is not None:
+                return price
+    return None
+
+
 def _rates(price: Price, service_tier: str | None) -> Rates:
-    factor = price.tier_multipliers.get(service_tier or "default", Decimal(1))
+    multipliers: Mapping[str, Decimal] = price.tier_multipliers
+    factor = multipliers.get(service_tier or "default", Decimal(1))
     read, write = price.cache_read_per_1k, price.cache_write_per_1k
+    of_input = price.input_per_1k or Decimal(0)
     per_1k = (
-        price.input_per_1k,
-        price.output_per_1k,
-        price.input_per_1k if read is None else read,
-        price.input_per_1k if write is None else write,
+        of_input,
+        price.output_per_1k or Decimal(0),
+        of_input if read is None else read,
+        of_input if write is None else write,
     )
     first, second, third, fourth = (_pico(dollars * factor) for dollars in per_1k)
     return first, second, third, fourth

@@ -1,7 +1,7 @@
 """Cost Explorer: what was spent, when, by whom and on what."""
 
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from decimal import Decimal
 from typing import TypeVar
 
@@ -103,11 +103,7 @@ class CostExplorer:
         if input_.tag_key:
             values = await self._values(caller, input_, tag(input_.tag_key))
         else:
-            span = cost_span(input_.time_period, "DAILY", self._clock())
-            keys = await self._costs.tag_keys(caller.account_id, start=span.start, end=span.end)
-            values = sorted(
-                key for key in (*keys, PRINCIPAL_TAG) if _contains(key, input_.search_string)
-            )
+            values = await self._tag_keys(caller, input_)
         request = structs.replace(input_, next_page_token=None)
         token = input_.next_page_token
         page, more = self._page("GetTags", token, caller, request, values, input_.max_results)
@@ -142,11 +138,23 @@ class CostExplorer:
         costs: defaultdict[str, Decimal] = defaultdict(Decimal)
         for keys, row in await self._rows(caller, span, [name], input_.filter):
             costs[keys[name]] += row.cost
-        found = [value for value in costs if _contains(value, input_.search_string)]
-        if not input_.sort_by:
-            return sorted(found)
-        descending = _is_descending(input_.sort_by)
-        return sorted(found, key=lambda value: (costs[value], value), reverse=descending)
+        return _listed(costs, input_)
+
+    async def _tag_keys(self, caller: Caller, input_: GetTagsRequest) -> list[str]:
+        """With a filter those alone that have a value in what it leaves."""
+        span = cost_span(input_.time_period, "DAILY", self._clock())
+        keys = await self._costs.tag_keys(caller.account_id, start=span.start, end=span.end)
+        names = {key: tag(key) for key in (*keys, PRINCIPAL_TAG)}
+        costs: dict[str, Decimal] = {}
+        if input_.filter is None:
+            costs = dict.fromkeys(names, Decimal(0))
+            if not input_.sort_by:
+                return _listed(costs, input_)
+        for values, row in await self._rows(caller, span, [*names.values()], input_.filter):
+            for key, name in names.items():
+                if values[name]:
+                    costs[key] = costs.get(key, Decimal(0)) + row.cost
+        return _listed(costs, input_)
 
     def _page(
         self,
@@ -190,6 +198,15 @@ def _grouping(definition: GroupDefinition) -> str:
         case _:
             # Seen in aws/aws-sdk-php#1590.
             raise ValidationException("Group Definition type is invalid.")
+
+
+def _listed(costs: Mapping[str, Decimal], input_: _ValuesRequest) -> list[str]:
+    """What is searched for of values with their costs: by name, or by cost where asked."""
+    found = [value for value in costs if _contains(value, input_.search_string)]
+    if not input_.sort_by:
+        return sorted(found)
+    descending = _is_descending(input_.sort_by)
+    return sorted(found, key=lambda value: (costs[value], value), reverse=descending)
 
 
 def _contains(value: str, searched: str | None) -> bool:

@@ -42,12 +42,22 @@ UNITS = {"m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
 
 
 class Question(Struct, frozen=True, kw_only=True):
-    """What is asked of the store."""
+    """What is asked of the store. Raises ValueError where that makes no sense."""
 
     by: tuple[str, ...]
-    """Names of GROUPS, `tag:KEY`, or one of PERIODS."""
+    """Names of GROUPS, `tag:KEY`, or one of PERIODS; each once."""
     since: datetime
     until: datetime
+
+    def __post_init__(self) -> None:
+        periods = [name for name in self.by if name in PERIODS]
+        if len(periods) > 1:
+            raise ValueError(f"--by {' --by '.join(periods)}: one of them")
+        if len(set(self.by)) < len(self.by):
+            raise ValueError(f"--by {' --by '.join(self.by)}: each once")
+        if self.since > self.until:
+            since, until = (f"{at:%Y-%m-%dT%H:%MZ}" for at in (self.since, self.until))
+            raise ValueError(f"--since {since} is after --until {until}")
 
     @property
     def granularity(self) -> Granularity | None:
@@ -62,13 +72,13 @@ class Question(Struct, frozen=True, kw_only=True):
 def moment(text: str, now: datetime) -> datetime:
     """`7d`, `90m`, `2026-11-01`, `2026-11-01T12:00`: in UTC. Raises ValueError."""
     ago = re.fullmatch(r"(\d{1,6})([mhdw])", text)
-    if ago:
-        return now - timedelta(**{UNITS[ago[2]]: int(ago[1])})
     try:
+        if ago:
+            return now - timedelta(**{UNITS[ago[2]]: int(ago[1])})
         parsed = datetime.fromisoformat(text)
-    except ValueError:
+        return parsed.replace(tzinfo=UTC) if parsed.tzinfo is None else parsed.astimezone(UTC)
+    except (ValueError, OverflowError):
         raise ValueError(f"{text} is no time such as 90m, 24h, 7d or 2026-11-01") from None
-    return parsed.replace(tzinfo=UTC) if parsed.tzinfo is None else parsed.astimezone(UTC)
 
 
 def dimension(name: str) -> str:
