@@ -251,10 +251,56 @@ def test_pages_cover_every_point_once(measured: MeasuredValues) -> None:
     assert parts == [
         ("tokens", [10, 20, 30], "PartialData"),
         ("tokens", [40], "Complete"),
+        ("empty", [], "Complete"),
         ("latency", [100, 200], "PartialData"),
         ("latency", [300, 400], "Complete"),
     ]
     assert len(pages) == 3
+
+
+@pytest.mark.parametrize("most", range(1, 10))
+def test_pages_of_any_length_name_every_line_and_cover_every_point_once(
+    measured: MeasuredValues, most: int
+) -> None:
+    names = ("InputTokenCount", "Nothing", "InvocationLatency", "Invocations", "Nothing else")
+    queries = [metric(f"m{number}", name) for number, name in enumerate(names)]
+    found: dict[str, list[float]] = {}
+    token = None
+
+    while token or not found:
+        page = answered(measured, *queries, max_datapoints=most, next_token=token)
+        results = page.metric_data_results or []
+        assert sum(len(result.values or ()) for result in results) <= most
+        for result in results:
+            found.setdefault(result.id or "", []).extend(result.values or ())
+        token = page.next_token
+
+    assert [*found.items()] == [(id_, values) for id_, _, values in lines(measured, *queries)]
+
+
+@pytest.mark.parametrize("scan_by", ["TimestampDescending", "TimestampAscending"])
+def test_what_comes_in_between_two_pages_has_nothing_told_twice(scan_by: str) -> None:
+    values = MeasuredValues()
+
+    def add(minute: int) -> None:
+        values.add("InputTokenCount", NOON + timedelta(minutes=minute), minute, ModelId=NOVA)
+
+    def page(token: str | None) -> GetMetricDataOutput:
+        return answered(values, TOKENS, max_datapoints=2, scan_by=scan_by, next_token=token)
+
+    for minute in (1, 2, 3):
+        add(minute)
+    first = page(None)
+    add(0)
+    add(4)
+
+    second = page(first.next_token)
+
+    results = [*(first.metric_data_results or ()), *(second.metric_data_results or ())]
+    told = [value for result in results for value in result.values or ()]
+    expected = [3, 2, 1, 0] if scan_by == "TimestampDescending" else [1, 2, 3, 4]
+    assert told == expected
+    assert second.next_token is None
 
 
 def test_a_token_belongs_to_its_request_and_caller(measured: MeasuredValues) -> None:

@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 from graphlib import CycleError, TopologicalSorter
-from typing import NoReturn
+from typing import NoReturn, TypeAlias
 
 from msgspec import Struct, structs
 
@@ -28,10 +28,15 @@ from outcrop.wire.shapes.cloudwatch import (
     MetricDataResult,
     MetricStat,
 )
-from outcrop.wire.timestamps import Clock
+from outcrop.wire.timestamps import Clock, to_micros
 
 MOST_QUERIES = 500
 MOST_DATAPOINTS = 100_800
+
+_Points: TypeAlias = Sequence[tuple[datetime, float]]
+_Position: TypeAlias = tuple[int, int | None]
+"""Which line, and the moment of the last point of it that was told, in microseconds."""
+_BEGINNING: _Position = 0, None
 
 _ID = re.compile(r"[a-z][a-zA-Z0-9_]*", re.ASCII)
 
@@ -40,8 +45,12 @@ class MetricData:
     def __init__(self, measurements: Measurements, *, page_token_key: bytes, clock: Clock) -> None:
         self._measurements = measurements
         self._clock = clock
-        self._tokens = PageTokens(
-            "GetMetricData", int, key=page_token_key, clock=clock, refusal=InvalidNextToken
+        self._tokens: PageTokens[_Position] = PageTokens(
+            "GetMetricData",
+            _Position,  # type: ignore[arg-type]  # a tuple's type is a type to msgspec
+            key=page_token_key,
+            clock=clock,
+            refusal=InvalidNextToken,
         )
 
     async def get_metric_data(
@@ -49,7 +58,7 @@ class MetricData:
     ) -> GetMetricDataOutput:
         request = structs.replace(input_, next_token=None)
         token = input_.next_token
-        begin = 0 if token is None else self._tokens.open(token, caller, request)
+        begin = _BEGINNING if token is None else self._tokens.open(token, caller, request)
         now = self._clock()
         span = time_range(input_.start_time, input_.end_time, now, ValidationException)
         labels = _labels(caller, input_, now)
@@ -133,7 +142,7 @@ class _Line(Struct, frozen=True, kw_only=True):
 
     id: str
     label: str
-    points: Sequence[tuple[datetime, float]]
+    points: _Points
 
 
 class _Lines:
@@ -337,28 +346,36 @@ def _most_datapoints(asked_for: int | None) -> int:
 
 
 def _page(
-    lines: Sequence[_Line], begin: int, most: int, *, descending: bool
-) -> tuple[list[MetricDataResult], int | None]:
-    """The points from number `begin` on, of all lines one after the other; where the next begins.
+    lines: Sequence[_Line], begin: _Position, most: int, *, descending: bool
+) -> tuple[list[MetricDataResult], _Position | None]:
+    """Up to so many points, of all lines one after the other, and where the next page begins.
 
-    The first page names every line, so that one sees what has no data.
+    A line is named where its turn comes, so that one sees what has no data.
     """
     results: list[MetricDataResult] = []
-    end, at = begin + most, 0
-    for line in lines:
-        low, high = max(begin - at, 0), end - at
-        ordered = line.points[::-1] if descending else line.points
-        points = ordered[low : max(high, 0)]
-        if points or (begin == 0 and at <= end):
-            complete = high >= len(line.points)
-            results.append(_result(line, points, complete=complete))
-        at += len(line.points)
-    return results, end if at > end else None
+    first, told = begin
+    for number, line in enumerate(lines[first:], first):
+        points = _ordered(line.points, told if number == first else None, descending=descending)
+        if points and not most:
+            return results, (number, None)
+        part = points[:most]
+        most -= len(part)
+        results.append(_result(line, part, complete=part == points))
+        if part != points:
+            return results, (number, to_micros(part[-1][0]))
+    return results, None
 
 
-def _result(
-    line: _Line, points: Sequence[tuple[datetime, float]], *, complete: bool
-) -> MetricDataResult:
+def _ordered(points: _Points, told: int | None, *, descending: bool) -> _Points:
+    """Those after the one that was told last: others may have come in before it meanwhile."""
+    ordered = points[::-1] if descending else points
+    if told is None:
+        return ordered
+    sign = -1 if descending else 1
+    return [point for point in ordered if sign * (to_micros(point[0]) - told) > 0]
+
+
+def _result(line: _Line, points: _Points, *, complete: bool) -> MetricDataResult:
     return MetricDataResult(
         id=line.id,
         label=line.label,
