@@ -185,8 +185,10 @@ def test_every_mandatory_column_of_focus_is_there_and_has_what_it_must(
             "2026-12-01T00:00:00Z",
         )
         assert row["BillingPeriodStart"] <= row["ChargePeriodStart"] < row["ChargePeriodEnd"]
-    assert {row["ResourceType"] for row in rows} == {
-        *("Foundation Model", "Inference Profile", "Provisioned Model"),
+    assert {(row["ResourceType"], row["ResourceName"]) for row in rows} == {
+        ("Foundation Model", ""),
+        ("Inference Profile", "profile usedusedused"),
+        ("Provisioned Model", "idle-units"),
     }
 
 

@@ -55,6 +55,7 @@ COLUMNS: Sequence[str] = (
     "RegionId",
     "RegionName",
     "ResourceId",
+    "ResourceName",
     "ResourceType",
     "ServiceCategory",
     "ServiceName",
@@ -85,8 +86,14 @@ _ALWAYS = {
 }
 
 
-def focus_csv(rows: Sequence[CostRow], group_by: Sequence[str], granularity: Granularity) -> str:
-    """A line a charge; what is null is empty."""
+def focus_csv(
+    rows: Sequence[CostRow],
+    group_by: Sequence[str],
+    granularity: Granularity,
+    *,
+    resource_names: Mapping[str, str],
+) -> str:
+    """A line a charge; what is null is empty. `resource_names`: by ARN."""
     text = io.StringIO()
     writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
     writer.writeheader()
@@ -96,7 +103,7 @@ def focus_csv(rows: Sequence[CostRow], group_by: Sequence[str], granularity: Gra
             _ALWAYS
             | _amounts(row)
             | _times(row.start, granularity)
-            | _subject(names)
+            | _subject(names, resource_names)
             | {
                 "ChargeDescription": names["USAGE_TYPE"] if row.priced else "no price is known",
                 "x_Invocations": row.invocations,
@@ -127,7 +134,7 @@ def _times(start: datetime, granularity: Granularity) -> dict[str, str]:
     }
 
 
-def _subject(names: Mapping[str, str]) -> dict[str, Any]:
+def _subject(names: Mapping[str, str], resource_names: Mapping[str, str]) -> dict[str, Any]:
     """Who used what."""
     tags = {name.removeprefix(TAG): key for name, key in names.items() if name.startswith(TAG)}
     account, usage_type, region = names["LINKED_ACCOUNT"], names["USAGE_TYPE"], names["REGION"]
@@ -136,6 +143,7 @@ def _subject(names: Mapping[str, str]) -> dict[str, Any]:
         **dict.fromkeys(("BillingAccountId", "SubAccountId", "SubAccountName"), account),
         **dict.fromkeys(("RegionId", "RegionName"), region),
         "ResourceId": resource,
+        "ResourceName": resource_names.get(resource, ""),
         "ResourceType": kind,
         **dict.fromkeys(("SkuId", "SkuMeter", "SkuPriceId"), usage_type),
         "Tags": json.encode({key: value for key, value in tags.items() if value}).decode(),

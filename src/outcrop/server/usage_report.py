@@ -132,7 +132,8 @@ class UsageReport:
         group_by = [*FOCUS_GROUPS, *tags]
         granularity = question.granularity or "DAILY"
         rows = await self._rows(store, question, granularity, group_by)
-        return focus_csv(rows, group_by, granularity)
+        names = await self._resource_names(store, question)
+        return focus_csv(rows, group_by, granularity, resource_names=names)
 
     async def budgets(self, store: Store) -> list[tuple[BudgetConfig, Decimal]]:
         """With what is spent of each in its present period."""
@@ -159,6 +160,14 @@ class UsageReport:
                 if held.until is None and arn not in called:
                     found.append(Unused(kind="provisioned model", arn=arn, name=name))
         return found
+
+    async def _resource_names(self, store: Store, question: Question) -> dict[str, str]:
+        """By ARN, of application profiles that are there and provisioned models that were."""
+        names = dict(await store.inference_profiles.arns())
+        for account_id in await store.provisioned_hours.accounts():
+            for held in await store.provisioned_hours.held(account_id, since=question.since):
+                names[held.record.provisioned_model_arn] = held.record.provisioned_model_name
+        return names
 
     async def _rows(
         self, store: Store, question: Question, granularity: Granularity, group_by: Sequence[str]
