@@ -366,3 +366,46 @@ def test_a_long_chain_of_expressions_is_computed(measured: MeasuredValues) -> No
     queries = [*chain, math("e498", "tokens", return_data=False), TOKENS]
 
     assert lines(measured, *queries)[0] == ("e0", "e0", [508, 518, 528, 538])
+
+
+ALL_FILLED = [math(f"e{n}", "FILL(tokens, 0) + 1") for n in range(20)]
+MANY_TERMS = "SEARCH('" + "a " * 500 + "', 'Sum', 60)"
+
+
+@pytest.mark.slow
+def test_what_is_endless_to_compute_is_refused(measured: MeasuredValues) -> None:
+    long_ago = {"start_time": NOON - timedelta(days=69)}
+
+    with pytest.raises(ValidationException, match="more than 2,000,000 datapoints"):
+        answered(measured, TOKENS, *ALL_FILLED, **long_ago)
+    assert len(answered(measured, TOKENS, *ALL_FILLED[:5]).metric_data_results or ()) == 6
+
+
+def test_what_is_endless_to_look_at_is_refused() -> None:
+    values = MeasuredValues()
+    for number in range(5_000):
+        values.add("Invocations", NOON, 1, ModelId=f"a{number}")
+
+    with pytest.raises(ValidationException, match="more than 2,000,000 datapoints"):
+        answered(values, math("e", MANY_TERMS))
+
+
+def test_others_have_their_turn_while_expressions_are_computed(measured: MeasuredValues) -> None:
+    """The loop goes on: a task that only ever yields would not, were all computed within it."""
+    input_ = GetMetricDataInput(
+        metric_data_queries=[TOKENS, ALL_FILLED[0]],
+        start_time=NOON - timedelta(days=69),
+        end_time=NOON + timedelta(minutes=5),
+    )
+
+    async def turns() -> int:
+        async with asyncio.TaskGroup() as tasks:
+            asked = tasks.create_task(served(measured).get_metric_data(CALLER, input_))
+            count = 0
+            while not asked.done():
+                await asyncio.sleep(0)
+                count += 1
+        return count
+
+    # A handful while metrics are read.
+    assert asyncio.run(turns()) > 20

@@ -1,10 +1,11 @@
 """CloudWatch's GetMetricData: many metrics at once, and expressions over them."""
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from asyncio import sleep, to_thread
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from datetime import datetime
 from graphlib import CycleError, TopologicalSorter
-from typing import NoReturn, TypeAlias
+from typing import NoReturn
 
 from msgspec import Struct, structs
 
@@ -14,7 +15,9 @@ from outcrop.reporting.metric_labels import Labels, is_dynamic, properties, zone
 from outcrop.reporting.metric_math import Call, MathError, Name, Tree, nodes, parse
 from outcrop.reporting.metric_math_series import Series
 from outcrop.reporting.metric_math_values import Scope, Value, evaluate
+from outcrop.reporting.metric_pages import BEGINNING, Line, Position, page_of
 from outcrop.reporting.metric_search import Search, searches_in
+from outcrop.reporting.metric_work import Work
 from outcrop.reporting.metrics import metric_name, position
 from outcrop.reporting.statistics import SIMPLE, Statistic, is_measured
 from outcrop.reporting.time_range import TimeRange, check_period, count, time_range
@@ -25,18 +28,14 @@ from outcrop.wire.shapes.cloudwatch import (
     GetMetricDataInput,
     GetMetricDataOutput,
     MetricDataQuery,
-    MetricDataResult,
     MetricStat,
 )
-from outcrop.wire.timestamps import Clock, to_micros
+from outcrop.wire.timestamps import Clock
 
 MOST_QUERIES = 500
 MOST_DATAPOINTS = 100_800
-
-_Points: TypeAlias = Sequence[tuple[datetime, float]]
-_Position: TypeAlias = tuple[int, int | None]
-"""Which line, and the moment of the last point of it that was told, in microseconds."""
-_BEGINNING: _Position = 0, None
+_A_TURN = 64
+"""So many metrics are looked at before others have their turn."""
 
 _ID = re.compile(r"[a-z][a-zA-Z0-9_]*", re.ASCII)
 
@@ -45,9 +44,9 @@ class MetricData:
     def __init__(self, measurements: Measurements, *, page_token_key: bytes, clock: Clock) -> None:
         self._measurements = measurements
         self._clock = clock
-        self._tokens: PageTokens[_Position] = PageTokens(
+        self._tokens: PageTokens[Position] = PageTokens(
             "GetMetricData",
-            _Position,  # type: ignore[arg-type]  # a tuple's type is a type to msgspec
+            Position,  # type: ignore[arg-type]  # a tuple's type is a type to msgspec
             key=page_token_key,
             clock=clock,
             refusal=InvalidNextToken,
@@ -58,22 +57,29 @@ class MetricData:
     ) -> GetMetricDataOutput:
         request = structs.replace(input_, next_token=None)
         token = input_.next_token
-        begin = _BEGINNING if token is None else self._tokens.open(token, caller, request)
+        begin = BEGINNING if token is None else self._tokens.open(token, caller, request)
         now = self._clock()
         span = time_range(input_.start_time, input_.end_time, now, ValidationException)
         labels = _labels(caller, input_, now)
         asked = _asked_for(caller, input_.metric_data_queries, self._measurements)
-        fetched = await self._fetched(caller, asked, span)
-        found = await self._found(caller, asked, span)
-        lines = _Lines(asked, span, fetched, found).results(labels)
         most = _most_datapoints(input_.max_datapoints)
+        work = Work()
+        fetched = await self._fetched(caller, asked, span, work)
+        found = await self._found(caller, asked, span, work)
+
+        def computed() -> list[Line]:
+            return [*_Lines(asked, span, fetched, found, work).results(labels)]
+
+        is_long = any(one.tree is not None for one in asked)
+        # Others have their turn while expressions are computed.
+        lines = await to_thread(computed) if is_long else computed()
         descending = input_.scan_by != "TimestampAscending"
-        page, end = _page(list(lines), begin, most, descending=descending)
+        page, end = page_of(lines, begin, most, descending=descending)
         more = None if end is None else self._tokens.seal(end, caller, request)
         return GetMetricDataOutput(metric_data_results=page, next_token=more, messages=[])
 
     async def _fetched(
-        self, caller: Caller, asked: Sequence["_Asked"], span: TimeRange
+        self, caller: Caller, asked: Sequence["_Asked"], span: TimeRange, work: Work
     ) -> "_Fetched":
         """Each metric once, however many statistics of it are asked for."""
         fetched: _Fetched = {}
@@ -82,11 +88,14 @@ class MetricData:
                 continue
             metric, period_s = one.source
             _check_count(span, period_s)
-            fetched[one.source] = await self._measurements.points(caller, metric, span, period_s)
+            points = await self._measurements.points(caller, metric, span, period_s)
+            work.take(len(points))
+            fetched[one.source] = points
+            await sleep(0)  # where reading does not wait, others get their turn
         return fetched
 
     async def _found(
-        self, caller: Caller, asked: Sequence["_Asked"], span: TimeRange
+        self, caller: Caller, asked: Sequence["_Asked"], span: TimeRange, work: Work
     ) -> Mapping[Call, tuple[Series, ...]]:
         """What every SEARCH comes to: metrics that have data in the span."""
         searches = dict(_searches(asked))
@@ -94,26 +103,40 @@ class MetricData:
             return {}
         queries = self._measurements.queries
         names = await queries.metric_names(caller.account_id, caller.region, since=span.start)
+        ordered = sorted(names, key=position)
         found: dict[Call, tuple[Series, ...]] = {}
         for call, search in searches.items():
             _check_count(span, search.period_s)
-            statistic = self._measurements.statistic(search.statistic)
-            if statistic is None:
-                raise ValidationException(f"SEARCH has no statistic {search.statistic}.")
-            found[call] = tuple(
-                [
-                    _series(
-                        " ".join([*(value for _, value in name.dimensions), name.name]),
-                        await self._measurements.points(caller, name, span, search.period_s),
-                        statistic,
-                        search.period_s,
-                        properties(name, search.statistic, search.period_s),
-                    )
-                    for name in sorted(names, key=position)
-                    if search.fits(name)
-                ]
-            )
+            work.take(len(ordered) * (1 + len(search.terms)))
+            series = [one async for one in self._series_found(caller, search, ordered, span, work)]
+            found[call] = tuple(series)
         return found
+
+    async def _series_found(
+        self,
+        caller: Caller,
+        search: Search,
+        names: Sequence[MetricName],
+        span: TimeRange,
+        work: Work,
+    ) -> AsyncIterator[Series]:
+        statistic = self._measurements.statistic(search.statistic)
+        if statistic is None:
+            raise ValidationException(f"SEARCH has no statistic {search.statistic}.")
+        for number, name in enumerate(names):
+            if number % _A_TURN == 0:
+                await sleep(0)
+            if not search.fits(name):
+                continue
+            points = await self._measurements.points(caller, name, span, search.period_s)
+            work.take(len(points))
+            yield _series(
+                " ".join([*(value for _, value in name.dimensions), name.name]),
+                points,
+                statistic,
+                search.period_s,
+                properties(name, search.statistic, search.period_s),
+            )
 
 
 _Source = tuple[MetricName, int]
@@ -137,14 +160,6 @@ class _Asked(Struct, frozen=True, kw_only=True):
     tree: Tree | None = None
 
 
-class _Line(Struct, frozen=True, kw_only=True):
-    """One result: its points by time."""
-
-    id: str
-    label: str
-    points: _Points
-
-
 class _Lines:
     """What the queries come to: each is computed once, after those that it refers to."""
 
@@ -154,17 +169,23 @@ class _Lines:
         span: TimeRange,
         fetched: _Fetched,
         found: Mapping[Call, tuple[Series, ...]],
+        work: Work,
     ) -> None:
         self._asked = {one.id: one for one in asked}
         metrics = {one.id: _series_of(one, fetched) for one in asked if one.tree is None}
         self._values: dict[str, Value] = dict(metrics)
         scope = Scope(
-            start=span.start, end=span.end, values=self._values, metrics=metrics, found=found
+            start=span.start,
+            end=span.end,
+            values=self._values,
+            metrics=metrics,
+            found=found,
+            work=work,
         )
         for id_, tree in self._in_order():
             self._values[id_] = self._evaluated(id_, tree, scope)
 
-    def results(self, labels: Labels) -> Iterator[_Line]:
+    def results(self, labels: Labels) -> Iterator[Line]:
         for one in self._asked.values():
             if one.returned:
                 yield from _lines_of(one, self._values[one.id], labels)
@@ -216,19 +237,19 @@ def _series(
     return Series(label=label, period_s=period_s, points=known, properties=told)
 
 
-def _lines_of(one: _Asked, value: Value, labels: Labels) -> Iterator[_Line]:
+def _lines_of(one: _Asked, value: Value, labels: Labels) -> Iterator[Line]:
     match value:
         case Series(points=points):
             label = one.label or one.default_label
             if is_dynamic(label):
                 label = labels.of(label, value, one.default_label)
-            yield _Line(id=one.id, label=label, points=list(points.items()))
+            yield Line(id=one.id, label=label, points=list(points.items()))
         case tuple():
             for series in value:
                 label = f"{one.label} {series.label}" if one.label else series.label
                 if one.label and is_dynamic(one.label):
                     label = labels.of(one.label, series, series.label)
-                yield _Line(id=one.id, label=label, points=list(series.points.items()))
+                yield Line(id=one.id, label=label, points=list(series.points.items()))
         case _:
             _refuse_expression(one.id, "The expression must return a time series")
 
@@ -343,43 +364,3 @@ def _most_datapoints(asked_for: int | None) -> int:
             f"The parameter MaxDatapoints must be between 1 and {MOST_DATAPOINTS}."
         )
     return asked_for
-
-
-def _page(
-    lines: Sequence[_Line], begin: _Position, most: int, *, descending: bool
-) -> tuple[list[MetricDataResult], _Position | None]:
-    """Up to so many points, of all lines one after the other, and where the next page begins.
-
-    A line is named where its turn comes, so that one sees what has no data.
-    """
-    results: list[MetricDataResult] = []
-    first, told = begin
-    for number, line in enumerate(lines[first:], first):
-        points = _ordered(line.points, told if number == first else None, descending=descending)
-        if points and not most:
-            return results, (number, None)
-        part = points[:most]
-        most -= len(part)
-        results.append(_result(line, part, complete=part == points))
-        if part != points:
-            return results, (number, to_micros(part[-1][0]))
-    return results, None
-
-
-def _ordered(points: _Points, told: int | None, *, descending: bool) -> _Points:
-    """Those after the one that was told last: others may have come in before it meanwhile."""
-    ordered = points[::-1] if descending else points
-    if told is None:
-        return ordered
-    sign = -1 if descending else 1
-    return [point for point in ordered if sign * (to_micros(point[0]) - told) > 0]
-
-
-def _result(line: _Line, points: _Points, *, complete: bool) -> MetricDataResult:
-    return MetricDataResult(
-        id=line.id,
-        label=line.label,
-        timestamps=[at for at, _ in points],
-        values=[value for _, value in points],
-        status_code="Complete" if complete else "PartialData",
-    )

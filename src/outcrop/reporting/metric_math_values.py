@@ -12,7 +12,7 @@ from functools import partial
 from statistics import fmean, pstdev
 from typing import TypeAlias
 
-from msgspec import Struct
+from msgspec import Struct, field
 
 from outcrop.reporting.metric_math import (
     Array,
@@ -36,6 +36,7 @@ from outcrop.reporting.metric_math_series import (
     sorted_points,
     with_points,
 )
+from outcrop.reporting.metric_work import Work
 
 # As many points as one answer may have.
 _MOST_FILLED = 100_800
@@ -54,10 +55,27 @@ class Scope(Struct, frozen=True, kw_only=True):
     """What METRICS() means, by Id."""
     found: Mapping[Call, tuple[Series, ...]] = {}
     """What each SEARCH comes to."""
+    work: Work = field(default_factory=Work)
 
 
 def evaluate(tree: Tree, scope: Scope) -> Value:
-    """Raises MathError."""
+    """Raises MathError, and what Work raises."""
+    value = _value(tree, scope)
+    scope.work.take(_size(value))
+    return value
+
+
+def _size(value: Value) -> int:
+    match value:
+        case Series(points=points):
+            return len(points)
+        case tuple():
+            return sum(len(series.points) for series in value)
+        case _:
+            return 1
+
+
+def _value(tree: Tree, scope: Scope) -> Value:
     match tree:
         case Number(value):
             return value
@@ -269,6 +287,7 @@ def _line(series: Series, scope: Scope) -> Iterable[datetime]:
     periods = math.ceil((scope.end - scope.start) / step)
     if periods > _MOST_FILLED:
         raise MathError(f"FILL of more than {_MOST_FILLED} periods")
+    scope.work.take(periods)
     return (scope.start + number * step for number in range(periods))
 
 
