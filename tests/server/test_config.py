@@ -74,7 +74,7 @@ def test_the_command_line_wins_over_the_file(tmp_path: Path) -> None:
         ),
         (
             '[[prices]]\nmodel = "m"\ntier_multipliers = { flexx = 2 }',
-            "`prices[0].tier_multipliers`: Invalid enum value 'flexx'",
+            "`prices[0]`: 'flexx' is no service tier: default, flex, priority, reserved",
         ),
         (
             '[[budgets]]\nname = "b"\namount_usd = "1e30"',

@@ -18,7 +18,7 @@ Weight = Annotated[float, Meta(ge=0.001, le=1_000)]
 Period = Literal["DAY", "MONTH"]
 Way = Literal["on_demand", "cross_region", "global"]
 """How the model was named: Amazon counts each by itself."""
-Tier = Literal["default", "flex", "priority", "reserved"]
+TIERS = ("default", "flex", "priority", "reserved")
 """Service tiers, as Bedrock names them."""
 
 
@@ -196,7 +196,7 @@ class Price(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     model_unit_hour_one_month: Decimal | None = None
     """With a commitment of a month; none: as without one."""
     model_unit_hour_six_months: Decimal | None = None
-    tier_multipliers: Mapping[Tier, Decimal] = {}
+    tier_multipliers: Mapping[str, Decimal] = {}
     """By service tier; 1 for those not named."""
 
     def __post_init__(self) -> None:
@@ -204,6 +204,9 @@ class Price(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         for amount in (*amounts, *self.tier_multipliers.values()):
             if not (amount.is_finite() and 0 <= amount < _ABSURD):
                 raise ValueError(f"{amount} is no price: 0 or more, below {_ABSURD}")
+        for tier in self.tier_multipliers:
+            if tier not in TIERS:
+                raise ValueError(f"{tier!r} is no service tier: {', '.join(TIERS)}")
 
     @property
     def is_of_units(self) -> bool:

@@ -1,6 +1,6 @@
 """What a token and a model unit cost: Amazon's list, and the operator's before it."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from decimal import ROUND_HALF_EVEN, Decimal
 from importlib.resources import files
 
@@ -79,8 +79,7 @@ def _price(
 
 
 def _rates(price: Price, service_tier: str | None) -> Rates:
-    multipliers: Mapping[str, Decimal] = price.tier_multipliers
-    factor = multipliers.get(service_tier or "default", Decimal(1))
+    factor = price.tier_multipliers.get(service_tier or "default", Decimal(1))
     read, write = price.cache_read_per_1k, price.cache_write_per_1k
     of_input = price.input_per_1k or Decimal(0)
     per_1k = (

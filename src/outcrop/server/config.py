@@ -267,7 +267,7 @@ def _worded(refusal: str) -> str:
 _UNKNOWN_KEY = re.compile(
     r"Object contains unknown field `(?P<key>.*?)`(?: - at `\$\.(?P<path>.*)`)?"
 )
-_AT_KEY = re.compile(r"(?P<what>.*) - at (?:`key` in )?`\$\.(?P<path>.*)`", re.DOTALL)
+_AT_KEY = re.compile(r"(?P<what>.*) - at `\$\.(?P<path>.*)`", re.DOTALL)
 
 
 def split_address(listen: str) -> tuple[str, int]:
