@@ -162,6 +162,12 @@ def test_costs_are_grouped_by_dimension_and_tag() -> None:
         (tag("team", "checkout"), "0.3"),
         (tag("team", "search"), "0"),
         (tag("team", "search", match_options=["CASE_INSENSITIVE"]), "0.0000000003"),
+        (tag("team", "CHECKOUT", match_options=["EQUALS", "CASE_INSENSITIVE"]), "0.3"),
+        (
+            tag("team", "X", "SEA", match_options=["STARTS_WITH", "CASE_INSENSITIVE"]),
+            "0.0000000003",
+        ),
+        (tag("team", *map(str, range(10_000)), "checkout"), "0.3"),
         (tag("stage", match_options=["ABSENT"]), "2.1000000003"),
         (Expression(not_=tag("team", "checkout")), "2.0000000003"),
         (Expression(and_=[tag("team", "checkout"), dimension("USAGE_TYPE", INPUT)]), "0.1"),
@@ -207,6 +213,14 @@ def nested(depth: int) -> Expression:
         ({"filter": dimension("AZ", "x")}, "AZ is not supported"),
         ({"filter": tag("team", "x", match_options=["GREATER_THAN_OR_EQUAL"])}, "GREATER_THAN"),
         ({"filter": nested(50)}, "nested too deeply"),
+        (
+            {"filter": Expression(or_=[tag(f"team{n}", "x") for n in range(101)])},
+            "at most 100 conditions",
+        ),
+        (
+            {"filter": tag("team", *map(str, range(501)), match_options=["CONTAINS"])},
+            "500 values that are not to be equal",
+        ),
     ],
 )
 def test_what_cannot_be_asked_is_refused(parameters: dict[str, Any], text: str) -> None:

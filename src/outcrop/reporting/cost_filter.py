@@ -27,8 +27,11 @@ Keys: TypeAlias = Mapping[str, str]
 """What a cost is split by, by names as `SERVICE` and `TAG:team`; empty where there is no value."""
 Filter: TypeAlias = Callable[[Keys], bool]
 
-# Far above what anybody writes, far below where Python's stack ends.
+# Far above what anybody writes: every row of costs is held against all of it. How deep is far
+# below where Python's stack ends.
 _DEEPEST = 20
+_MOST_CONDITIONS = 100
+_MOST_PATTERNS = 500
 
 
 def dimension(key: str | None) -> str:
@@ -47,14 +50,8 @@ def tag(key: str | None) -> str:
 
 def names_in(expression: Expression | None) -> Iterator[str]:
     """What a filter looks at."""
-    if expression is None:
-        return
-    if expression.dimensions is not None:
-        yield dimension(expression.dimensions.key)
-    if expression.tags is not None:
-        yield tag(expression.tags.key)
-    for below in _below(expression):
-        yield from names_in(below)
+    for name, _ in _conditions(expression) if expression else ():
+        yield name
 
 
 def sources(name: str) -> Sequence[str]:
@@ -62,14 +59,36 @@ def sources(name: str) -> Sequence[str]:
     return _SOURCES.get(name, (name,))
 
 
-def filter_of(expression: Expression | None, depth: int = _DEEPEST) -> Filter:
+def filter_of(expression: Expression | None) -> Filter:
     """Raises ValidationException."""
     if expression is None:
         return lambda _: True
+    wanted = _filter(expression, _DEEPEST)
+    conditions = [condition for _, condition in _conditions(expression)]
+    patterns = [len(one.values or ()) for one in conditions if not _is_equality(one)]
+    if len(conditions) > _MOST_CONDITIONS or sum(patterns) > _MOST_PATTERNS:
+        raise ValidationException(
+            f"A filter has at most {_MOST_CONDITIONS} conditions, and {_MOST_PATTERNS} values that"
+            " are not to be equal."
+        )
+    return wanted
+
+
+def _conditions(expression: Expression) -> Iterator[tuple[str, DimensionValues | TagValues]]:
+    """By the name of what they are about."""
+    if expression.dimensions is not None:
+        yield dimension(expression.dimensions.key), expression.dimensions
+    if expression.tags is not None:
+        yield tag(expression.tags.key), expression.tags
+    for below in _below(expression):
+        yield from _conditions(below)
+
+
+def _filter(expression: Expression, depth: int) -> Filter:
     if depth == 0:
         raise ValidationException("The filter is nested too deeply.")
     _check(expression)
-    below = [filter_of(one, depth - 1) for one in _below(expression)]
+    below = [_filter(one, depth - 1) for one in _below(expression)]
     if expression.and_ is not None:
         return lambda keys: all(one(keys) for one in below)
     if expression.or_ is not None:
@@ -115,18 +134,24 @@ def _matching(name: str, wanted: DimensionValues | TagValues) -> Filter:
     values = wanted.values or []
     if not values:
         raise ValidationException(f"The values of the filter by {name} must not be empty.")
+    fold = str.casefold if "CASE_INSENSITIVE" in options else str
+    folded = frozenset(map(fold, values))
+    if _is_equality(wanted):
+        return lambda keys: fold(keys[name]) in folded
     match = _match(options)
-    if "CASE_INSENSITIVE" not in options:
-        return lambda keys: any(match(keys[name], value) for value in values)
-    folded = [value.casefold() for value in values]
-    return lambda keys: any(match(keys[name].casefold(), value) for value in folded)
+    return lambda keys: any(match(fold(keys[name]), value) for value in folded)
+
+
+def _is_equality(wanted: DimensionValues | TagValues) -> bool:
+    return _ways(wanted.match_options or []) in ([], ["EQUALS"])
+
+
+def _ways(options: Sequence[MatchOption]) -> list[MatchOption]:
+    return [option for option in options if option not in ("CASE_SENSITIVE", "CASE_INSENSITIVE")]
 
 
 def _match(options: Sequence[MatchOption]) -> Callable[[str, str], bool]:
-    ways = [option for option in options if option not in ("CASE_SENSITIVE", "CASE_INSENSITIVE")]
-    match ways:
-        case [] | ["EQUALS"]:
-            return str.__eq__
+    match ways := _ways(options):
         case ["STARTS_WITH"]:
             return str.startswith
         case ["ENDS_WITH"]:
