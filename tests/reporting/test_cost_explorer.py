@@ -334,6 +334,23 @@ def test_pages_cover_all_groups_in_their_periods() -> None:
         asyncio.run(served(money).get_cost_and_usage(OTHER, again))
 
 
+def test_a_group_that_comes_in_between_two_pages_has_none_told_twice() -> None:
+    spent = [Spent(at=at(20), cost="1", by={"TAG:team": f"t{n:05}"}) for n in range(5_001)]
+    by_team = [GroupDefinition(type="TAG", key="team")]
+
+    def page(money: SpentMoney, token: str | None) -> GetCostAndUsageResponse:
+        input_ = asked("2026-11-20", "2026-11-21", group_by=by_team, next_page_token=token)
+        return asyncio.run(served(money).get_cost_and_usage(CALLER, input_))
+
+    first = page(SpentMoney(*spent), None)
+    newer = Spent(at=at(20), cost="1", by={"TAG:team": "a new one"})
+    second = page(SpentMoney(*spent, newer), first.next_page_token)
+
+    assert [g.keys for r in second.results_by_time or () for g in r.groups or ()] == [
+        ["team$t05000"]
+    ]
+
+
 def test_pages_of_values_and_tags_cover_all_of_them_once() -> None:
     period = DateInterval(start="2026-11-20", end="2026-11-22")
 

@@ -3,7 +3,6 @@
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from decimal import Decimal
-from typing import TypeVar
 
 from msgspec import structs
 
@@ -20,7 +19,14 @@ from outcrop.reporting.cost_filter import (
     tag,
 )
 from outcrop.reporting.cost_periods import CostSpan, cost_span
-from outcrop.reporting.cost_results import COSTS, USAGE, joined, results_by_time
+from outcrop.reporting.cost_results import (
+    COSTS,
+    USAGE,
+    Position,
+    joined,
+    position,
+    results_by_time,
+)
 from outcrop.reporting.usage_queries import CostQueries
 from outcrop.wire.errors import InvalidNextTokenException, ValidationException
 from outcrop.wire.page_tokens import PageTokens
@@ -42,7 +48,6 @@ MOST_GROUPINGS = 2
 PAGE = 5_000
 """Groups on a page, all periods together; values on a page of values."""
 
-ItemT = TypeVar("ItemT")
 _ValuesRequest = GetDimensionValuesRequest | GetTagsRequest
 
 
@@ -50,11 +55,18 @@ class CostExplorer:
     def __init__(self, costs: CostQueries, *, page_token_key: bytes, clock: Clock) -> None:
         self._costs = costs
         self._clock = clock
+        self._cost_tokens: PageTokens[Position] = PageTokens(
+            "GetCostAndUsage",
+            Position,  # type: ignore[arg-type]  # a tuple's type is a type to msgspec
+            key=page_token_key,
+            clock=clock,
+            refusal=InvalidNextTokenException,
+        )
         self._tokens = {
             operation: PageTokens(
                 operation, int, key=page_token_key, clock=clock, refusal=InvalidNextTokenException
             )
-            for operation in ("GetCostAndUsage", "GetDimensionValues", "GetTags")
+            for operation in ("GetDimensionValues", "GetTags")
         }
 
     async def get_cost_and_usage(
@@ -68,8 +80,12 @@ class CostExplorer:
         rows = await self._rows(caller, span, groupings, input_.filter)
         results = [*results_by_time(span, groupings, metrics, rows, self._clock())]
         request = structs.replace(input_, next_page_token=None)
-        token = input_.next_page_token
-        page, more = self._page("GetCostAndUsage", token, caller, request, results)
+        if (token := input_.next_page_token) is not None:
+            told = self._cost_tokens.open(token, caller, request)
+            # By what they are, not how many: groups may have come in before it meanwhile.
+            results = [result for result in results if position(result) > told]
+        page, is_last = results[:PAGE], len(results) <= PAGE
+        more = None if is_last else self._cost_tokens.seal(position(page[-1]), caller, request)
         return GetCostAndUsageResponse(
             group_definitions=input_.group_by,
             results_by_time=[*joined(page)],
@@ -162,9 +178,9 @@ class CostExplorer:
         token: str | None,
         caller: Caller,
         request: object,
-        items: Sequence[ItemT],
-        most: int | None = None,
-    ) -> tuple[Sequence[ItemT], str | None]:
+        items: Sequence[str],
+        most: int | None,
+    ) -> tuple[Sequence[str], str | None]:
         tokens = self._tokens[operation]
         begin = 0 if token is None else tokens.open(token, caller, request)
         end = begin + min(most or PAGE, PAGE)

@@ -18,6 +18,8 @@ COSTS = ("UnblendedCost", "BlendedCost", "AmortizedCost", "NetUnblendedCost", "N
 """Without reservations, discounts and consolidated billing they are all the same."""
 USAGE = "UsageQuantity"
 
+Position = tuple[str, tuple[str, ...]]
+"""When a period begins, and the keys of a group in it."""
 _Rows = Sequence[tuple[Keys, CostRow]]
 
 
@@ -46,6 +48,12 @@ def joined(results: Iterable[ResultByTime]) -> Iterator[ResultByTime]:
         first, *others = group
         groups = [*(first.groups or ()), *(g for other in others for g in other.groups or ())]
         yield structs.replace(first, groups=groups)
+
+
+def position(result: ResultByTime) -> Position:
+    """Of one that is not joined: in the order in which they come."""
+    keys = [key for group in result.groups or () for key in group.keys or ()]
+    return result.time_period.start if result.time_period else "", tuple(keys)
 
 
 def _when(result: ResultByTime) -> DateInterval | None:
