@@ -222,6 +222,8 @@ def test_every_dimension_and_tag_is_listed(aws: Aws, profile: str) -> None:
     assert aws(*tags)["Tags"] == ["aws:PrincipalArn", "stage", "team"]
     assert aws(*tags, "--search-string", "TEA")["Tags"] == ["team"]
     assert aws(*tags, "--tag-key", "team")["Tags"] == ["", "checkout"]
+    untagged = json.encode({"Not": TEAM}).decode()
+    assert aws(*tags, "--filter", untagged)["Tags"] == ["aws:PrincipalArn"]
 
 
 def test_metrics_are_listed_by_name_and_dimension(aws: Aws, profile: str) -> None:
