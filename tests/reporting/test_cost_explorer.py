@@ -98,6 +98,20 @@ def test_every_day_is_told_also_one_without_costs() -> None:
     ]
 
 
+def test_metrics_in_capitals_are_answered_by_their_names() -> None:
+    names = ["UNBLENDED_COST", "NET_AMORTIZED_COST", "USAGE_QUANTITY", "BlendedCost"]
+    input_ = asked("2026-11-20", "2026-11-21", metrics=names)
+
+    [result] = answered(input_).results_by_time or []
+
+    assert {name: value.amount for name, value in (result.total or {}).items()} == {
+        "UnblendedCost": "0.3",
+        "NetAmortizedCost": "0.3",
+        "UsageQuantity": "2000",
+        "BlendedCost": "0.3",
+    }
+
+
 def test_months_are_those_of_the_calendar() -> None:
     results = answered(asked("2026-10-15", "2026-12-01", "MONTHLY")).results_by_time or []
 
@@ -200,7 +214,10 @@ def nested(depth: int) -> Expression:
         ({"metrics": ["NormalizedUsageAmount"]}, "NormalizedUsageAmount is not supported"),
         ({"group_by": [GroupDefinition(type="TAG", key=k) for k in "abc"]}, "at most 2"),
         ({"group_by": [GroupDefinition(key="SERVICE")]}, "Group Definition type is invalid."),
-        ({"group_by": [GroupDefinition(type="DIMENSION", key="TENANCY")]}, "TENANCY is not"),
+        (
+            {"group_by": [GroupDefinition(type="DIMENSION", key="TENANCY")]},
+            "Dimension TENANCY is not allowed",
+        ),
         ({"group_by": [GroupDefinition(type="TAG")]}, "key of a tag"),
         ({"group_by": [GroupDefinition(type="COST_CATEGORY", key="c")]}, "type is invalid."),
         (
@@ -210,7 +227,7 @@ def nested(depth: int) -> Expression:
         ({"filter": Expression()}, "exactly one of"),
         ({"filter": Expression(and_=[tag("team", "a")])}, "at least two"),
         ({"filter": tag("team")}, "must not be empty"),
-        ({"filter": dimension("AZ", "x")}, "AZ is not supported"),
+        ({"filter": dimension("AZ", "x")}, "Dimension AZ is not allowed"),
         ({"filter": tag("team", "x", match_options=["GREATER_THAN_OR_EQUAL"])}, "GREATER_THAN"),
         ({"filter": nested(50)}, "nested too deeply"),
         (

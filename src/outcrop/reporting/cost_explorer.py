@@ -21,6 +21,7 @@ from outcrop.reporting.cost_filter import (
 from outcrop.reporting.cost_periods import CostSpan, cost_span
 from outcrop.reporting.cost_results import (
     COSTS,
+    IN_CAPITALS,
     USAGE,
     Position,
     joined,
@@ -197,12 +198,13 @@ def _keys(names: Iterable[str], row: Keys) -> Keys:
 def _metrics(names: Sequence[str]) -> Sequence[str]:
     if not names:
         raise ValidationException("At least one metric must be specified.")
-    for name in names:
+    known = [IN_CAPITALS.get(name, name) for name in names]
+    for name in known:
         if name not in (*COSTS, USAGE):
             raise ValidationException(
                 f"The metric {name} is not supported. Supported are: {', '.join((*COSTS, USAGE))}."
             )
-    return names
+    return known
 
 
 def _grouping(definition: GroupDefinition) -> str:
@@ -231,7 +233,7 @@ def _contains(value: str, searched: str | None) -> bool:
 
 def _is_descending(sort_by: Sequence[SortDefinition]) -> bool:
     for definition in sort_by:
-        if definition.key not in COSTS:
+        if IN_CAPITALS.get(definition.key, definition.key) not in COSTS:
             raise ValidationException(
                 f"The values cannot be sorted by {definition.key}: by {', '.join(COSTS)} they can."
             )

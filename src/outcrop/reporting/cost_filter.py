@@ -37,8 +37,9 @@ _MOST_PATTERNS = 500
 def dimension(key: str | None) -> str:
     if key in SUPPORTED:
         return key
+    # As far as it names the dimension, seen in aws/aws-cli#8536.
     raise ValidationException(
-        f"The dimension {key} is not supported. Supported are: {', '.join(SUPPORTED)}."
+        f"Dimension {key} is not allowed. Allowed are: {', '.join(SUPPORTED)}."
     )
 
 

@@ -17,6 +17,15 @@ from outcrop.wire.shapes.ce import DateInterval, Group, MetricValue, ResultByTim
 COSTS = ("UnblendedCost", "BlendedCost", "AmortizedCost", "NetUnblendedCost", "NetAmortizedCost")
 """Without reservations, discounts and consolidated billing they are all the same."""
 USAGE = "UsageQuantity"
+IN_CAPITALS = {
+    "UNBLENDED_COST": "UnblendedCost",
+    "BLENDED_COST": "BlendedCost",
+    "AMORTIZED_COST": "AmortizedCost",
+    "NET_UNBLENDED_COST": "NetUnblendedCost",
+    "NET_AMORTIZED_COST": "NetAmortizedCost",
+    "USAGE_QUANTITY": USAGE,
+}
+"""How Amazon takes them, too, and scripts write them; the answer has the other names."""
 
 Position = tuple[str, tuple[str, ...]]
 """When a period begins, and the keys of a group in it."""
