@@ -44,7 +44,7 @@ from outcrop.server.wiring import assembled
 ROUNDS, CALLS = 5, 6_000
 AT_ONCE = (8, 32)
 AT_MOST = 0.10
-SETTLED_S = 1.6
+SETTLED_S = 2.6
 """Until what was recorded is imported, and what was logged delivered."""
 LOGGING = "/logging/modelinvocations"
 WANTED = msgspec.json.encode({"loggingConfig": {"s3Config": {"bucketName": "prompts"}}})

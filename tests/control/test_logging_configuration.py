@@ -12,8 +12,7 @@ from msgspec import Struct, convert, structs
 from outcrop.control.logging_configuration import LoggingConfiguration
 from outcrop.metering.config import InvocationLoggingConfig
 from outcrop.metering.delivery.destinations import destinations
-from outcrop.metering.invocation_log import InvocationLog, Spool
-from outcrop.metering.journal import Journal
+from outcrop.metering.invocation_log import InvocationLog
 from outcrop.server.clock import utc_now
 from outcrop.store.store import open_store
 from outcrop.wire.errors import ValidationException
@@ -58,11 +57,9 @@ class World(Struct):
 async def world(state: Path, /, **config: Any) -> AsyncGenerator[World]:
     settings = InvocationLoggingConfig(**config)
     async with open_store(state / "outcrop.sqlite3", clock=utc_now) as store:
-        journal = Journal(state / "journal", Spool().packed)
-        log = InvocationLog(journal, store.logging_configurations, clock=utc_now)
+        log = InvocationLog(store.logging_configurations)
         to = destinations(settings, {}, clock=utc_now)
         yield World(LoggingConfiguration(store.logging_configurations, log, to), log)
-        await journal.aclose()
 
 
 def test_what_is_put_is_got_in_its_region_and_calls_are_logged(tmp_path: Path) -> None:

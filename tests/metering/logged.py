@@ -1,4 +1,4 @@
-"""Spooled records, and what was delivered of them."""
+"""What was said, as journals hold it, and what was delivered of it."""
 
 import gzip
 import json
@@ -6,12 +6,18 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
-from msgspec import convert, msgpack
+from msgspec import convert
 
 from outcrop.metering.delivery.records import Delivered
 from outcrop.metering.delivery.undelivered import UndeliveredError
-from outcrop.metering.log_records import SpooledRecord
-from outcrop.store.usage_records import frame
+from outcrop.metering.log_records import Owner, Told, encode_owner, said_frame
+from outcrop.store.usage_records import (
+    Call,
+    Circumstances,
+    batch,
+    encode_circumstances,
+    frame,
+)
 from outcrop.wire.shapes.bedrock import LoggingConfig
 from outcrop.wire.timestamps import to_micros
 
@@ -25,7 +31,7 @@ def logging_config(**members: Any) -> LoggingConfig:
     return convert({**TO_BUCKET, **members}, LoggingConfig)
 
 
-def spooled(config: LoggingConfig | None = None, **members: Any) -> SpooledRecord:
+def told(config: LoggingConfig | None = None, **members: Any) -> Told:
     given: dict[str, Any] = {
         "config": config or logging_config(),
         "at": to_micros(AT),
@@ -46,11 +52,50 @@ def spooled(config: LoggingConfig | None = None, **members: Any) -> SpooledRecor
         "cache_read_input_tokens": None,
         "cache_write_input_tokens": None,
     }
-    return SpooledRecord(**{**given, **members})
+    return Told(**{**given, **members})
 
 
-def frames(records: Sequence[SpooledRecord]) -> bytes:
-    return b"".join(frame(msgpack.encode(record)) for record in records)
+def frames(records: Sequence[Told]) -> bytes:
+    """Each written alone: its usage, and what was said."""
+    return b"".join(map(_frames, records))
+
+
+def _frames(record: Told) -> bytes:
+    shared = Circumstances(
+        operation=record.operation,
+        account_id=record.account_id,
+        principal_arn=record.principal_arn,
+        region=record.region,
+        inference_region=record.inference_region,
+        model_id=record.model_id,
+        foundation_model_id=record.model_id,
+        inference_profile_arn=None,
+        provisioned_model_arn=None,
+        tags=(),
+        streamed=False,
+        outcome="client_error" if record.error else "success",
+        status=400 if record.error else 200,
+        error=record.error,
+        service_tier=None,
+        resolved_service_tier=None,
+        rates=None,
+    )
+    call = Call(
+        request_id=record.request_id,
+        began_at=record.at,
+        first_event_us=None,
+        duration_us=1_000,
+        input_tokens=record.input_tokens,
+        output_tokens=record.output_tokens,
+        cache_read_input_tokens=record.cache_read_input_tokens or 0,
+        cache_write_input_tokens=record.cache_write_input_tokens or 0,
+        estimated=False,
+        request_metadata=record.request_metadata,
+    )
+    owner = encode_owner(Owner(record.config, record.account_id, record.region))
+    said = record.input_content_type, record.input_body, record.output_body
+    calls = batch(encode_circumstances(shared), [call])
+    return frame(calls) + said_frame(owner, b"", [said])
 
 
 def lines(delivered: Delivered) -> list[Any]:

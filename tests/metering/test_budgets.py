@@ -11,8 +11,9 @@ from typing import Any
 import pytest
 
 from outcrop.metering.config import BudgetConfig, MeteringConfig, Price
+from outcrop.metering.importer import LogSpool
 from outcrop.metering.invocation import ModelInvocation
-from outcrop.metering.ledger import Metering, open_ledger
+from outcrop.metering.opening import Metering, open_ledger
 from outcrop.metering.prices import PriceList
 from outcrop.metering.quotas import Tokens
 from outcrop.metering.spending import begins, dollars_of
@@ -63,6 +64,7 @@ async def metering(
             config=MeteringConfig(),
             prices=PRICES,
             budgets=rules,
+            log=LogSpool(folder / "log", 1),
             tasks=tasks,
             clock=clock,
         ) as opened,

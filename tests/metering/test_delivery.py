@@ -1,4 +1,4 @@
-"""From the journal to its destinations: nothing lost, nothing doubled, nobody held up by others."""
+"""From journals to their destinations: nothing lost, nothing doubled, nobody held up by others."""
 
 import asyncio
 from collections.abc import AsyncGenerator
@@ -6,9 +6,10 @@ from contextlib import asynccontextmanager
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import pytest
-from msgspec import Struct, msgpack
+from msgspec import Struct
 
 from outcrop.metering.config import InvocationLoggingConfig
 from outcrop.metering.delivery.deliverer import Deliverer
@@ -16,8 +17,8 @@ from outcrop.metering.delivery.destinations import Destinations, Folder
 from outcrop.metering.delivery.records import Delivered, Place
 from outcrop.metering.delivery.tally import Tally
 from outcrop.metering.delivery.undelivered import UndeliveredError
-from outcrop.metering.journal import Journal, new_segment
-from outcrop.metering.log_records import INLINE_BYTES
+from outcrop.metering.journal import new_segment
+from outcrop.metering.log_records import INLINE_BYTES, Told
 from outcrop.server.clock import utc_now
 from outcrop.store.errors import StoreError
 from outcrop.store.store import Store, open_store
@@ -25,23 +26,25 @@ from outcrop.store.usage import Usage
 from outcrop.store.usage_records import frame
 from outcrop.store.usage_rollup import DeliveryCounts
 from tests.clocks import FakeClock
-from tests.metering.logged import ACCOUNT, AT, REGION, Shelf, frames, logging_config, spooled
+from tests.metering.logged import ACCOUNT, AT, REGION, Shelf, frames, logging_config, told
 
 
 class World(Struct):
-    journal: Journal[bytes]
+    folder: Path
     deliverer: Deliverer
     shelf: Shelf
     store: Store
+    said: list[Told]
+    """What will be in the next file."""
 
-    async def log(self, request_id: str, bucket: str = "logs", **members: Any) -> None:
+    def log(self, request_id: str, bucket: str = "logs", **members: Any) -> None:
         config = logging_config(s3Config={"bucketName": bucket})
-        given = {"config": config, "request_id": request_id, **members}
-        written = frame(msgpack.encode(spooled(**given)))
-        await self.journal.append(written)
+        self.said.append(told(**{"config": config, "request_id": request_id, **members}))
 
     async def deliver(self) -> None:
-        self.journal.seal()
+        if self.said:
+            (self.folder / f"{uuid4().hex}.journal").write_bytes(frames(self.said))
+            self.said.clear()
         await self.deliverer.once()
 
     async def counted(self) -> dict[str, int]:
@@ -62,11 +65,9 @@ class World(Struct):
 async def world(
     folder: Path, shelf: Shelf | None = None, clock: FakeClock | None = None
 ) -> AsyncGenerator[World]:
-    journal = Journal[bytes](folder, b"".join)
     shelf, clock_ = shelf or Shelf(), clock or utc_now
     async with open_store(folder.parent / "outcrop.sqlite3", clock=clock_) as store:
         deliverer = Deliverer(
-            journal,
             folder,
             Destinations({"bucket": shelf, "log_group": shelf}),
             Tally(store.usage, clock=clock_),
@@ -74,10 +75,9 @@ async def world(
             clock=clock_,
         )
         try:
-            yield World(journal, deliverer, shelf, store)
+            yield World(folder, deliverer, shelf, store, [])
         finally:
             deliverer.close()
-            await journal.aclose()
 
 
 @pytest.fixture
@@ -92,13 +92,11 @@ def left(folder: Path) -> list[tuple[Path, bytes]]:
     return [(path, path.read_bytes()) for path in folder.iterdir()]
 
 
-def test_a_batch_is_delivered_when_it_is_whole_and_then_gone_from_disk(spool: Path) -> None:
+def test_a_batch_is_delivered_once_and_then_gone_from_disk(spool: Path) -> None:
     async def main() -> None:
         async with world(spool) as here:
-            await here.log("r-1")
-            await here.log("r-2")
-            await here.deliverer.once()
-            assert here.shelf.puts == 0
+            here.log("r-1")
+            here.log("r-2")
             await here.deliver()
             await here.deliver()
 
@@ -116,11 +114,11 @@ def test_what_a_dead_worker_left_is_delivered_under_the_key_it_would_have_used(
 
     async def dies() -> None:
         async with world(spool, shelf) as here:
-            await here.log("r-1")
-            kept = left(spool)
-            await here.deliver()
-        for path, data in kept:  # it died before it could take the file away
-            path.write_bytes(data + b"torn")
+            here.log("r-1")
+            (spool / "0123456789abcdef.journal").write_bytes(frames(here.said))
+            await here.deliverer.once()
+        # It died before it could take the file away.
+        (spool / "0123456789abcdef.journal").write_bytes(frames(here.said) + b"torn")
 
     async def next_one() -> None:
         async with world(spool, shelf) as here:
@@ -139,8 +137,8 @@ def test_a_bucket_that_takes_nothing_holds_up_no_other(spool: Path) -> None:
     async def main() -> None:
         async with world(spool) as here:
             here.shelf.refuses.add("gone")
-            await here.log("r-1", "gone")
-            await here.log("r-2", "logs")
+            here.log("r-1", "gone")
+            here.log("r-2", "logs")
             await here.deliver()
             await here.deliver()
             assert here.shelf.request_ids("logs") == ["r-2"]
@@ -163,7 +161,7 @@ def test_what_nobody_takes_for_days_is_given_up(spool: Path) -> None:
     async def main() -> None:
         async with world(spool, clock=clock) as here:
             here.shelf.refuses.add("logs")
-            await here.log("r-1")
+            here.log("r-1")
             await here.deliver()
             assert len(left(spool)) == 1
             clock.advance(days=8)
@@ -178,7 +176,7 @@ def test_a_file_that_is_none_of_ours_is_set_aside(spool: Path) -> None:
 
     async def main() -> None:
         async with world(spool) as here:
-            await here.log("r-1")
+            here.log("r-1")
             await here.deliver()
             assert here.shelf.request_ids("logs") == ["r-1"]
 
@@ -188,7 +186,7 @@ def test_a_file_that_is_none_of_ours_is_set_aside(spool: Path) -> None:
 
 def test_a_segment_that_another_worker_writes_is_left_alone(spool: Path) -> None:
     theirs = new_segment(spool)
-    theirs.path.write_bytes(frames([spooled()]))
+    theirs.path.write_bytes(frames([told()]))
 
     async def main() -> None:
         async with world(spool) as here:
@@ -199,22 +197,6 @@ def test_a_segment_that_another_worker_writes_is_left_alone(spool: Path) -> None
     assert theirs.path.exists()
 
 
-def test_sealing_while_the_disk_is_busy_loses_nothing(spool: Path) -> None:
-    async def main() -> None:
-        async with world(spool) as here:
-            async with asyncio.TaskGroup() as tasks:
-                for number in range(50):
-                    tasks.create_task(here.log(f"r-{number}"))
-                    if number % 7 == 0:
-                        await asyncio.sleep(0)
-                        here.journal.seal()
-            await here.deliver()
-            await here.deliver()
-            assert sorted(here.shelf.request_ids("logs")) == sorted(f"r-{n}" for n in range(50))
-
-    asyncio.run(main())
-
-
 LARGE = b'"' + b"x" * INLINE_BYTES + b'"'
 TO_GROUP = {"logGroupName": "g", "roleArn": f"arn:aws:iam::{ACCOUNT}:role/r"}
 
@@ -223,11 +205,11 @@ def test_every_attempt_of_a_delivery_is_counted_by_what_it_brings_and_where(spoo
     async def main() -> None:
         async with world(spool, clock=FakeClock(AT)) as here:
             here.shelf.refuses.add("gone")
-            await here.log("r-1")
-            await here.log("r-2", output_body=LARGE, input_body=LARGE)
-            await here.log("r-3", "gone")
+            here.log("r-1")
+            here.log("r-2", output_body=LARGE, input_body=LARGE)
+            here.log("r-3", "gone")
             config = logging_config(s3Config=None, cloudWatchConfig=TO_GROUP)
-            await here.log("r-4", config=config)
+            here.log("r-4", config=config)
             await here.deliver()
 
             assert await here.counted() == {
@@ -243,7 +225,7 @@ def test_every_attempt_of_a_delivery_is_counted_by_what_it_brings_and_where(spoo
 def test_what_several_servers_deliver_one_after_the_other_is_added_up(spool: Path) -> None:
     async def delivers(request_id: str) -> dict[str, int]:
         async with world(spool, clock=FakeClock(AT)) as here:
-            await here.log(request_id)
+            here.log(request_id)
             await here.deliver()
             return await here.counted()
 
@@ -270,10 +252,10 @@ def test_deliveries_are_counted_later_when_the_store_is_out_of_reach(
         async with world(spool, clock=FakeClock(AT)) as here:
             tally = here.deliverer._tally
             tally._usage = Away(here.store.usage)  # type: ignore[assignment]
-            await here.log("r-1")
+            here.log("r-1")
             await here.deliver()
             assert await here.counted() == {}
-            await here.log("r-2")
+            here.log("r-2")
             await here.deliver()
             assert await here.counted() == {"ModelInvocationLogsS3DeliverySuccess": 2}
 

@@ -1,8 +1,6 @@
-"""The ledger and its journal: on disk before anybody is told, in the store exactly once."""
+"""The ledger and its journal: on disk before anybody is told."""
 
 import asyncio
-import fcntl
-import os
 import resource
 from collections.abc import AsyncGenerator
 from contextlib import AbstractContextManager, asynccontextmanager, nullcontext
@@ -19,15 +17,15 @@ import pytest
 
 from outcrop.metering.config import MeteringConfig, Price
 from outcrop.metering.entries import Entries, Entry
-from outcrop.metering.importer import Importer
+from outcrop.metering.importer import LogSpool
 from outcrop.metering.invocation import ModelInvocation
 from outcrop.metering.journal import Journal, JournalError, Seconds
-from outcrop.metering.ledger import Ledger, open_ledger
+from outcrop.metering.ledger import Ledger
+from outcrop.metering.opening import open_ledger
 from outcrop.metering.prices import PriceList
 from outcrop.metering.tags import TagMemory
-from outcrop.store.store import Store, open_store
-from outcrop.store.usage import MetricName
-from outcrop.store.usage_records import UsageRecord, batches_in, framed, records_in, whole_frames
+from outcrop.store.store import open_store
+from outcrop.store.usage_records import UsageRecord, batches_in, records_in, whole_frames
 from outcrop.wire.errors import (
     AwsError,
     ModelStreamErrorException,
@@ -37,7 +35,7 @@ from outcrop.wire.errors import (
 )
 from outcrop.wire.shapes.bedrock_runtime import TokenUsage
 from tests.clocks import FakeClock
-from tests.metering.records import ACCOUNT, MODEL, REGION, record
+from tests.metering.records import ACCOUNT, MODEL
 from tests.runtime.requests import invocation
 
 USED = TokenUsage(input_tokens=1_000, output_tokens=10, total_tokens=1_010)
@@ -62,10 +60,10 @@ async def opened(
     spare_bytes: int = 0,
     seconds: Seconds = perf_counter,
 ) -> AsyncGenerator[Opened]:
-    entries = Entries(PriceList())
+    entries = Entries(PriceList(), clock=clock)
     journal = Journal(folder, entries.packed, spare_bytes=spare_bytes, seconds=seconds)
     try:
-        yield Opened(Ledger(journal, entries, refuses=refuses, clock=clock), journal)
+        yield Opened(Ledger(journal, entries, refuses=refuses), journal)
     finally:
         await journal.aclose()
 
@@ -224,9 +222,10 @@ def test_those_who_end_together_share_a_write_and_what_they_have_in_common(
 ) -> None:
     async def main() -> None:
         async with opened(tmp_path, clock) as (ledger, _):
-            for _ in range(8):
-                ledger.began()
-            await asyncio.gather(*(ledger.record(answered(clock)) for _ in range(8)))
+            calls = [answered(clock) for _ in range(8)]
+            for call in calls:
+                ledger.began(call)
+            await asyncio.gather(*map(ledger.record, calls))
 
     asyncio.run(main())
     (path,) = tmp_path.glob("*.journal")
@@ -241,8 +240,9 @@ def test_who_is_alone_or_the_last_does_not_wait_for_others(
     async def main() -> None:
         async with opened(tmp_path, clock, seconds=lambda: 0.0) as (ledger, _):
             await ledger.record(answered(clock))  # begins a file
-            ledger.began()
-            alone = ledger.record(answered(clock))
+            call = answered(clock)
+            ledger.began(call)
+            alone = ledger.record(call)
             with pytest.raises(StopIteration):
                 alone.send(None)  # ends without having waited once
 
@@ -271,118 +271,6 @@ def test_one_that_cannot_be_recorded_leaves_the_others_alone(
     assert len(on_disk(tmp_path)) == 2
 
 
-@asynccontextmanager
-async def importing(
-    store: Store, folder: Path, clock: FakeClock, *, segment_bytes: int = 1 << 20
-) -> AsyncGenerator[tuple[Journal[bytes], Importer]]:
-    journal = Journal[bytes](folder, b"".join, segment_bytes=segment_bytes)
-    importer = Importer(journal, folder, store.usage, config=MeteringConfig(), clock=clock)
-    try:
-        yield journal, importer
-    finally:
-        await journal.aclose()
-
-
-async def kept(store: Store, clock: FakeClock) -> list[str]:
-    day = timedelta(days=1)
-    found = await store.usage.records(ACCOUNT, start=clock() - day, end=clock() + day)
-    return [one.request_id for one in found]
-
-
-def test_what_is_older_than_it_is_kept_is_forgotten_by_the_day(
-    tmp_path: Path, clock: FakeClock
-) -> None:
-    minutes = MetricName(name="Invocations", dimensions=())
-
-    async def main() -> None:
-        async with (
-            open_store(tmp_path / "outcrop.sqlite3", clock=clock) as store,
-            importing(store, tmp_path / "journal", clock) as (journal, importer),
-        ):
-            await journal.append(framed(record(clock)))
-            await importer.once()
-
-            async def points() -> int:
-                since = clock() - timedelta(days=200)
-                found = await store.usage.metric(
-                    ACCOUNT, REGION, minutes, start=since, end=clock(), period_s=60
-                )
-                return len(found)
-
-            left: list[tuple[int, int]] = []
-            for days in (1, 62, 1, 26, 1):  # 63 days for minutes, 90 for records
-                clock.advance(days=days)
-                await importer.forget()
-                found = await store.usage.records(
-                    ACCOUNT, start=clock() - timedelta(days=200), end=clock()
-                )
-                left.append((await points(), len(found)))
-            assert left == [(1, 1), (1, 1), (0, 1), (0, 1), (0, 0)]
-
-    asyncio.run(main())
-
-
-@pytest.mark.slow
-def test_what_is_in_the_journal_comes_into_the_store_once(
-    location: str, tmp_path: Path, clock: FakeClock
-) -> None:
-    """Through many files, while more is appended."""
-
-    async def main() -> None:
-        folder = tmp_path / "journal"
-        records = [record(clock) for _ in range(200)]
-        async with open_store(location, clock=clock) as store:
-            async with importing(store, folder, clock, segment_bytes=2_000) as (journal, importer):
-                for one in records:
-                    await journal.append(framed(one))
-                    if one.request_id.endswith("7"):
-                        await importer.once()
-                await importer.once()
-                await importer.once()
-
-            assert sorted(await kept(store, clock)) == sorted(one.request_id for one in records)
-            assert len(list(folder.iterdir())) <= 1
-
-    asyncio.run(main())
-
-
-@pytest.mark.slow
-def test_a_dead_workers_journal_is_taken_up_by_one_of_the_living(
-    location: str, tmp_path: Path, clock: FakeClock
-) -> None:
-    async def main() -> None:
-        folder = tmp_path / "journal"
-        records = [record(clock) for _ in range(50)]
-        frames = b"".join(map(framed, records))
-        async with open_store(location, clock=clock) as store:
-            folder.mkdir()
-            torn = framed(record(clock))[:-3]
-            (folder / "dead.journal").write_bytes(frames + torn)
-            half = len(b"".join(map(framed, records[:20])))
-            assert await store.usage.add("dead", 0, frames[:half])  # it died after so many
-            killed = record(clock)  # of one whose end was never written to
-            (folder / "killed.journal").write_bytes(framed(killed) + bytes(1 << 20))
-            alive = os.open(folder / "alive.journal", os.O_RDWR | os.O_CREAT)
-            os.write(alive, framed(record(clock)))
-            fcntl.flock(alive, fcntl.LOCK_EX)
-
-            async with (
-                importing(store, folder, clock) as (_, one),
-                importing(store, folder, clock) as (_, other),
-                asyncio.TaskGroup() as tasks,
-            ):
-                tasks.create_task(one.once())
-                tasks.create_task(other.once())
-            os.close(alive)
-
-            wanted = sorted(one.request_id for one in [*records, killed])
-            assert sorted(await kept(store, clock)) == wanted
-            names = {path.name for path in folder.iterdir()}
-            assert names == {"alive.journal", "dead.torn"}
-
-    asyncio.run(main())
-
-
 def test_everything_is_in_the_store_when_the_ledger_has_closed(
     location: str, tmp_path: Path, clock: FakeClock
 ) -> None:
@@ -395,6 +283,7 @@ def test_everything_is_in_the_store_when_the_ledger_has_closed(
                 store.provisioned_hours,
                 config=MeteringConfig(),
                 prices=own,
+                log=LogSpool(tmp_path / "log", 1),
                 tasks=tasks,
                 clock=clock,
             ) as metering:

@@ -1,4 +1,4 @@
-"""What is made of spooled records: Amazon's schema, its keys, and bodies by themselves."""
+"""What is made of what was said: Amazon's schema, its keys, and bodies by themselves."""
 
 import gzip
 import json
@@ -9,25 +9,25 @@ import pytest
 from hypothesis import given, strategies as st
 
 from outcrop.metering.delivery.records import Place, delivered
-from outcrop.metering.log_records import INLINE_BYTES, SpooledRecord
-from tests.metering.logged import ACCOUNT, FOLDER, REGION, frames, lines, logging_config, spooled
+from outcrop.metering.log_records import INLINE_BYTES, Told
+from tests.metering.logged import ACCOUNT, FOLDER, REGION, frames, lines, logging_config, told
 
 BATCH = "0ca8f0c5d3ef9c5b0ca8f0c5d3ef9c5b"
 FILE = f"{FOLDER}/20261122T050000000Z_0ca8f0c5d3ef9c5b.json.gz"
 PNG = b"\x89PNG\r\n"
 
 
-def made(*records: SpooledRecord) -> dict[str, Any]:
+def made(*records: Told) -> dict[str, Any]:
     return {one.key: one for one in delivered(frames(records), BATCH)}
 
 
-def record(one: SpooledRecord) -> Any:
+def record(one: Told) -> Any:
     """The line of a record that stands alone."""
     return lines(made(one)[FILE])[0]
 
 
 def test_a_record_has_amazons_schema() -> None:
-    assert record(spooled(request_metadata={"ticket": "7"}, cache_read_input_tokens=3)) == {
+    assert record(told(request_metadata={"ticket": "7"}, cache_read_input_tokens=3)) == {
         "timestamp": "2026-11-22T05:59:59Z",
         "accountId": ACCOUNT,
         "region": REGION,
@@ -54,15 +54,15 @@ def test_a_record_has_amazons_schema() -> None:
 
 
 def test_records_of_one_hour_share_a_file_and_another_hour_has_its_own() -> None:
-    found = made(spooled(), spooled(request_id="r-2"), spooled(at=spooled().at + 1_000_000))
+    found = made(told(), told(request_id="r-2"), told(at=told().at + 1_000_000))
 
     assert [len(lines(one)) for one in found.values()] == [2, 1]
     assert list(found) == [FILE, FILE.replace("/05/", "/06/").replace("T05", "T06")]
 
 
 @given(st.lists(st.binary(max_size=200), min_size=1, max_size=5))
-def test_the_same_spool_makes_the_same_bytes_whatever_was_said(bodies: list[bytes]) -> None:
-    records = [spooled(input_body=body) for body in bodies]
+def test_the_same_journal_makes_the_same_bytes_whatever_was_said(bodies: list[bytes]) -> None:
+    records = [told(input_body=body, error="ValidationException") for body in bodies]
 
     found = made(*records)
 
@@ -72,14 +72,14 @@ def test_the_same_spool_makes_the_same_bytes_whatever_was_said(bodies: list[byte
 
 
 def test_a_body_that_was_refused_because_it_is_no_json_is_a_string() -> None:
-    found = record(spooled(input_body=b"{nonsense", output_body=None, error="ValidationException"))
+    found = record(told(input_body=b"{nonsense", output_body=None, error="ValidationException"))
 
     assert found["input"]["inputBodyJson"] == "{nonsense"
     assert (found["errorCode"], found["output"]) == ("ValidationException", {})
 
 
 def test_without_text_only_counts_are_told() -> None:
-    found = record(spooled(input_body=None, output_body=None))
+    found = record(told(input_body=None, output_body=None))
 
     assert found["input"] == {"inputContentType": "application/json", "inputTokenCount": 11}
     assert found["output"] == {"outputContentType": "application/json", "outputTokenCount": 7}
@@ -87,7 +87,7 @@ def test_without_text_only_counts_are_told() -> None:
 
 def test_a_long_body_is_an_object_of_its_own() -> None:
     text = "x" * INLINE_BYTES
-    found = made(spooled(output_body=json.dumps({"text": text}).encode()))
+    found = made(told(output_body=json.dumps({"text": text}).encode()))
 
     output = lines(found[FILE])[0]["output"]
     assert "outputBodyJson" not in output
@@ -101,13 +101,13 @@ def image(source: Any) -> bytes:
     return json.dumps({"messages": [{"role": "user", "content": content}]}).encode()
 
 
-def logged_source(one: SpooledRecord) -> Any:
+def logged_source(one: Told) -> Any:
     message = record(one)["input"]["inputBodyJson"]["messages"][0]
     return message["content"][1]["image"]["source"]
 
 
 def test_an_image_is_an_object_that_the_record_points_to() -> None:
-    one = spooled(input_body=image({"bytes": b64encode(PNG).decode()}))
+    one = told(input_body=image({"bytes": b64encode(PNG).decode()}))
 
     uri = f"s3://logs/{FOLDER}/data/r-1_input_1.png"
     assert logged_source(one) == {"s3Location": {"uri": uri}}
@@ -120,6 +120,7 @@ def test_an_image_is_an_object_that_the_record_points_to() -> None:
         image({"bytes": b64encode(PNG).decode()}),
         json.dumps({"inputImage": b64encode(PNG).decode()}).encode(),
         json.dumps({"images": [f"data:image/png;base64,{b64encode(PNG).decode()}"]}).encode(),
+        json.dumps({"images": [b64encode(PNG).decode()]}).encode(),
         json.dumps(
             {"image_url": {"url": f"data:image/png;base64,{b64encode(PNG).decode()}"}}
         ).encode(),
@@ -128,7 +129,7 @@ def test_an_image_is_an_object_that_the_record_points_to() -> None:
 )
 def test_what_is_switched_off_appears_nowhere(body: bytes) -> None:
     config = logging_config(imageDataDeliveryEnabled=False)
-    found = made(spooled(config, input_body=body))
+    found = made(told(config, input_body=body))
 
     assert list(found) == [FILE]
     assert b64encode(PNG) not in gzip.decompress(found[FILE].body)
@@ -143,7 +144,7 @@ def test_a_log_group_has_the_record_and_a_bucket_its_long_bodies() -> None:
     config = logging_config(s3Config=None, cloudWatchConfig=groups)
     long = json.dumps("x" * INLINE_BYTES).encode()
     line, body = sorted(
-        delivered(frames([spooled(config, output_body=long)]), BATCH), key=lambda one: one.key
+        delivered(frames([told(config, output_body=long)]), BATCH), key=lambda one: one.key
     )
 
     assert line.place == Place("log_group", "/bedrock")

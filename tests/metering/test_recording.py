@@ -58,9 +58,9 @@ def test_an_answer_that_could_not_be_recorded_is_told_as_the_error_that_it_becam
     told, made = Told(), invocation()
 
     async def answer() -> None:
-        entries = Entries(PriceList())
+        entries = Entries(PriceList(), clock=FakeClock())
         journal = Journal(tmp_path, entries.packed)
-        ledger = Ledger(journal, entries, refuses=True, clock=FakeClock())
+        ledger = Ledger(journal, entries, refuses=True)
         recording = Recording(ledger, None, [told], clock=FakeClock())
         recording.admit()
         writable = resource.getrlimit(resource.RLIMIT_FSIZE)

@@ -16,8 +16,9 @@ from outcrop.fleet.fleet import Fleet
 from outcrop.fleet.units import Units
 from outcrop.metering.budgets import Budgets
 from outcrop.metering.config import AdmissionConfig, BudgetConfig, MeteringConfig, Price
+from outcrop.metering.importer import LogSpool
 from outcrop.metering.invocation import ModelInvocation
-from outcrop.metering.ledger import Metering, open_ledger
+from outcrop.metering.opening import Metering, open_ledger
 from outcrop.metering.prices import PriceList
 from outcrop.metering.quotas import Quotas
 from outcrop.metering.spending import Spending
@@ -89,6 +90,7 @@ async def worlds(folder: Path, rule: BudgetConfig, number: int = 1) -> AsyncGene
             config=MeteringConfig(),
             prices=PRICES,
             budgets=[rule],
+            log=LogSpool(folder / "log", 1),
             tasks=tasks,
             clock=clock,
         ) as metering,

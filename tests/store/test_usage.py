@@ -14,7 +14,7 @@ from outcrop.store.usage_records import (
     Call,
     Circumstances,
     UsageRecord,
-    batch_frame,
+    batch,
     encode_circumstances,
     frame,
     framed,
@@ -350,7 +350,7 @@ def test_calls_of_one_batch_count_as_calls_of_many(
     calls = [Call(*(getattr(one, n) for n in Call._fields)) for one in records]
     encoded = encode_circumstances(shared)
 
-    together = listed(encoded, calls) if in_a_list else batch_frame(encoded, calls)
+    together = listed(encoded, calls) if in_a_list else frame(batch(encoded, calls))
     apart = b"".join(map(framed, records))
 
     assert list(records_in(together)) == list(records_in(apart)) == records

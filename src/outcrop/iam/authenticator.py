@@ -47,6 +47,8 @@ class Identified(Struct, frozen=True, kw_only=True):
     """Who sent a request, and what says what they may do."""
 
     authorizer: Authorizer
+    access_key_id: str | None = None
+    """Of a signature; a bearer key has no part that may be told."""
     bearer_token_type: BearerTokenType | None = None
     shared_arn: str | None = None
     """Of another account's resource, as of `Caller`."""
@@ -169,7 +171,7 @@ class Authenticator:
             return None
         signed_at = datetime.fromisoformat(timestamp)
         return _KnownBearer(
-            identified=replace(known.identified, bearer_token_type=_SHORT_TERM),
+            identified=replace(known.identified, access_key_id=None, bearer_token_type=_SHORT_TERM),
             key_id=scope.access_key_id,
             until=min(known.until, signed_at + timedelta(seconds=presented.expires_s)),
         )
@@ -203,7 +205,7 @@ class Authenticator:
             raise _unrecognized()
         return _Known(
             scope=scope,
-            identified=_identified(await self._directory.holder(key, scope.region)),
+            identified=_identified(await self._directory.holder(key, scope.region), scope),
             signing_key=sigv4.SigningKey(key.secret_access_key, scope),
             until=_FOREVER,
         )
@@ -217,7 +219,7 @@ class Authenticator:
             raise ExpiredCredentials("The security token included in the request is expired")
         return _Known(
             scope=scope,
-            identified=_identified(await self._directory.session(session, scope.region)),
+            identified=_identified(await self._directory.session(session, scope.region), scope),
             signing_key=sigv4.SigningKey(session.secret_access_key, scope),
             until=session.expires_at,
             is_temporary=True,
@@ -249,10 +251,10 @@ def _bounded(known: dict[K, V], key: K, value: V) -> None:
     known[key] = value
 
 
-def _identified(authorizer: Authorizer | None) -> Identified:
+def _identified(authorizer: Authorizer | None, scope: authorization.Scope) -> Identified:
     if authorizer is None:
         raise _unrecognized()
-    return Identified(authorizer=authorizer)
+    return Identified(authorizer=authorizer, access_key_id=scope.access_key_id)
 
 
 def _unrecognized() -> UnrecognizedClientException:

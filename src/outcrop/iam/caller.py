@@ -5,7 +5,7 @@ from msgspec import Struct
 from outcrop.wire.arn import Arn
 
 
-class Caller(Struct, frozen=True, kw_only=True):
+class Caller(Struct, frozen=True, kw_only=True, cache_hash=True):
     account_id: str
     """Twelve digits."""
     arn: str

@@ -7,7 +7,7 @@ Bedrock API calls using AWS CloudTrail".
 import fcntl
 import logging
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from datetime import datetime, timedelta
 from functools import lru_cache
@@ -20,6 +20,7 @@ from msgspec import Meta, Struct, field, json, structs
 from outcrop.iam.caller import Caller
 from outcrop.metering.config import AuditConfig
 from outcrop.metering.forms import BLANK, BLANK_TEXT, Seconds, form
+from outcrop.metering.invocation import ModelInvocation
 from outcrop.wire.arn import Arn
 from outcrop.wire.errors import AwsError
 from outcrop.wire.shape import Shape
@@ -30,7 +31,8 @@ FOLLOW_EVERY = timedelta(seconds=0.2)
 HIDDEN = "HIDDEN_DUE_TO_SECURITY_REASONS"
 """In the place of what the service model calls sensitive."""
 
-_CREDENTIAL = "Credential="
+_MODELS = "bedrock"
+"""What requests for a model are signed for."""
 _READS = ("Get", "List", "Describe")
 _TYPES = {"root": "Root", "user": "IAMUser", "assumed-role": "AssumedRole"}
 
@@ -41,22 +43,44 @@ _log = logging.getLogger(__name__)
 class Audited(Struct, frozen=True, kw_only=True, gc=False):
     """What the edge knows of one call."""
 
-    event_id: str
     request_id: str
     began_at: datetime
     signing_name: str
     """Of the service: `bedrock`, also for the runtime."""
     operation: str
     caller: Caller
-    headers: Mapping[str, str]
-    """The request's, in lower case."""
+    access_key_id: str | None
+    user_agent: str | None
     source_address: str
-    request_parameters: Shape | dict[str, str] | None
+    model_id: str | None
+    """All that is told of what a model was asked."""
+    input: Shape | None
+    """Of the control plane."""
     output: Shape | None
     error: AwsError | None
     inference_region: str | None
     changes: bool
     """Whether it is a call of the control plane, by whose answer something may have changed."""
+
+
+def _audited(invocation: ModelInvocation, error: AwsError | None) -> Audited:
+    """Of a call of a model, as it ended."""
+    return Audited(
+        request_id=invocation.request_id,
+        began_at=invocation.began_at,
+        signing_name=_MODELS,
+        operation=invocation.operation,
+        caller=invocation.caller,
+        access_key_id=invocation.access_key_id,
+        user_agent=invocation.headers.get("user-agent"),
+        source_address=invocation.source_address,
+        model_id=invocation.model_id,
+        input=None,
+        output=None,
+        error=error,
+        inference_region=invocation.inference_region,
+        changes=False,
+    )
 
 
 class UserIdentity(Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=True, gc=False):
@@ -109,22 +133,32 @@ class AuditTrail:
         self._config = config
         self._clock = clock
         self._seconds = Seconds()
-        self._ids, self._last_id = str(uuid4())[:24], 10**11
+        self._ids, self._last_id = str(uuid4())[:24].encode(), 10**11
         self._fd = _opened(path)
         self._follow_at = clock()
         self._failing = False
 
-    def event_id(self) -> str:
-        """For another call: a UUID that is random for each trail, and counted within it."""
-        self._last_id += 1
-        return f"{self._ids}{self._last_id}"
-
-    def add(self, audited: Audited) -> None:
+    def add(self, call: Audited) -> None:
         """The line is the kernel's when this returns: `kill -9` does not lose it, a power cut may.
 
         What cannot be written is lost, and said to be: no call waits for the trail.
         """
-        lines = _lines(audited, self._seconds.text(audited.began_at))
+        self._write(self._lines(call))
+
+    def add_invocations(self, ended: Iterable[tuple[ModelInvocation, AwsError | None]]) -> None:
+        """As `add`, in one write; those that it has already are left out."""
+        lines: list[bytes] = []
+        for invocation, error in ended:
+            if not invocation.audited:
+                invocation.audited = True
+                lines.append(self._model_line(invocation, error))
+        if lines:
+            self._write(b"".join(lines))
+
+    def close(self) -> None:
+        os.close(self._fd)
+
+    def _write(self, lines: bytes) -> None:
         try:
             if (now := self._clock()) >= self._follow_at:
                 self._follow()
@@ -137,8 +171,40 @@ class AuditTrail:
         else:
             self._failing = False
 
-    def close(self) -> None:
-        os.close(self._fd)
+    def _model_line(self, invocation: ModelInvocation, error: AwsError | None) -> bytes:
+        caller, region = invocation.caller, invocation.inference_region
+        if error is not None or caller.shared_arn is not None:
+            return self._lines(_audited(invocation, error))
+        self._last_id += 1
+        return _model_form(
+            caller,
+            invocation.access_key_id,
+            invocation.headers.get("user-agent"),
+            invocation.source_address,
+            invocation.operation,
+            invocation.model_id,
+            None if region == caller.region else region,
+        ) % (
+            self._seconds.text(invocation.began_at),
+            invocation.request_id.encode(),
+            b"%b%d" % (self._ids, self._last_id),
+        )
+
+    def _lines(self, call: Audited) -> bytes:
+        """What the caller's account is told, and the account whose resource it was shared by."""
+        told, arn = _told(call, self._seconds.text(call.began_at)), call.caller.shared_arn
+        if arn is None:
+            return _form(call, call.caller.account_id) % (*told, self._event_id())
+        shared_event_id = str(uuid4()).encode()
+        return b"".join(
+            _form(call, recipient) % (*told, self._event_id(), shared_event_id)
+            for recipient in (call.caller.account_id, Arn.parse(arn).account_id)
+        )
+
+    def _event_id(self) -> bytes:
+        """Of another line: a UUID that is random for each trail, and counted within it."""
+        self._last_id += 1
+        return b"%b%d" % (self._ids, self._last_id)
 
     def _follow(self) -> None:
         """To the file that has the name by now; a full one is put aside by one worker."""
@@ -178,44 +244,61 @@ def _is_same(fd: int, path: Path) -> bool:
     return False
 
 
-def _lines(audited: Audited, event_time: bytes) -> bytes:
-    """What the caller's account is told, and the account whose resource it was shared by."""
-    told, event_id, arn = _told(audited, event_time), audited.event_id, audited.caller.shared_arn
-    if arn is None:
-        return _form(audited, audited.caller.account_id) % (*told, event_id.encode())
-    owner, shared_event_id = Arn.parse(arn).account_id, str(uuid4()).encode()
-    return b"".join(
-        _form(audited, recipient) % (*told, one.encode(), shared_event_id)
-        for recipient, one in ((audited.caller.account_id, event_id), (owner, str(uuid4())))
-    )
-
-
-def _told(audited: Audited, event_time: bytes) -> tuple[bytes, ...]:
+def _told(call: Audited, event_time: bytes) -> tuple[bytes, ...]:
     """What is different in each call, but for the event's id: in the order of the record."""
-    address, error, asked = audited.source_address, audited.error, audited.request_parameters
-    return (
-        event_time,
-        *((_encode(address),) if address else ()),
-        _encode(audited.headers.get("user-agent")),
-        *((_encode(error.message),) if error else ()),
-        _encode(asked if isinstance(asked, dict) else _shown(asked)),
-        b"null" if _is_read_only(audited) else _encode(_shown(audited.output)),
-        audited.request_id.encode(),
-    )
+    error, request_id = call.error, call.request_id.encode()
+    if error is None and not call.changes:
+        return event_time, request_id
+    told = [event_time]
+    if error is not None:
+        told.append(_encode(error.message))
+    if call.changes:
+        told.append(_encode(_shown(call.input)))
+        if not _is_read_only(call):
+            told.append(_encode(_shown(call.output)))
+    return (*told, request_id)
 
 
-def _form(audited: Audited, recipient_account_id: str) -> bytes:
-    caller, error, region = audited.caller, audited.error, audited.inference_region
+def _form(call: Audited, recipient_account_id: str) -> bytes:
+    caller, error, region = call.caller, call.error, call.inference_region
     return _form_of(
         caller,
-        _access_key_id(audited.headers.get("authorization", "")),
-        audited.signing_name,
-        audited.operation,
+        call.access_key_id,
+        call.user_agent,
+        call.source_address,
+        call.signing_name,
+        call.operation,
+        call.model_id,
         None if region == caller.region else region,
-        bool(audited.source_address),
         None if error is None else error.name,
-        _is_read_only(audited),
+        call.changes,
         recipient_account_id,
+    )
+
+
+@lru_cache(maxsize=4_096)
+def _model_form(  # noqa: PLR0913, PLR0917 - as below
+    caller: Caller,
+    access_key_id: str | None,
+    user_agent: str | None,
+    source_address: str,
+    operation: str,
+    model_id: str | None,
+    elsewhere: str | None,
+) -> bytes:
+    """Of an answer; by fewer names, as it is looked for with every answer."""
+    return _form_of(
+        caller,
+        access_key_id,
+        user_agent,
+        source_address,
+        _MODELS,
+        operation,
+        model_id,
+        elsewhere,
+        None,
+        False,
+        caller.account_id,
     )
 
 
@@ -223,15 +306,18 @@ def _form(audited: Audited, recipient_account_id: str) -> bytes:
 def _form_of(  # noqa: PLR0913, PLR0917 - what many lines have in common
     caller: Caller,
     access_key_id: str | None,
+    user_agent: str | None,
+    source_address: str,
     signing_name: str,
     operation: str,
+    model_id: str | None,
     elsewhere: str | None,
-    has_address: bool,  # noqa: FBT001
     error: str | None,
-    read_only: bool,  # noqa: FBT001
+    changes: bool,  # noqa: FBT001
     recipient_account_id: str,
 ) -> bytes:
-    arn = caller.shared_arn
+    arn, read_only = caller.shared_arn, _only_reads(operation, changes=changes)
+    model = None if model_id is None else {"modelId": model_id}
     record = AuditRecord(
         event_version="1.11",
         user_identity=_identity(caller, access_key_id),
@@ -239,12 +325,12 @@ def _form_of(  # noqa: PLR0913, PLR0917 - what many lines have in common
         event_source=f"{signing_name}.amazonaws.com",
         event_name=operation,
         aws_region=caller.region,
-        source_ip_address=BLANK if has_address else None,
-        user_agent=BLANK,
+        source_ip_address=source_address or None,
+        user_agent=user_agent,
         error_code=_code(error) if error else None,
         error_message=BLANK if error else None,
-        request_parameters=BLANK,
-        response_elements=BLANK,
+        request_parameters=BLANK if changes else model,
+        response_elements=None if read_only else BLANK,
         additional_event_data={"inferenceRegion": elsewhere} if elsewhere else None,
         request_id=BLANK_TEXT,
         event_id=BLANK_TEXT,
@@ -261,8 +347,12 @@ def _form_of(  # noqa: PLR0913, PLR0917 - what many lines have in common
     return form(record)
 
 
-def _is_read_only(audited: Audited) -> bool:
-    return not audited.changes or audited.operation.startswith(_READS)
+def _is_read_only(call: Audited) -> bool:
+    return _only_reads(call.operation, changes=call.changes)
+
+
+def _only_reads(operation: str, *, changes: bool) -> bool:
+    return not changes or operation.startswith(_READS)
 
 
 def _code(error: str) -> str:
@@ -280,11 +370,6 @@ def _identity(caller: Caller, access_key_id: str | None) -> UserIdentity:
         access_key_id=access_key_id,
         user_name=rest.rpartition("/")[2] if kind == "user" else None,
     )
-
-
-def _access_key_id(authorization: str) -> str | None:
-    """Of a signature; a bearer key has no part that may be told."""
-    return authorization.partition(_CREDENTIAL)[2].partition("/")[0] or None
 
 
 def _shown(value: Shape | None) -> Shape | None:

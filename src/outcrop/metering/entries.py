@@ -1,13 +1,17 @@
-"""An invocation that has ended, as a usage record: what many have in common is made once."""
+"""Invocations that have ended, as they are written: what many have in common is made once.
+
+A usage record, and where the account wants a log of it what was said, from which its lines are
+made when they are delivered.
+"""
 
 from collections.abc import Sequence
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import NamedTuple, TypeAlias
 
 from msgspec import Struct, structs
 
-from outcrop.metering.forms import Seconds
-from outcrop.metering.invocation import ModelInvocation
+from outcrop.metering.invocation import Logged, ModelInvocation
+from outcrop.metering.log_records import JSON, SaidRow, said_frame
 from outcrop.metering.prices import FREE, PriceList, Rates
 from outcrop.store.usage_records import (
     Call,
@@ -15,14 +19,17 @@ from outcrop.store.usage_records import (
     Outcome,
     Row,
     UsageRecord,
-    batch_frame,
+    batch,
     encode_circumstances,
+    frame,
 )
+from outcrop.wire.errors import AwsError
+from outcrop.wire.timestamps import Clock, to_micros
 
 Used: TypeAlias = tuple[int, int, int, int, bool]
 """Tokens: input, output, read from a cache, written to one; and whether they are an estimate."""
 
-_MICROSECOND = timedelta(microseconds=1)
+_DAY_US, _SECOND_US = 86_400_000_000, 1_000_000
 _REMEMBERED = 4_096
 
 
@@ -35,56 +42,54 @@ class End(NamedTuple):
 SUCCESS = End("success", 200, None)
 
 
-class Entry(Struct, frozen=True):
+class Entry(Struct, frozen=True, gc=False):
     """What a record is made of, when it is written."""
 
     invocation: ModelInvocation
     end: End
-    ended_at: datetime
+    error: AwsError | None
+    logged: Logged | None
+    """What was said, where its account wants a log of it."""
 
 
 class Entries:
-    """Makes frames of entries, at the prices of the moment."""
+    """Makes frames of entries, at the prices and the time of the moment."""
 
-    def __init__(self, prices: PriceList) -> None:
+    def __init__(self, prices: PriceList, *, clock: Clock, meters: bool = True) -> None:
+        """Without `meters`, nothing but what was said is written, for the log."""
         self.prices = prices
         """Others from here on, when they are replaced."""
+        self.meters = meters
+        self._clock = clock
         self._known: dict[tuple[object, ...], bytes] = {}
-        self._seconds = Seconds()
 
     def packed(self, entries: Sequence[Entry]) -> bytes:
-        """A frame for each of their circumstances."""
-        batches: dict[bytes, list[Row]] = {}
+        """Frames for each of their circumstances; they end now, as the next thing is to write."""
+        now = self._clock()
+        now_us = to_micros(now)
+        batches: dict[tuple[bytes, bytes | None], tuple[list[Row], list[SaidRow]]] = {}
         for entry in entries:
-            batches.setdefault(self._encoded(entry), []).append(self._row(entry))
-        return b"".join([batch_frame(shared, rows) for shared, rows in batches.items()])
+            logged = entry.logged
+            key = self._encoded(entry), None if logged is None else logged.owner
+            known = batches.get(key)
+            rows, said = known if known is not None else batches.setdefault(key, ([], []))
+            rows.append(_row(entry.invocation, now, now_us))
+            if logged is not None:
+                said.append(_said(entry.invocation, logged))
+        frames: list[bytes] = []
+        for (shared, owner), (rows, said) in batches.items():
+            calls = batch(shared, rows)
+            if self.meters:
+                frames.append(frame(calls))
+            if owner is not None:
+                frames.append(said_frame(owner, b"" if self.meters else calls, said))
+        return b"".join(frames)
 
     def record(self, entry: Entry) -> UsageRecord:
-        shared, call = _circumstances(entry, self.prices), Call(*self._row(entry))
+        now = self._clock()
+        call = Call(*_row(entry.invocation, now, to_micros(now)))
+        shared = _circumstances(entry, self.prices)
         return UsageRecord(**structs.asdict(shared), **call._asdict())
-
-    def _row(self, entry: Entry) -> Row:
-        invocation = entry.invocation
-        began_at, first_event_at = invocation.began_at, invocation.first_event_at
-        tokens_in, tokens_out, read, written, estimated = used(invocation)
-        duration_us = (entry.ended_at - began_at) // _MICROSECOND
-        first_event_us = None
-        if first_event_at is not None:
-            first_event_us = (first_event_at - began_at) // _MICROSECOND
-            if first_event_us < 0:  # noqa: PLR1730 - as below; of a clock that was set back
-                first_event_us = 0
-        return (
-            invocation.request_id,
-            self._seconds.micros(began_at),
-            first_event_us,
-            duration_us if duration_us > 0 else 0,  # noqa: FURB136 - a call of max is dear
-            tokens_in,
-            tokens_out,
-            read,
-            written,
-            estimated,
-            invocation.request_metadata,
-        )
 
     def _encoded(self, entry: Entry) -> bytes:
         invocation = entry.invocation
@@ -116,14 +121,63 @@ class Entries:
         return encoded
 
 
-def used(invocation: ModelInvocation) -> Used:
-    usage, estimated = invocation.usage, False
-    if usage is None and invocation.estimate is not None:
-        usage, estimated = invocation.estimate(), True
+def _row(invocation: ModelInvocation, now: datetime, now_us: int) -> Row:
+    """Of one that ends now: times are counted back from there, which takes a third of the time."""
+    usage, first_event_at = invocation.usage, invocation.first_event_at
+    lasted = now - invocation.began_at
+    duration_us = lasted.seconds * _SECOND_US + lasted.microseconds
+    if lasted.days:  # or the clock was set back
+        duration_us += lasted.days * _DAY_US
+    first_event_us = None
+    if first_event_at is not None:
+        since = now - first_event_at
+        first_event_us = duration_us - since.seconds * _SECOND_US - since.microseconds
+        if since.days:
+            first_event_us -= since.days * _DAY_US
+        if first_event_us < 0:  # noqa: PLR1730 - as below; of a clock that was set back
+            first_event_us = 0
     if usage is None:
+        tokens_in, tokens_out, read, written, estimated = _estimated(invocation)
+    else:
+        tokens_in, tokens_out, estimated = usage.input_tokens, usage.output_tokens, False
+        read, written = usage.cache_read_input_tokens or 0, usage.cache_write_input_tokens or 0
+    return (
+        invocation.request_id,
+        now_us - duration_us,
+        first_event_us,
+        duration_us if duration_us > 0 else 0,  # noqa: FURB136 - a call of max is dear
+        tokens_in,
+        tokens_out,
+        read,
+        written,
+        estimated,
+        invocation.request_metadata,
+    )
+
+
+def _said(invocation: ModelInvocation, logged: Logged) -> SaidRow:
+    """As far as it is to be delivered."""
+    config = logged.config
+    wants_input = wants_output = config.text_data_delivery_enabled is not False
+    if invocation.embeds:
+        wants_output = config.embedding_data_delivery_enabled is not False
+    answered = logged.output_body
+    if invocation.streamed and logged.events:
+        answered = b"[" + b",".join(logged.events) + b"]"
+    return (
+        invocation.headers.get("content-type") or JSON,
+        logged.input_body if wants_input else None,
+        answered if wants_output else None,
+    )
+
+
+def _estimated(invocation: ModelInvocation) -> Used:
+    """Of one that broke off before its model server counted."""
+    if invocation.estimate is None:
         return 0, 0, 0, 0, False
+    usage = invocation.estimate()
     read, written = usage.cache_read_input_tokens or 0, usage.cache_write_input_tokens or 0
-    return usage.input_tokens, usage.output_tokens, read, written, estimated
+    return usage.input_tokens, usage.output_tokens, read, written, True
 
 
 def _circumstances(entry: Entry, prices: PriceList) -> Circumstances:

@@ -8,7 +8,7 @@ from typing import Any, TypeAlias
 
 from msgspec import Raw, Struct, json
 
-from outcrop.wire.timestamps import from_micros, to_micros
+from outcrop.wire.timestamps import from_micros
 
 BLANK: Any = Raw(b"\0")
 """In the place of a value: no other byte of JSON is zero, nor one."""
@@ -30,28 +30,19 @@ class Seconds:
     def __init__(self) -> None:
         self._known = [_known(from_micros(0))] * 60
 
-    def micros(self, moment: datetime) -> int:
-        """Microseconds since 1970."""
-        begin, end, micros, _ = self._known[moment.second]
-        if not begin <= moment < end:
-            micros = self._look_at(moment)[2]
-        return micros + moment.microsecond
-
     def text(self, moment: datetime) -> bytes:
         """`2026-11-22T12:00:00Z`, of a moment in UTC."""
-        begin, end, _, text = self._known[moment.second]
-        return text if begin <= moment < end else self._look_at(moment)[3]
-
-    def _look_at(self, moment: datetime) -> "_Known":
+        begin, end, text = self._known[moment.second]
+        if begin <= moment < end:
+            return text
         known = self._known[moment.second] = _known(moment)
-        return known
+        return known[2]
 
 
-_Known: TypeAlias = tuple[datetime, datetime, int, bytes]
-"""A second: when it begins and ends, in microseconds since 1970, and as text."""
+_Known: TypeAlias = tuple[datetime, datetime, bytes]
+"""A second: when it begins and ends, and as text."""
 
 
 def _known(moment: datetime) -> _Known:
     begin = moment.replace(microsecond=0)
-    text = f"{begin.isoformat()[:19]}Z".encode()
-    return begin, begin + timedelta(seconds=1), to_micros(begin), text
+    return begin, begin + timedelta(seconds=1), f"{begin.isoformat()[:19]}Z".encode()

@@ -20,7 +20,7 @@ class Logged(Struct, kw_only=True):
     """Whose record it will be, as the log writes it."""
     input_body: bytes
     output_body: bytes | None = None
-    events: list[bytes] = field(default_factory=list[bytes])
+    events: list[bytes] = []
     """Of a stream; JSON."""
 
 
@@ -33,6 +33,10 @@ class ModelInvocation(Struct, kw_only=True):
     began_at: datetime
     headers: Mapping[str, str]
     """The request's, in lower case, as received."""
+    access_key_id: str | None = None
+    """Of the request's signature."""
+    source_address: str = ""
+    """Whom it comes from; empty where nobody knows."""
     body_bytes: int = 0
     """Length of the request's body."""
     model_id: str | None = None
@@ -74,6 +78,8 @@ class ModelInvocation(Struct, kw_only=True):
     """What its log record will hold, where the account wants one."""
     recorded: bool = False
     """Whether the ledger has it."""
+    audited: bool = False
+    """Whether the audit trail has it."""
     observed: bool = False
     """Whether those who only watch were told of its end."""
     bought: Sequence[Quota] = ()

@@ -23,8 +23,10 @@ _Pending: TypeAlias = tuple[EntryT, asyncio.Future[None] | None]
 Seconds: TypeAlias = Callable[[], float]
 """Of a clock that only goes on."""
 
-SEGMENT_BYTES = 16 << 20
+SEGMENT_BYTES = 8 << 20
 """A file that has grown so long is followed by another."""
+LONGEST_QUICK_BYTES = 256 << 10
+"""More than that takes its time on any disk: a thread writes it."""
 SPARE_BYTES = 4 << 20
 """With less room on the disk no invocation is begun that would have to be recorded."""
 SUFFIX = ".journal"
@@ -51,6 +53,8 @@ class Segment(Struct, kw_only=True):
     """So many bytes are whole and on disk."""
     sealed: bool = False
     """Whether nothing more will be appended."""
+    has_more: bool = False
+    """Whether what has been read of it so far is not all usage."""
 
     @property
     def journal_id(self) -> str:
@@ -65,14 +69,19 @@ class Journal(Generic[EntryT]):
         folder: Path,
         pack: Callable[[Sequence[EntryT]], bytes],
         *,
+        written: Callable[[Sequence[EntryT]], None] | None = None,
         segment_bytes: int = SEGMENT_BYTES,
         spare_bytes: int = SPARE_BYTES,
         seconds: Seconds = perf_counter,
     ) -> None:
-        """`pack` makes frames of what is written together, a third as dear as one by one."""
+        """`pack` makes frames of what is written together, a third as dear as one by one.
+
+        `written` hears of what is on disk before those who wait for it do.
+        """
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._folder = folder
         self._pack = pack
+        self._written = written
         self._segment_bytes = segment_bytes
         self._spare_bytes = spare_bytes
         self._seconds = seconds
@@ -90,7 +99,7 @@ class Journal(Generic[EntryT]):
         self._full = False
         self._sealing = False
         self.segments: list[Segment] = []
-        """Oldest first; whoever has read a sealed one to its end drops it."""
+        """Oldest first; whoever has read a sealed one to its end has it given."""
         self._by_thread = threading.Thread(target=self._write, name="journal-writer", daemon=True)
         self._by_thread.start()
 
@@ -129,10 +138,9 @@ class Journal(Generic[EntryT]):
         elif self.segments:
             self.segments[-1].sealed = True
 
-    def drop(self, segment: Segment) -> None:
-        """Takes a sealed segment's file away: all of it is in the store."""
+    def give_away(self, segment: Segment) -> None:
+        """A sealed one, to whoever has read it to its end."""
         self.segments.remove(segment)
-        remove(segment.path, segment.fd)
 
     async def settled(self) -> None:
         """Waits for what was appended before."""
@@ -167,7 +175,7 @@ class Journal(Generic[EntryT]):
             self._timer = None
         self._writing, self._pending = self._pending, []
         data = self._packed(self._writing)
-        if self._is_open() and self._disk.is_quick():
+        if self._is_open() and len(data) <= LONGEST_QUICK_BYTES and self._disk.is_quick():
             began = self._seconds()
             error = self._attempt(data)
             self._disk.took(self._seconds() - began)
@@ -199,6 +207,8 @@ class Journal(Generic[EntryT]):
             return b""
 
     def _committed(self, error: OSError | None) -> None:
+        if error is None and self._written is not None:
+            self._tell(self._written)
         for _, told in self._writing:
             if told is None or told.done():
                 continue
@@ -212,6 +222,14 @@ class Journal(Generic[EntryT]):
             self._commit()
         else:
             self._idle.set()
+
+    def _tell(self, written: Callable[[Sequence[EntryT]], None]) -> None:
+        """But for those who do not wait any more, or whose entry could not be made."""
+        entries = [entry for entry, told in self._writing if told is None or not told.done()]
+        try:
+            written(entries)
+        except Exception:  # noqa: BLE001 - what is on disk is on disk
+            _log.exception("it could not be told that a journal was written")
 
     def _note(self, write_failed: bool, *, full: bool, why: str) -> None:  # noqa: FBT001
         before = self.failing
@@ -333,6 +351,15 @@ def _orphan(path: Path) -> Segment | None:
         os.close(fd)
         return None
     return Segment(path=path, fd=fd, durable=status.st_size, sealed=True)
+
+
+def move(segment: Segment, folder: Path) -> None:
+    """What is whole of a sealed one goes to another folder, for whoever looks there."""
+    os.ftruncate(segment.fd, segment.durable)
+    segment.path.rename(folder / segment.path.name)
+    sync_folder(folder)
+    sync_folder(segment.path.parent)
+    os.close(segment.fd)
 
 
 def remove(path: Path, fd: int) -> None:

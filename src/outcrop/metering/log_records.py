@@ -1,17 +1,17 @@
-"""A record of the invocation log: as it waits on disk, and a line in Amazon's schema 1.0. Pure."""
+"""What the invocation log is made of: what was said, on disk, and lines of schema 1.0. Pure."""
 
-from collections.abc import Mapping
-from typing import Literal, NamedTuple
+from collections.abc import Mapping, Sequence
+from functools import lru_cache
+from typing import Literal, NamedTuple, TypeAlias
 
-from msgspec import DecodeError, Raw, Struct, json
+from msgspec import DecodeError, Raw, Struct, json, msgpack
 
+from outcrop.store.usage_records import frame
 from outcrop.wire.shapes.bedrock import LoggingConfig
 
 INLINE_BYTES = 100 * 1024
 """A longer body is an object of its own."""
 JSON = "application/json"
-LINES = 0x93
-"""The first byte of `SpooledLines` in MessagePack: three members. `SpooledRecord` has more."""
 
 
 class Owner(Struct, frozen=True, array_like=True):
@@ -23,18 +23,50 @@ class Owner(Struct, frozen=True, array_like=True):
     region: str
 
 
-class SpooledLines(Struct, frozen=True, array_like=True):
-    """Records as they will be delivered: nothing has to be taken out of what was said."""
+SaidRow: TypeAlias = tuple[str, bytes | None, bytes | None]
+"""Of one call: the content type of what was asked, what was asked, and what was answered."""
+
+
+class Said(Struct, frozen=True, array_like=True):
+    """What was said in calls, in columns. In a journal it follows their frame of usage."""
 
     owner: bytes
     """An `Owner`, encoded."""
-    hour: str
-    """In which the calls began: `2026-11-22T10`, in UTC."""
-    lines: bytes
+    calls: bytes
+    """What would be in the frame before, where usage is not metered; empty where it is."""
+    content_type: Sequence[str]
+    asked: Sequence[bytes | None]
+    """None: not to be delivered, as the account's switches say; so is what was answered."""
+    answered: Sequence[bytes | None]
 
 
-class SpooledRecord(Struct, frozen=True, kw_only=True, array_like=True):
-    """What one record is made of. New fields come last, with a default."""
+_encode = msgpack.Encoder().encode
+_decode = msgpack.Decoder(Said).decode
+_decode_owner = msgpack.Decoder(Owner).decode
+
+
+def encode_owner(owner: Owner) -> bytes:
+    return _encode(owner)
+
+
+@lru_cache(maxsize=256)
+def decode_owner(encoded: bytes) -> Owner:
+    """Raises DecodeError, a ValueError."""
+    return _decode_owner(encoded)
+
+
+def said_frame(owner: bytes, calls: bytes, said: Sequence[SaidRow]) -> bytes:
+    """Of one call at least."""
+    return frame(_encode((owner, calls, *zip(*said, strict=True))))
+
+
+def decode_said(payload: memoryview) -> Said:
+    """Raises DecodeError, a ValueError."""
+    return _decode(payload)
+
+
+class Told(Struct, frozen=True, kw_only=True):
+    """What one record is made of."""
 
     config: LoggingConfig
     """The account's, when the call began."""
@@ -51,7 +83,7 @@ class SpooledRecord(Struct, frozen=True, kw_only=True, array_like=True):
     error: str | None
     input_content_type: str
     input_body: bytes | None
-    """None: not to be delivered, as the account's switches say; so is the output's."""
+    """As in `Said`; so is the output's."""
     output_body: bytes | None
     input_tokens: int
     output_tokens: int
@@ -103,38 +135,38 @@ class Body(NamedTuple):
     s3_path: str | None = None
 
 
-def log_record(spooled: SpooledRecord, timestamp: str, asked: Body, answered: Body) -> LogRecord:
+def log_record(told: Told, timestamp: str, asked: Body, answered: Body) -> LogRecord:
     """`asked` and `answered` are what became of the bodies."""
-    failed = spooled.error is not None
+    failed = told.error is not None
     return LogRecord(
         timestamp=timestamp,
-        account_id=spooled.account_id,
-        region=spooled.region,
-        request_id=spooled.request_id,
-        operation=spooled.operation,
-        model_id=spooled.model_id,
-        error_code=spooled.error,
+        account_id=told.account_id,
+        region=told.region,
+        request_id=told.request_id,
+        operation=told.operation,
+        model_id=told.model_id,
+        error_code=told.error,
         input=LogInput()
-        if failed and spooled.input_body is None
+        if failed and told.input_body is None
         else LogInput(
-            input_content_type=spooled.input_content_type,
+            input_content_type=told.input_content_type,
             input_body_json=asked.json,
             input_body_s3_path=asked.s3_path,
-            input_token_count=spooled.input_tokens,
-            cache_read_input_token_count=spooled.cache_read_input_tokens,
-            cache_write_input_token_count=spooled.cache_write_input_tokens,
+            input_token_count=told.input_tokens,
+            cache_read_input_token_count=told.cache_read_input_tokens,
+            cache_write_input_token_count=told.cache_write_input_tokens,
         ),
         output=LogOutput()
-        if failed and spooled.output_body is None
+        if failed and told.output_body is None
         else LogOutput(
             output_content_type=JSON,
             output_body_json=answered.json,
             output_body_s3_path=answered.s3_path,
-            output_token_count=spooled.output_tokens,
+            output_token_count=told.output_tokens,
         ),
-        identity=Identity(spooled.principal_arn),
-        request_metadata=spooled.request_metadata,
-        inference_region=spooled.inference_region,
+        identity=Identity(told.principal_arn),
+        request_metadata=told.request_metadata,
+        inference_region=told.inference_region,
         schema_type="ModelInvocationLog",
         schema_version="1.0",
     )
@@ -150,12 +182,18 @@ def one_line(body: bytes) -> bytes:
         return json.encode(body.decode(errors="replace"))
 
 
-def may_have_media(body: bytes) -> bool:
-    """Whether images, documents, video or audio may have to be taken out of it."""
+def may_have_media(body: bytes, *, images: bool) -> bool:
+    """Whether images, documents, video or audio may have to be taken out of it.
+
+    Those that are in native bodies stay there if `images` are wanted.
+    """
     # Not `in`, which for bytes looks for a number first and takes five times as long.
-    return (
-        body.find(b'"bytes"') >= 0
-        or body.find(b'"base64"') >= 0
-        or body.find(b"data:") >= 0
-        or body.find(b'"inputImage"') >= 0
+    return body.find(b'"bytes"') >= 0 or (
+        not images
+        and (
+            body.find(b'"base64"') >= 0
+            or body.find(b"data:") >= 0
+            or body.find(b'"inputImage"') >= 0
+            or body.find(b'"images"') >= 0
+        )
     )

@@ -1,8 +1,8 @@
 """How each invocation went, told once: to the ledger, which may refuse, and to who only watches."""
 
-from collections.abc import Sequence
+from collections.abc import Coroutine, Sequence
 from datetime import datetime
-from typing import Protocol
+from typing import Any, Protocol
 
 from msgspec import Struct
 
@@ -39,7 +39,7 @@ class Recording:
         *,
         clock: Clock,
     ) -> None:
-        """Without a ledger, nothing is recorded; without a log, nothing that was said is kept."""
+        """Without a ledger, nothing is written down; without a log, nothing of what was said."""
         self._ledger = ledger
         self._log = log
         self._observers = observers
@@ -51,19 +51,24 @@ class Recording:
             self._ledger.admit()
 
     def began(self, invocation: ModelInvocation, body: bytes) -> None:
-        if self._ledger:
-            self._ledger.began()
         if self._log:
             self._log.begin(invocation, body)
+        if self._ledger:
+            self._ledger.began(invocation)
         for observer in self._observers:
             observer.began(invocation)
 
-    async def ended(self, invocation: ModelInvocation, error: AwsError | None = None) -> None:
-        """Returns when it is on disk. Raises what log and ledger do; then that is how it ended."""
+    def ended(
+        self, invocation: ModelInvocation, error: AwsError | None = None
+    ) -> Coroutine[Any, Any, None]:
+        """Done when it is on disk. Raises what the ledger does; then that is how it ended."""
+        if self._ledger and not self._observers:
+            return self._ledger.record(invocation, error)
+        return self._ended(invocation, error)
+
+    async def _ended(self, invocation: ModelInvocation, error: AwsError | None) -> None:
         try:
-            if invocation.logged is not None and self._log:
-                await self._log_and_record(self._log, invocation, error)
-            elif self._ledger:
+            if self._ledger:
                 await self._ledger.record(invocation, error)
         except AwsError as unrecorded:
             self._tell(invocation, unrecorded.status, unrecorded.name)
@@ -75,22 +80,9 @@ class Recording:
 
     def cut_off(self, invocation: ModelInvocation) -> None:
         """The client left: there is nobody to wait for. Nothing happens if it had ended."""
-        if self._log:
-            self._log.write_cut_off(invocation)
         if self._ledger:
             self._ledger.record_cut_off(invocation)
         self._tell(invocation, CLIENT_LEFT, CANCELLED)
-
-    async def _log_and_record(
-        self, log: InvocationLog, invocation: ModelInvocation, error: AwsError | None
-    ) -> None:
-        """Both at once: two files, one wait."""
-        writing = log.write(invocation, error)
-        try:
-            if self._ledger:
-                await self._ledger.record(invocation, error)
-        finally:
-            await log.written(writing)
 
     def _tell(self, invocation: ModelInvocation, status: int, error: str | None) -> None:
         if not self._observers or invocation.observed:

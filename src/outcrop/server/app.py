@@ -300,7 +300,7 @@ class App:
             await self._policies.refresh()
         if labels and self._policies.exist:
             identified = await self._policies.reaching(identified, labels)
-        life.caller = identified.caller
+        life.caller, life.access_key_id = identified.caller, identified.access_key_id
         answer = self._answers.get(served)
         if answer is None:
             raise UnknownOperationException(
@@ -337,24 +337,28 @@ class App:
         """Of callers that are who they say."""
         if self._audit is None or life.caller is None or life.address is None:
             return
-        runtime = life.address.service == "bedrock-runtime"
-        self._audit.add(
-            Audited(
-                event_id=self._audit.event_id(),
+        invocation = life.invocation
+        if invocation is None:
+            runtime = life.address.service == "bedrock-runtime"
+            called = Audited(
                 request_id=life.request_id,
                 began_at=life.began_at,
                 signing_name=life.address.signing_name,
                 operation=life.address.operation,
                 caller=life.caller,
-                headers=request.headers,
+                access_key_id=life.access_key_id,
+                user_agent=request.headers.get("user-agent"),
                 source_address=request.source_address,
-                request_parameters=life.model if runtime else life.input,
+                model_id=getattr(life.input, "model_id", None) if runtime else None,
+                input=None if runtime else life.input,
                 output=life.output,
                 error=life.error,
-                inference_region=life.invocation.inference_region if life.invocation else None,
+                inference_region=None,
                 changes=not runtime,
             )
-        )
+            self._audit.add(called)
+        else:
+            self._audit.add_invocations([(invocation, life.error)])
 
     def _tell(self, request: HttpRequest, response: HttpResponse, life: "_Life") -> None:
         now = self._clock()
@@ -387,6 +391,7 @@ class _Life(Struct, kw_only=True):
     began_at: datetime
     address: Address | None = None
     caller: Caller | None = None
+    access_key_id: str | None = None
     invocation: ModelInvocation | None = None
     error: AwsError | None = None
     input: Shape | None = None
@@ -395,14 +400,6 @@ class _Life(Struct, kw_only=True):
     decided_by: str | None = None
     """Which statement of which policy allowed or denied it."""
 
-    @property
-    def model(self) -> dict[str, str] | None:
-        """All that is told of what a model was asked."""
-        model_id = (
-            self.invocation.model_id if self.invocation else getattr(self.input, "model_id", None)
-        )
-        return None if model_id is None else {"modelId": model_id}
-
     def invoke(self, operation: str, caller: Caller, request: HttpRequest) -> ModelInvocation:
         self.invocation = ModelInvocation(
             request_id=self.request_id,
@@ -410,6 +407,8 @@ class _Life(Struct, kw_only=True):
             caller=caller,
             began_at=self.began_at,
             headers=request.headers,
+            access_key_id=self.access_key_id,
+            source_address=request.source_address,
             body_bytes=len(request.body),
         )
         return self.invocation

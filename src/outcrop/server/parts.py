@@ -15,8 +15,10 @@ from outcrop.fleet.embedded import EmbeddedSettings
 from outcrop.fleet.fleet_keeper import FleetKeeper, Others, open_fleet
 from outcrop.fleet.leases import Leases, Split
 from outcrop.fleet.shared_health import SharedHealth
+from outcrop.metering.audit import AuditTrail
 from outcrop.metering.delivery.deliverer import InvocationLogging, open_invocation_log
-from outcrop.metering.ledger import Metering, open_ledger
+from outcrop.metering.importer import LogSpool
+from outcrop.metering.opening import Metering, open_ledger
 from outcrop.metering.prices import PriceList
 from outcrop.server.clock import steady_clock
 from outcrop.server.config import Config, ConfigurationError
@@ -34,6 +36,7 @@ class Parts(Struct, frozen=True, kw_only=True):
     metering: Metering
     observing: Observing
     invocation_logging: InvocationLogging
+    audit: AuditTrail | None
     tasks: asyncio.TaskGroup
     clock: Clock
 
@@ -46,9 +49,11 @@ async def open_parts(config: Config, *, clock: Clock) -> AsyncGenerator[Parts]:
         open_store(config.database_url or config.sqlite_path, clock=clock) as store,
         open_counters(config, clock=steady_clock(), tasks=tasks) as (counters, others),
         _open_fleet(config, others, tasks=tasks, clock=clock) as keeper,
-        _open_ledger(config, store, tasks=tasks, clock=clock) as metering,
-        open_observing(config, keeper, counters, tasks=tasks, clock=clock) as observing,
+        # Before what is written down for it: so it ends after that has been handed over.
         _open_invocation_log(config, store, tasks=tasks, clock=clock) as invocation_logging,
+        open_audit_trail(config, clock=clock) as audit,
+        _open_ledger(config, store, audit, tasks=tasks, clock=clock) as metering,
+        open_observing(config, keeper, counters, tasks=tasks, clock=clock) as observing,
     ):
         yield Parts(
             store=store,
@@ -57,6 +62,7 @@ async def open_parts(config: Config, *, clock: Clock) -> AsyncGenerator[Parts]:
             metering=metering,
             observing=observing,
             invocation_logging=invocation_logging,
+            audit=audit,
             tasks=tasks,
             clock=clock,
         )
@@ -109,8 +115,26 @@ def _open_fleet(
     )
 
 
+@asynccontextmanager
+async def open_audit_trail(config: Config, *, clock: Clock) -> AsyncGenerator[AuditTrail | None]:
+    """None where nobody wants one. Raises OSError where its file cannot be written."""
+    if config.audit.file is None:
+        yield None
+        return
+    trail = AuditTrail(config.audit.file, config.audit, clock=clock)
+    try:
+        yield trail
+    finally:
+        trail.close()
+
+
 def _open_ledger(
-    config: Config, store: Store, *, tasks: asyncio.TaskGroup, clock: Clock
+    config: Config,
+    store: Store,
+    audit: AuditTrail | None,
+    *,
+    tasks: asyncio.TaskGroup,
+    clock: Clock,
 ) -> AbstractAsyncContextManager[Metering]:
     return open_ledger(
         config.state / "journal",
@@ -119,6 +143,8 @@ def _open_ledger(
         config=config.metering,
         prices=PriceList(config.prices),
         budgets=config.budgets,
+        log=LogSpool(config.state / "invocation-log", config.invocation_logging.batch_s),
+        audit=audit,
         tasks=tasks,
         clock=clock,
     )

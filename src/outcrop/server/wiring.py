@@ -19,7 +19,6 @@ from outcrop.fleet.units import Units
 from outcrop.iam.access import everything
 from outcrop.iam.authenticator import Identified
 from outcrop.iam.resource_policies import ResourcePolicies
-from outcrop.metering.audit import AuditTrail
 from outcrop.metering.costs import Costs
 from outcrop.metering.prices import PriceList
 from outcrop.metering.quotas import Quotas
@@ -114,24 +113,20 @@ def _opened_app(
     """Answers nothing yet. What it wrote down is on disk when the block ends."""
     clock = parts.clock
     log = request_log(config.log_level)
-    trail = AuditTrail(config.audit.file, config.audit, clock=clock) if config.audit.file else None
-    ledger = parts.metering.ledger if config.metering.enabled else None
     log_to, observing = parts.invocation_logging.log, parts.observing
     try:
         yield App(
             throttle,
-            recording=Recording(ledger, log_to, observing.observers, clock=clock),
+            recording=Recording(parts.metering.ledger, log_to, observing.observers, clock=clock),
             request_log=log,
             clock=clock,
             meter=observing.meter,
-            audit=trail,
+            audit=parts.audit,
             policies=identity.policies,
             is_secure=config.tls.serves,
         )
     finally:
         log.flush()
-        if trail:
-            trail.close()
 
 
 class Configured(Struct, frozen=True, kw_only=True):

@@ -127,11 +127,18 @@ class Usage:
         return rows[0][0] if rows else 0
 
     async def add(
-        self, journal_id: str, position: int, frames: bytes, *, most_series: int | None = None
+        self,
+        journal_id: str,
+        position: int,
+        frames: bytes,
+        *,
+        until: int | None = None,
+        most_series: int | None = None,
     ) -> bool:
         """Takes in the whole frames, one at least, that the journal has from `position` on.
 
-        Beyond `most_series` of an account, new sessions of a role count as one.
+        `until`: where it goes on, if there are others between them. Beyond `most_series` of an
+        account, new sessions of a role count as one.
 
         False, and nothing has changed, if the store has another position for it by now.
         """
@@ -139,7 +146,7 @@ class Usage:
         if most_series is not None:
             await self._bound(sums, most_series)
         ids = await self._series_ids(sums)
-
+        end = position + len(frames) if until is None else until
         seen: dict[int, Mapping[str, int]] = {}
 
         async def work(transaction: Transaction) -> bool:
@@ -148,7 +155,7 @@ class Usage:
             rows = await transaction.fetch(_POSITION, journal_id)
             if (rows[0][0] if rows else 0) != position:
                 return False
-            await transaction.execute(_MOVE, journal_id, position + len(frames))
+            await transaction.execute(_MOVE, journal_id, end)
             block = sums.until, journal_id, position, sums.since, frames
             await transaction.execute(_ADD_BLOCK, *block)
             await _add_metrics(transaction, sums, ids)

@@ -146,8 +146,9 @@ def in_columns(circumstances: bytes, calls: Sequence[Row]) -> Calls:
 # A frame: the length and CRC-32 of what follows, little-endian. What follows: `Calls`, or, as it
 # was before there were columns and is read for ever, circumstances and a list of calls.
 _HEAD = struct.Struct("<II")
-_CALLS_IN_A_LIST = 0x92
-"""The first byte of the latter: two members."""
+_CALLS, _CALLS_IN_A_LIST = 0x9B, 0x92
+"""The first byte of the former, eleven members, and of the latter, two."""
+_USAGE = frozenset({_CALLS, _CALLS_IN_A_LIST})
 _encode = msgpack.Encoder().encode
 _decode = msgpack.Decoder(Calls).decode
 _decode_list = msgpack.Decoder(tuple[bytes, list[Call]]).decode
@@ -158,45 +159,76 @@ def encode_circumstances(circumstances: Circumstances) -> bytes:
     return _encode(circumstances)
 
 
-def batch_frame(circumstances: bytes, calls: Sequence[Row]) -> bytes:
-    """Of one call at least."""
-    return frame(_encode((circumstances, *zip(*calls, strict=True))))
+def batch(circumstances: bytes, calls: Sequence[Row]) -> bytes:
+    """What is in the frame of one call at least."""
+    return _encode((circumstances, *zip(*calls, strict=True)))
 
 
 def framed(record: UsageRecord) -> bytes:
     """A batch of one."""
     shared = {name: getattr(record, name) for name in Circumstances.__struct_fields__}
     own = {name: getattr(record, name) for name in Call._fields}
-    return batch_frame(_encode(Circumstances(**shared)), [Call(**own)])
+    return frame(batch(_encode(Circumstances(**shared)), [Call(**own)]))
 
 
 def frame(payload: bytes) -> bytes:
     return _HEAD.pack(len(payload), crc32(payload)) + payload
 
 
+class Found(NamedTuple):
+    """What a part of a journal begins with."""
+
+    whole: int
+    """How many of the bytes, from the first, are whole and undamaged frames."""
+    usage: bytes
+    """Those frames of them that hold usage."""
+
+    @property
+    def has_more(self) -> bool:
+        """Whether there are frames of another kind among them."""
+        return len(self.usage) < self.whole
+
+
 def whole_frames(data: bytes) -> int:
     """How many of the bytes, from the first, are whole and undamaged frames."""
-    position = 0
-    while position + _HEAD.size <= len(data):
-        length, checksum = _HEAD.unpack_from(data, position)
-        end = position + _HEAD.size + length
-        if not length or end > len(data) or crc32(data[position + _HEAD.size : end]) != checksum:
+    return found_in(data).whole
+
+
+def found_in(data: bytes) -> Found:
+    """Of a journal, from the beginning of a frame on."""
+    head, unpack, view = _HEAD.size, _HEAD.unpack_from, memoryview(data)
+    usage: list[memoryview] = []
+    position, last = 0, len(data) - head
+    while position <= last:
+        length, checksum = unpack(data, position)
+        begin = position + head
+        end = begin + length
+        if not length or end > len(data) or crc32(view[begin:end]) != checksum:
             break
+        if data[begin] in _USAGE:
+            usage.append(view[position:end])
         position = end
-    return position
+    return Found(position, b"".join(usage))
+
+
+def is_usage(payload: memoryview) -> bool:
+    return payload[0] in _USAGE
 
 
 def batches_in(frames: bytes) -> Iterator[Calls]:
     """Raises ValueError for what is none of ours."""
-    for payload in payloads_in(frames):
-        try:
-            if payload[0] == _CALLS_IN_A_LIST:
-                circumstances, calls = _decode_list(payload)
-                yield in_columns(circumstances, calls)
-            else:
-                yield _decode(payload)
-        except DecodeError as error:
-            raise ValueError(f"not a usage record: {error}") from error
+    return map(calls_of, filter(is_usage, payloads_in(frames)))
+
+
+def calls_of(payload: memoryview | bytes) -> Calls:
+    """Of one frame. Raises ValueError for what is none of ours."""
+    try:
+        if payload[0] == _CALLS_IN_A_LIST:
+            circumstances, calls = _decode_list(payload)
+            return in_columns(circumstances, calls)
+        return _decode(payload)
+    except DecodeError as error:
+        raise ValueError(f"not a usage record: {error}") from error
 
 
 def decode_circumstances(encoded: bytes) -> Circumstances:

@@ -1,4 +1,4 @@
-"""From the journal to where accounts want their logs: again until it is there, under one key."""
+"""From journals to where accounts want their logs: again until it is there, under one key."""
 
 import asyncio
 import logging
@@ -7,7 +7,7 @@ from collections.abc import AsyncGenerator, Mapping
 from contextlib import asynccontextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 from msgspec import Struct, field
 
@@ -16,15 +16,13 @@ from outcrop.metering.delivery.destinations import Destinations, destinations
 from outcrop.metering.delivery.records import Delivered, Place, delivered
 from outcrop.metering.delivery.tally import Tally
 from outcrop.metering.delivery.undelivered import UndeliveredError
-from outcrop.metering.invocation_log import InvocationLog, Spool
-from outcrop.metering.journal import Journal, Segment, orphans, remove
+from outcrop.metering.invocation_log import InvocationLog
+from outcrop.metering.journal import Segment, orphans, remove
 from outcrop.store.logging_configurations import LoggingConfigurations
 from outcrop.store.usage import Usage
 from outcrop.store.usage_records import whole_frames
 from outcrop.wire.timestamps import Clock
 
-SEGMENT_BYTES = 8 << 20
-"""So much is delivered at once, whatever the time."""
 FIRST_WAIT_S, LONGEST_WAIT_S = 1.0, 60.0
 """After a failure, for what goes to the same place."""
 STOP_S = 2.0
@@ -47,7 +45,7 @@ class _Waiting(Struct):
 
 
 class _Pending(Struct):
-    """One sealed segment: which places are still to be given their part."""
+    """One file: which places are still to be given their part."""
 
     places: set[Place] | None = None
     """None: it has not been read yet."""
@@ -55,11 +53,13 @@ class _Pending(Struct):
 
 
 class Deliverer:
-    """A sealed segment is a batch: what it makes, and under which keys, is given by it alone."""
+    """A file is a batch: what it makes, and under which keys, is given by it alone.
+
+    Whoever locks one delivers it: of its own worker, of another, or of one that is no more.
+    """
 
     def __init__(
         self,
-        journal: Journal[Any],
         folder: Path,
         to: Destinations,
         tally: Tally,
@@ -67,14 +67,13 @@ class Deliverer:
         config: InvocationLoggingConfig,
         clock: Clock,
     ) -> None:
-        self._journal = journal
         self._folder = folder
         self._to = to
         self._tally = tally
-        self._batch_s = config.batch_s
+        self._look_every_s = min(LOOK_EVERY_S, config.batch_s)
         self._keep = timedelta(days=config.keep_undelivered_days)
         self._clock = clock
-        self._orphans: dict[Path, Segment] = {}
+        self._taken: dict[Path, Segment] = {}
         self._pending: dict[str, _Pending] = {}
         self._waiting: dict[Place, _Waiting] = {}
         self._lock = asyncio.Lock()
@@ -82,36 +81,28 @@ class Deliverer:
 
     async def run(self, sleep: Sleep = asyncio.sleep) -> None:
         """For as long as the worker lives."""
-        seal_at = self._time() + self._batch_s
         while True:
-            await sleep(min(LOOK_EVERY_S, self._batch_s))
-            self._journal.look_for_room()
-            if self._time() >= seal_at:
-                self._journal.seal()
-                seal_at = self._time() + self._batch_s
+            await sleep(self._look_every_s)
             try:
                 await self.once()
             except Exception:  # noqa: BLE001 - the next round may do better; nothing is lost meanwhile
                 _log.exception("invocation logs could not be delivered")
 
     async def once(self) -> None:
-        """Delivers every segment that is whole, as far as its places take it."""
+        """Delivers all that there is, as far as its places take it."""
         async with self._lock:
-            for segment in orphans(self._folder, [*self._journal.segments, *self._taken()]):
-                self._orphans[segment.path] = segment
-            for segment in [*self._taken(), *self._journal.segments]:
-                if segment.sealed and (await self._delivered(segment) or self._too_old(segment)):
+            for segment in orphans(self._folder, list(self._taken.values())):
+                self._taken[segment.path] = segment
+            for segment in list(self._taken.values()):
+                if await self._delivered(segment) or self._too_old(segment):
                     self._forget(segment)
             await self._tally.store()
 
     def close(self) -> None:
-        """What was taken up from others is there for whoever looks next."""
-        for segment in self._taken():
+        """What is not delivered is there for whoever looks next."""
+        for segment in self._taken.values():
             os.close(segment.fd)
-        self._orphans.clear()
-
-    def _taken(self) -> list[Segment]:
-        return list(self._orphans.values())
+        self._taken.clear()
 
     async def _delivered(self, segment: Segment) -> bool:
         """Whether all of it is where it belongs."""
@@ -151,9 +142,7 @@ class Deliverer:
         file = os.fstat(segment.fd)
         if self._clock() - datetime.fromtimestamp(file.st_mtime, UTC) < self._keep:
             return False
-        # Of an orphan's length most may never have been written to.
-        bytes_ = min(segment.durable, file.st_blocks * 512)
-        _log.error("invocation logs are given up", extra={"bytes": bytes_})
+        _log.error("invocation logs are given up", extra={"bytes": file.st_size})
         return True
 
     def _waits(self, place: Place) -> bool:
@@ -168,10 +157,8 @@ class Deliverer:
 
     def _forget(self, segment: Segment) -> None:
         self._pending.pop(segment.journal_id, None)
-        if self._orphans.pop(segment.path, None):
-            remove(segment.path, segment.fd)
-        else:
-            self._journal.drop(segment)
+        del self._taken[segment.path]
+        remove(segment.path, segment.fd)
 
 
 @asynccontextmanager
@@ -185,12 +172,14 @@ async def open_invocation_log(  # noqa: PLR0913 - each by its name
     tasks: asyncio.TaskGroup,
     clock: Clock,
 ) -> AsyncGenerator["InvocationLogging"]:
-    """Logs, and delivers, until the block ends. Raises InvalidLoggingConfigError, StoreError."""
+    """Delivers what comes into the folder until the block ends.
+
+    Raises InvalidLoggingConfigError, StoreError.
+    """
     to = destinations(config, environ, clock=clock)
-    journal = Journal(folder, Spool().packed, segment_bytes=SEGMENT_BYTES)
-    log = InvocationLog(journal, configurations, clock=clock)
+    log = InvocationLog(configurations)
     tally = Tally(usage, clock=clock)
-    deliverer = Deliverer(journal, folder, to, tally, config=config, clock=clock)
+    deliverer = Deliverer(folder, to, tally, config=config, clock=clock)
     await log.refresh()
     running = [tasks.create_task(log.keep_fresh()), tasks.create_task(deliverer.run())]
     try:
@@ -198,14 +187,11 @@ async def open_invocation_log(  # noqa: PLR0913 - each by its name
     finally:
         for task in running:
             task.cancel()
-        await journal.settled()
-        journal.seal()
         with suppress(TimeoutError):
             async with asyncio.timeout(STOP_S):
                 await deliverer.once()
         await tally.store()
         deliverer.close()
-        await journal.aclose()
         await to.aclose()
 
 
@@ -217,5 +203,5 @@ class InvocationLogging(Struct, frozen=True):
 def _read(segment: Segment) -> list[Delivered]:
     """In a thread: a batch is packed and signed elsewhere while others are answered."""
     data = os.pread(segment.fd, segment.durable, 0)
-    # The end of an orphan may be torn: nobody was told of that.
+    # The end may never have been written to.
     return list(delivered(data[: whole_frames(data)], segment.journal_id))

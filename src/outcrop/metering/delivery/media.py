@@ -24,7 +24,7 @@ def extracted(body: bytes, config: LoggingConfig, uri: str | None) -> tuple[byte
     Bytes of a Converse block become an `s3Location` beginning with `uri`, or without one nothing.
     In native bodies what the switches allow stays where it is.
     """
-    if not may_have_media(body):
+    if not may_have_media(body, images=config.image_data_delivery_enabled is not False):
         return body, []
     try:
         document = json.decode(body)

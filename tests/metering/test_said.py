@@ -1,21 +1,31 @@
-"""What is written of an invocation is what would be made of it when it is delivered."""
+"""What is written of an invocation is delivered as what it was, one by one or many at once."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from typing import Any
 
 import pytest
 from hypothesis import given, strategies as st
-from msgspec import json, msgpack
+from msgspec import Raw, json
 
-from outcrop.metering.delivery.records import delivered
+from outcrop.metering.delivery.records import Delivered, delivered
+from outcrop.metering.entries import SUCCESS, End, Entries, Entry
 from outcrop.metering.invocation import Logged
-from outcrop.metering.invocation_log import Said, Spool
-from outcrop.metering.log_records import Owner, SpooledRecord
+from outcrop.metering.log_records import (
+    Body,
+    Owner,
+    Told,
+    encode_owner,
+    log_record,
+    one_line,
+)
+from outcrop.metering.prices import PriceList
+from outcrop.store.usage_records import records_in
 from outcrop.wire.errors import AwsError, ThrottlingException, ValidationException
 from outcrop.wire.shapes.bedrock_runtime import TokenUsage
 from outcrop.wire.timestamps import to_micros
-from tests.metering.logged import ACCOUNT, AT, REGION, frames, lines, logging_config
+from tests.clocks import FakeClock
+from tests.metering.logged import ACCOUNT, AT, REGION, lines, logging_config
 from tests.runtime.requests import invocation
 
 BATCH = "0ca8f0c5d3ef9c5b0ca8f0c5d3ef9c5b"
@@ -35,25 +45,35 @@ def said(
     error: AwsError | None = None,
     members: Mapping[str, Any] | None = None,
     switches: Mapping[str, Any] | None = None,
-) -> Said:
+) -> Entry:
     made = invocation(REGION)
     made.began_at, made.model_id, made.inference_region = AT, "100%-b:0", REGION
     for name, value in (members or {}).items():
         setattr(made, name, value)
     config = logging_config(**(switches or {}))
-    owner = msgpack.encode(Owner(config, ACCOUNT, REGION))
+    owner = encode_owner(Owner(config, ACCOUNT, REGION))
     logged = Logged(config=config, owner=owner, input_body=asked, output_body=answered)
-    return Said(made, logged, error)
+    end = SUCCESS if error is None else End("client_error", error.status, error.name)
+    return Entry(made, end, error, logged)
 
 
-def record(one: Said) -> SpooledRecord:
-    """What it is made of, for a later day."""
-    made, logged, error = one
+def written(entries: Sequence[Entry], *, meters: bool = True) -> bytes:
+    later = FakeClock(AT + timedelta(seconds=30))
+    return Entries(PriceList(), clock=later, meters=meters).packed(entries)
+
+
+def made_of(entries: Sequence[Entry], *, meters: bool = True) -> list[Delivered]:
+    return list(delivered(written(entries, meters=meters), BATCH))
+
+
+def record(one: Entry) -> Any:
+    """A line, told member by member."""
+    made, logged, error = one.invocation, one.logged, one.error
+    assert logged
     usage = made.usage or TokenUsage(input_tokens=0, output_tokens=0, total_tokens=0)
     texts = logged.config.text_data_delivery_enabled is not False
     vectors = logged.config.embedding_data_delivery_enabled is not False
-    answered = b"[" + b",".join(logged.events) + b"]" if logged.events else logged.output_body
-    return SpooledRecord(
+    told = Told(
         config=logged.config,
         at=to_micros(made.began_at),
         account_id=ACCOUNT,
@@ -67,14 +87,21 @@ def record(one: Said) -> SpooledRecord:
         error=error.name if error else None,
         input_content_type=made.headers.get("content-type", "application/json"),
         input_body=logged.input_body if texts else None,
-        output_body=answered if (vectors if made.embeds else texts) else None,
+        output_body=logged.output_body if (vectors if made.embeds else texts) else None,
         input_tokens=usage.input_tokens,
         output_tokens=usage.output_tokens,
         cache_read_input_tokens=usage.cache_read_input_tokens or None,
         cache_write_input_tokens=usage.cache_write_input_tokens or None,
     )
+    asked, answered = (
+        Body(None if body is None else Raw(one_line(body)))
+        for body in (told.input_body, told.output_body)
+    )
+    line = json.encode(log_record(told, f"{made.began_at:%Y-%m-%dT%H:%M:%SZ}", asked, answered))
+    return json.decode(line)
 
 
+@pytest.mark.parametrize("meters", [True, False])
 @pytest.mark.parametrize(
     "one",
     [
@@ -92,30 +119,44 @@ def record(one: Said) -> SpooledRecord:
         ),
         said(members={"embeds": True}, switches={"embeddingDataDeliveryEnabled": False}),
         said(b'{"inputImage":"aGVsbG8="}'),
-        said(b'"' + b"x" * 102_399 + b'"'),
+        said(b'{\r\n"messages":\n[]}'),
+        said('{"text":"\u00e4\u2028"}'.encode()),
     ],
 )
-def test_a_line_says_what_a_record_would(one: Said) -> None:
-    written = list(delivered(Spool().packed([one]), BATCH))
+def test_a_line_says_what_was_said(one: Entry, *, meters: bool) -> None:
+    (alone,) = made_of([one], meters=meters)
+    (among_others,) = made_of([said(), one, said()], meters=meters)
 
-    assert written == list(delivered(frames([record(one)]), BATCH))
-    assert len(written) >= 1
+    assert lines(alone) == [record(one)]
+    assert alone.body.count(b"\r") == 0 or alone.content_encoding
+    assert sorted(map(str, lines(among_others))) == sorted(
+        map(str, [record(said()), record(one), record(said())])
+    )
 
 
-@given(st.binary(max_size=200) | st.text().map(json.encode), st.text())
-def test_whatever_was_said(asked: bytes, answered: str) -> None:
-    one = said(asked, json.encode({"text": answered}))
+@given(st.lists(st.binary(max_size=200) | st.text().map(json.encode), min_size=1), st.text())
+def test_whatever_was_said(asked: list[bytes], answered: str) -> None:
+    """And refused: what was answered with success was JSON."""
+    error = ValidationException("no")
+    entries = [said(one, json.encode({"text": answered}), error) for one in asked]
 
-    written = list(delivered(Spool().packed([one]), BATCH))
+    (found,) = made_of(entries)
 
-    assert written == list(delivered(frames([record(one)]), BATCH))
+    assert lines(found) == [record(one) for one in entries]
+
+
+def test_without_metering_only_what_was_said_is_written() -> None:
+    assert len(list(records_in(written([said(), said()])))) == 2
+    assert list(records_in(written([said(), said()], meters=False))) == []
+    assert len(lines(made_of([said(), said()], meters=False)[0])) == 2
 
 
 def test_a_streams_answer_is_the_list_of_its_events() -> None:
     one = said(answered=None, members={"streamed": True})
+    assert one.logged
     one.logged.events += [b'{"messageStart":{}}', b'{"messageStop":{}}']
 
-    (found,) = delivered(Spool().packed([one]), BATCH)
+    (found,) = made_of([one])
 
     answer = lines(found)[0]["output"]["outputBodyJson"]
     assert answer == [{"messageStart": {}}, {"messageStop": {}}]
@@ -127,13 +168,14 @@ def test_those_of_one_write_are_delivered_in_their_hour_whatever_has_to_be_taken
     members: list[dict[str, Any]] = [{}, {}, later, later, {}]
     entries = [
         said(
-            b'{"inputImage":"aGVsbG8="}' if one == "r-1" else ASKED,
+            b'{"image":{"source":{"bytes":"aGVsbG8="}}}' if one == "r-1" else ASKED,
             members={"request_id": one, **more},
         )
         for one, more in zip(ids, members, strict=True)
     ]
 
-    first, second = sorted(delivered(Spool().packed(entries), BATCH), key=lambda one: one.key)
+    image, first, second = sorted(made_of(entries), key=lambda one: (not one.large, one.key))
 
+    assert (image.body, image.key.rpartition("/")[2]) == (b"hello", "r-1_input_1.bin")
     assert sorted(line["requestId"] for line in lines(first)) == ["r-0", "r-1", "r-4"]
     assert [line["requestId"] for line in lines(second)] == ["r-2", "r-3"]
