@@ -19,7 +19,7 @@ from msgspec import Meta, Struct, field, json, structs
 
 from outcrop.iam.caller import Caller
 from outcrop.metering.config import AuditConfig
-from outcrop.metering.forms import BLANK, BLANK_TEXT, Seconds, form
+from outcrop.metering.forms import BLANK, BLANK_TEXT, Form, Seconds, filled, form
 from outcrop.metering.invocation import ModelInvocation
 from outcrop.wire.arn import Arn
 from outcrop.wire.errors import AwsError
@@ -133,7 +133,7 @@ class AuditTrail:
         self._config = config
         self._clock = clock
         self._seconds = Seconds()
-        self._ids, self._last_id = str(uuid4())[:24].encode(), 10**11
+        self._ids, self._last_id = str(uuid4())[:24], 10**11
         self._fd = _opened(path)
         self._follow_at = clock()
         self._failing = False
@@ -147,13 +147,13 @@ class AuditTrail:
 
     def add_invocations(self, ended: Iterable[tuple[ModelInvocation, AwsError | None]]) -> None:
         """As `add`, in one write; those that it has already are left out."""
-        lines: list[bytes] = []
+        lines: list[str] = []
         for invocation, error in ended:
             if not invocation.audited:
                 invocation.audited = True
                 lines.append(self._model_line(invocation, error))
         if lines:
-            self._write(b"".join(lines))
+            self._write("".join(lines).encode())
 
     def close(self) -> None:
         os.close(self._fd)
@@ -171,12 +171,11 @@ class AuditTrail:
         else:
             self._failing = False
 
-    def _model_line(self, invocation: ModelInvocation, error: AwsError | None) -> bytes:
+    def _model_line(self, invocation: ModelInvocation, error: AwsError | None) -> str:
         caller, region = invocation.caller, invocation.inference_region
         if error is not None or caller.shared_arn is not None:
-            return self._lines(_audited(invocation, error))
-        self._last_id += 1
-        return _model_form(
+            return self._lines(_audited(invocation, error)).decode()
+        before, at_id, at_event, after = _model_form(
             caller,
             invocation.access_key_id,
             invocation.headers.get("user-agent"),
@@ -184,27 +183,27 @@ class AuditTrail:
             invocation.operation,
             invocation.model_id,
             None if region == caller.region else region,
-        ) % (
-            self._seconds.text(invocation.began_at),
-            invocation.request_id.encode(),
-            b"%b%d" % (self._ids, self._last_id),
         )
+        self._last_id += 1
+        at, event_id = self._seconds.text(invocation.began_at), f"{self._ids}{self._last_id}"
+        return f"{before}{at}{at_id}{invocation.request_id}{at_event}{event_id}{after}"
 
     def _lines(self, call: Audited) -> bytes:
         """What the caller's account is told, and the account whose resource it was shared by."""
-        told, arn = _told(call, self._seconds.text(call.began_at)), call.caller.shared_arn
+        at = self._seconds.text(call.began_at).encode()
+        told, arn = _told(call, at), call.caller.shared_arn
         if arn is None:
-            return _form(call, call.caller.account_id) % (*told, self._event_id())
+            return filled(_form(call, call.caller.account_id), (*told, self._event_id()))
         shared_event_id = str(uuid4()).encode()
         return b"".join(
-            _form(call, recipient) % (*told, self._event_id(), shared_event_id)
+            filled(_form(call, recipient), (*told, self._event_id(), shared_event_id))
             for recipient in (call.caller.account_id, Arn.parse(arn).account_id)
         )
 
     def _event_id(self) -> bytes:
         """Of another line: a UUID that is random for each trail, and counted within it."""
         self._last_id += 1
-        return b"%b%d" % (self._ids, self._last_id)
+        return f"{self._ids}{self._last_id}".encode()
 
     def _follow(self) -> None:
         """To the file that has the name by now; a full one is put aside by one worker."""
@@ -259,7 +258,7 @@ def _told(call: Audited, event_time: bytes) -> tuple[bytes, ...]:
     return (*told, request_id)
 
 
-def _form(call: Audited, recipient_account_id: str) -> bytes:
+def _form(call: Audited, recipient_account_id: str) -> Form:
     caller, error, region = call.caller, call.error, call.inference_region
     return _form_of(
         caller,
@@ -285,9 +284,9 @@ def _model_form(  # noqa: PLR0913, PLR0917 - as below
     operation: str,
     model_id: str | None,
     elsewhere: str | None,
-) -> bytes:
+) -> Sequence[str]:
     """Of an answer; by fewer names, as it is looked for with every answer."""
-    return _form_of(
+    form = _form_of(
         caller,
         access_key_id,
         user_agent,
@@ -300,6 +299,7 @@ def _model_form(  # noqa: PLR0913, PLR0917 - as below
         False,
         caller.account_id,
     )
+    return tuple(part.decode() for part in form)
 
 
 @lru_cache(maxsize=4_096)
@@ -315,7 +315,7 @@ def _form_of(  # noqa: PLR0913, PLR0917 - what many lines have in common
     error: str | None,
     changes: bool,  # noqa: FBT001
     recipient_account_id: str,
-) -> bytes:
+) -> Form:
     arn, read_only = caller.shared_arn, _only_reads(operation, changes=changes)
     model = None if model_id is None else {"modelId": model_id}
     record = AuditRecord(

@@ -1,8 +1,6 @@
-"""JSON of which little differs from one time to the next: encoded once, with blanks for the rest.
+"""JSON of which little differs each time: encoded once, with blanks for the rest."""
 
-A form is filled by `form % values`: bytes of JSON, or numbers, in the order of its blanks.
-"""
-
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import Any, TypeAlias
 
@@ -11,17 +9,24 @@ from msgspec import Raw, Struct, json
 from outcrop.wire.timestamps import from_micros
 
 BLANK: Any = Raw(b"\0")
-"""In the place of a value: no other byte of JSON is zero, nor one."""
+"""In the place of a value: no other byte of JSON is zero."""
 BLANK_TEXT: Any = Raw(b'"\0"')
 """In the place of text of which nothing has to be escaped."""
-BLANK_NUMBER: Any = Raw(b"\1")
-"""In the place of a whole number."""
+
+Form: TypeAlias = Sequence[bytes]
+"""What is before the first blank, between each two, and after the last."""
 
 
-def form(record: Struct) -> bytes:
-    """A line."""
-    encoded = json.encode(record).replace(b"%", b"%%")
-    return encoded.replace(b"\0", b"%b").replace(b"\1", b"%d") + b"\n"
+def form(record: Struct) -> Form:
+    """Of a line."""
+    return tuple((json.encode(record) + b"\n").split(b"\0"))
+
+
+def filled(form: Form, values: Sequence[bytes]) -> bytes:
+    """With JSON for each blank, in their order."""
+    parts = [b""] * (2 * len(values) + 1)
+    parts[::2], parts[1::2] = form, values
+    return b"".join(parts)
 
 
 class Seconds:
@@ -30,7 +35,7 @@ class Seconds:
     def __init__(self) -> None:
         self._known = [_known(from_micros(0))] * 60
 
-    def text(self, moment: datetime) -> bytes:
+    def text(self, moment: datetime) -> str:
         """`2026-11-22T12:00:00Z`, of a moment in UTC."""
         begin, end, text = self._known[moment.second]
         if begin <= moment < end:
@@ -39,10 +44,10 @@ class Seconds:
         return known[2]
 
 
-_Known: TypeAlias = tuple[datetime, datetime, bytes]
+_Known: TypeAlias = tuple[datetime, datetime, str]
 """A second: when it begins and ends, and as text."""
 
 
 def _known(moment: datetime) -> _Known:
     begin = moment.replace(microsecond=0)
-    return begin, begin + timedelta(seconds=1), f"{begin.isoformat()[:19]}Z".encode()
+    return begin, begin + timedelta(seconds=1), f"{begin.isoformat()[:19]}Z"

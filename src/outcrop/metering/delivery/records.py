@@ -13,7 +13,7 @@ from isal import igzip
 from msgspec import Raw, Struct, json
 
 from outcrop.metering.delivery.media import Media, extracted
-from outcrop.metering.forms import BLANK, BLANK_NUMBER, BLANK_TEXT, form
+from outcrop.metering.forms import BLANK, BLANK_TEXT, form
 from outcrop.metering.log_records import (
     INLINE_BYTES,
     JSON,
@@ -47,6 +47,9 @@ _SECOND, _HOUR = 1_000_000, 3_600_000_000
 """In microseconds."""
 _SECONDS = 3_600
 """Of an hour."""
+
+_BLANKS = (b"%b", b"%b", b"%b", b"%d", b"%b", b"%d", b"")
+"""Of the time, the id, what was asked, its tokens, what was answered, its tokens, and none."""
 
 Kind = Literal["bucket", "log_group"]
 
@@ -161,16 +164,17 @@ class _Columns(Struct, frozen=True, kw_only=True):
     def lines(self, circumstances: bytes, second: int) -> bytes:
         """All at once, which takes a tenth of what it takes one by one."""
         said, _ = self.frames[0]
-        columns = (
+        values = zip(
             repeat(_timestamp(second).encode(), len(self.asked)),
             map(str.encode, chain.from_iterable(calls.request_id for _, calls in self.frames)),
             self.asked,
             chain.from_iterable(calls.input_tokens for _, calls in self.frames),
             self.answered,
             chain.from_iterable(calls.output_tokens for _, calls in self.frames),
+            strict=True,
         )
-        form = _form(circumstances, said.content_type[0]) * len(self.asked)
-        return form % tuple(chain.from_iterable(zip(*columns, strict=True)))
+        lines = _template(circumstances, said.content_type[0]) * len(self.asked)
+        return lines % tuple(chain.from_iterable(values))
 
 
 def _is_usual(frame: _Frame) -> bool:
@@ -201,7 +205,8 @@ def _are_as_delivered(config: LoggingConfig, bodies: Sequence[bytes]) -> bool:
 
 
 @lru_cache(maxsize=1_024)
-def _form(encoded: bytes, content_type: str) -> bytes:
+def _template(encoded: bytes, content_type: str) -> bytes:
+    """For `%`: what differs are the time, the id, and each body with its tokens."""
     told = Told(
         config=LoggingConfig(),
         at=0,
@@ -210,13 +215,15 @@ def _form(encoded: bytes, content_type: str) -> bytes:
         input_content_type=content_type,
         input_body=BLANK,
         output_body=BLANK,
-        input_tokens=BLANK_NUMBER,
-        output_tokens=BLANK_NUMBER,
+        input_tokens=BLANK,
+        output_tokens=BLANK,
         cache_read_input_tokens=None,
         cache_write_input_tokens=None,
         **_constant(_circumstances(encoded)),
     )
-    return form(log_record(told, BLANK_TEXT, Body(BLANK), Body(BLANK)))
+    parts = form(log_record(told, BLANK_TEXT, Body(BLANK), Body(BLANK)))
+    escaped = (part.replace(b"%", b"%%") for part in parts)
+    return b"".join(chain.from_iterable(zip(escaped, _BLANKS, strict=True)))
 
 
 @lru_cache(maxsize=1_024)
