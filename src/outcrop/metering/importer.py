@@ -99,8 +99,9 @@ class Importer:
             for segment in list(self._journal.segments):
                 await self._import(segment)
                 if segment.sealed and self._positions[segment.journal_id] >= segment.durable:
-                    self._journal.give_away(segment)
-                    await self._done_with(segment)
+                    self._take_away(segment)
+                    self._journal.segments.remove(segment)
+                    await self._forget(segment)
             for segment in orphans(self._folder, self._journal.segments):
                 await self._import_orphan(segment)
 
@@ -124,10 +125,12 @@ class Importer:
         position = self._positions[segment.journal_id]
         if _is_written(segment, position):
             aside = segment.path.with_suffix(".torn")
+            aside.touch(mode=0o600)
             aside.write_bytes(os.pread(segment.fd, segment.durable, 0))
             _log.warning("the end of a journal cannot be read: from byte %s of %s", position, aside)
         segment.durable = position
-        await self._done_with(segment)
+        self._take_away(segment)
+        await self._forget(segment)
 
     async def _import(self, segment: Segment) -> None:
         """Up to its end, or to a frame that was not wholly written: nobody was told of that."""
@@ -174,12 +177,14 @@ class Importer:
         ):
             self._seal_at = since + self._log.batch_s
 
-    async def _done_with(self, segment: Segment) -> None:
+    def _take_away(self, segment: Segment) -> None:
         """All of its usage is in the store; what was said goes to the log."""
         if segment.has_more:
             move(segment, self._log.folder)
         else:
             remove(segment.path, segment.fd)
+
+    async def _forget(self, segment: Segment) -> None:
         self._positions.pop(segment.journal_id, None)
         await self._usage.forget_journal(segment.journal_id)
 

@@ -99,7 +99,7 @@ class Journal(Generic[EntryT]):
         self._full = False
         self._sealing = False
         self.segments: list[Segment] = []
-        """Oldest first; whoever has read a sealed one to its end has it given."""
+        """Oldest first; whoever has read a sealed one to its end takes it away."""
         self._by_thread = threading.Thread(target=self._write, name="journal-writer", daemon=True)
         self._by_thread.start()
 
@@ -137,10 +137,6 @@ class Journal(Generic[EntryT]):
             self._sealing = True
         elif self.segments:
             self.segments[-1].sealed = True
-
-    def give_away(self, segment: Segment) -> None:
-        """A sealed one, to whoever has read it to its end."""
-        self.segments.remove(segment)
 
     async def settled(self) -> None:
         """Waits for what was appended before."""
