@@ -6,6 +6,9 @@ READY := $(VENV)/.ready
 COMPILED := .venv-compiled
 COMPILED_WHEEL := dist/compiled/.built
 
+# Without bytecode every server that a test starts would compile all of Outcrop first.
+unexport PYTHONDONTWRITEBYTECODE
+
 .DEFAULT_GOAL := help
 .PHONY: help demo run fmt check test test-fast test-clients test-compiled compiled dist generate bench load clean
 

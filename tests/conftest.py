@@ -1,5 +1,6 @@
 """No secret of any test is told: not by a server, nor by what runs in the tests' own process."""
 
+import gc
 from collections.abc import Generator, Iterator
 
 import pytest
@@ -17,6 +18,25 @@ def _clients_are_watched() -> Iterator[None]:
     end = watch_clients()
     yield
     end()
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Tests that share what their module starts run in one process: in two it would start twice."""
+    for item in items:
+        if isinstance(item, pytest.Function) and _shares(item):
+            item.add_marker(pytest.mark.xdist_group(item.path.stem))
+
+
+def pytest_collection_finish() -> None:
+    """The collector passes over what was made so far: ten thousand tests, which stay to the end."""
+    gc.collect()
+    gc.freeze()
+
+
+def _shares(item: pytest.Function) -> bool:
+    known = item._fixtureinfo.name2fixturedefs.values()
+    return any(of_name[-1].scope == "module" for of_name in known)
 
 
 @pytest.hookimpl(wrapper=True)

@@ -11,11 +11,13 @@ from aws_bedrock_token_generator import BedrockTokenGenerator
 from botocore.auth import SigV4Auth
 from botocore.awsrequest import AWSRequest
 from botocore.credentials import Credentials
+from hypothesis import given, strategies as st
 
 from tests.outcrop_process import outcrop_process
 from tests.secrets_in_play import leaks, note
 
 SECRET = "planted/secret+of-a-test-of-the-scan"
+SHORTEST_SECRET = "sixteen+letters/"
 
 
 def signed_with(secret: str, token: str | None = None) -> None:
@@ -29,6 +31,19 @@ def test_what_was_noted_is_found_however_it_is_written(secret: str) -> None:
 
     assert leaks(f'{{"principal":"{secret}"}}'.encode()) == ["a planted secret"]
     assert leaks(b"nothing of the kind") == []
+
+
+@given(
+    before=st.binary(max_size=40),
+    secret=st.sampled_from([SHORTEST_SECRET, SECRET, SECRET + SHORTEST_SECRET]),
+    after=st.binary(max_size=40),
+)
+def test_what_was_noted_is_found_wherever_it_stands(
+    before: bytes, secret: str, after: bytes
+) -> None:
+    note(secret, "a planted secret")
+
+    assert leaks(before + secret.encode() + after) == ["a planted secret"]
 
 
 def test_what_a_client_signs_with_is_noted_by_itself() -> None:

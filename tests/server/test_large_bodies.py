@@ -8,8 +8,8 @@ takes in the same moment to read as many values into Python's own objects.
 import asyncio
 import gc
 import time
-from collections.abc import AsyncGenerator, Generator, Mapping, Sequence
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncGenerator, Mapping, Sequence
+from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path
@@ -217,21 +217,13 @@ class Watch:
 
 def holds_too_long(state: Path, model: str, operation: str, body: bytes) -> bool:
     """Each time: once may be the machine's doing."""
-    with only_new_garbage():
-        return all(
-            longest_hold_s(state, model, operation, body) > LONGEST_HOLD * reading_s()
-            for _ in range(ATTEMPTS)
-        )
-
-
-@contextmanager
-def only_new_garbage() -> Generator[None]:
-    """The collector passes over what all the tests before have left, of which no server has any."""
+    # The collector passes over what all the tests before have left, of which no server has any.
+    gc.collect()
     gc.freeze()
-    try:
-        yield
-    finally:
-        gc.unfreeze()
+    return all(
+        longest_hold_s(state, model, operation, body) > LONGEST_HOLD * reading_s()
+        for _ in range(ATTEMPTS)
+    )
 
 
 def reading_s() -> float:
@@ -263,7 +255,11 @@ def many(shape: Shape, size: Size) -> bytes:
     """As many elements as are just taken, or as 20 MB hold."""
     values = shape.element.count(",") + shape.element.count("{") + shape.element.count("[") + 1
     most = BODY_BYTES // len(shape.element) if size == "20 MB" else (MOST_VALUES - 100) // values
-    elements = (shape.element.replace("%d", str(number)) for number in range(most))
+    elements = (
+        [shape.element.replace("%d", str(number)) for number in range(most)]
+        if "%d" in shape.element
+        else [shape.element] * most
+    )
     return (shape.before + ",".join(elements) + shape.after).encode()
 
 
