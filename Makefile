@@ -6,6 +6,9 @@ READY := $(VENV)/.ready
 COMPILED := .venv-compiled
 COMPILED_WHEEL := dist/compiled/.built
 
+# Two that work and one that mostly waits: which runs what, tests/scheduling.py says.
+PROCESSES := -n 3
+
 # Without bytecode every server that a test starts would compile all of Outcrop first.
 unexport PYTHONDONTWRITEBYTECODE
 
@@ -44,7 +47,7 @@ check: $(READY) ## everything CI checks but tests
 	$(BIN)/python tools/fragments.py --check
 
 test: $(READY) ## every test, real PostgreSQL included
-	$(BIN)/pytest -m 'not client' -n 2 --dist loadgroup
+	$(BIN)/pytest -m 'not client' $(PROCESSES)
 
 test-fast: $(READY) ## the tests that need no server and no database: on every save
 	$(BIN)/pytest -m 'not client and not slow' tests/wire tests/iam tests/runtime tests/control
@@ -84,7 +87,7 @@ dist: $(COMPILED_WHEEL) ## what a release gives, in dist/: the source, the wheel
 # One puts its own method in the place of a compiled one, which cannot be. What mypyc makes of an
 # `await` hands on exceptions in a way that Python deprecates since 3.12.
 test-compiled: $(COMPILED)/.ready ## the tests, of the compiled wheel
-	$(COMPILED)/bin/pytest -m 'not client' -n 2 --dist loadgroup -W 'ignore:the (type, exc, tb) signature of throw:DeprecationWarning' --deselect tests/iam/test_declared_keys.py::test_a_start_reads_none_of_those_that_stay_as_they_are
+	$(COMPILED)/bin/pytest -m 'not client' $(PROCESSES) -W 'ignore:the (type, exc, tb) signature of throw:DeprecationWarning' --deselect tests/iam/test_declared_keys.py::test_a_start_reads_none_of_those_that_stay_as_they_are
 
 generate: $(READY) ## wire shapes from botocore's service models, and the compatibility table
 	$(BIN)/python tools/gen_shapes.py

@@ -2,10 +2,12 @@
 
 import gc
 from collections.abc import Generator, Iterator
+from typing import Any
 
 import pytest
 from hypothesis import settings
 
+from tests.scheduling import Scheduling
 from tests.secrets_in_play import leaks, watch_clients
 
 # Other tests run beside each example: how long one takes says nothing.
@@ -20,23 +22,17 @@ def _clients_are_watched() -> Iterator[None]:
     end()
 
 
-@pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Tests that share what their module starts run in one process: in two it would start twice."""
-    for item in items:
-        if isinstance(item, pytest.Function) and _shares(item):
-            item.add_marker(pytest.mark.xdist_group(item.path.stem))
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Scheduling:
+    # How many tests a file has says nothing of how long they take.
+    config.option.loadscopereorder = False
+    return Scheduling(config, log)
 
 
 def pytest_collection_finish() -> None:
     """The collector passes over what was made so far: ten thousand tests, which stay to the end."""
     gc.collect()
     gc.freeze()
-
-
-def _shares(item: pytest.Function) -> bool:
-    known = item._fixtureinfo.name2fixturedefs.values()
-    return any(of_name[-1].scope == "module" for of_name in known)
 
 
 @pytest.hookimpl(wrapper=True)

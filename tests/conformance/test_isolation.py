@@ -6,7 +6,6 @@ from benchmarks.isolation import Plan, run, summary
 
 
 @pytest.mark.slow
-@pytest.mark.xdist_group("alone")
 def test_provisioned_traffic_is_not_disturbed_and_on_demand_traffic_has_the_rest() -> None:
     # Fewer and longer answers than the benchmark's: what is measured is the queue, not the machine.
     plan = Plan(slots=8, answer_s=0.25, unloaded_s=4, seconds=7, queue_deadline_s=1.0)

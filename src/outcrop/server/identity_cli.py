@@ -22,7 +22,6 @@ from outcrop.iam.sealing import SealError
 from outcrop.iam.sealing_keys import ensure_sealer
 from outcrop.server.clock import utc_now
 from outcrop.server.config import Config, ConfigurationError
-from outcrop.server.policy_check import Question, as_json, as_text, check
 from outcrop.store.catalogue import Catalogue
 from outcrop.store.errors import StoreError
 from outcrop.store.identities import ITSELF
@@ -262,6 +261,14 @@ async def _reseal(desk: Desk, _: argparse.Namespace) -> Sequence[str]:
 
 
 async def _check_policy(desk: Desk, options: argparse.Namespace) -> Sequence[str]:
+    # It knows what operations ask for; nobody else here waits for that to be imported.
+    from outcrop.server.policy_check import (  # noqa: PLC0415
+        Question,
+        as_json,
+        as_text,
+        check,
+    )
+
     principal = str(options.principal)
     if not principal.startswith("arn:"):
         account_id = await desk.account_id(options)
