@@ -27,14 +27,22 @@ def spawning_server(state: Path, config: str = "") -> AbstractContextManager[Out
     return outcrop_process(state, config=config, command=(sys.executable, "-c", SPAWNING))
 
 
+def spawned(pid: int) -> bool:
+    return b"spawn_main" in Path(f"/proc/{pid}/cmdline").read_bytes()
+
+
 def test_they_answer_and_end(tmp_path: Path) -> None:
     with spawning_server(tmp_path) as server:
         statuses = {Signer(server).ask("GET", "/inference-profiles").status for _ in range(8)}
-        running = workers(server)
+        children = workers(server)
+        running = [pid for pid in children if spawned(pid)]
 
         assert statuses == {200}
+        assert len(running) == 2
         assert server.stop() == 0
     assert not any(alive(pid) for pid in running)
+    # Python's own tracker of what they share leaves when it sees that it is alone.
+    assert ended_within(children, 4)
 
 
 def test_they_are_handed_the_port_of_metrics_and_the_pipes_between_them(tmp_path: Path) -> None:
