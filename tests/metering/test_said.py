@@ -10,7 +10,7 @@ from msgspec import Raw, json
 
 from outcrop.metering.delivery.records import Delivered, delivered
 from outcrop.metering.entries import SUCCESS, End, Entries, Entry
-from outcrop.metering.invocation import Logged
+from outcrop.metering.invocation import Logged, Wanted
 from outcrop.metering.log_records import (
     Body,
     Owner,
@@ -51,10 +51,14 @@ def said(
     for name, value in (members or {}).items():
         setattr(made, name, value)
     config = logging_config(**(switches or {}))
-    owner = encode_owner(Owner(config, ACCOUNT, REGION))
-    logged = Logged(config=config, owner=owner, input_body=asked, output_body=answered)
+    wanted = Wanted(
+        owner=encode_owner(Owner(config, ACCOUNT, REGION)),
+        texts=config.text_data_delivery_enabled is not False,
+        embeddings=config.embedding_data_delivery_enabled is not False,
+    )
+    logged = Logged(wanted=wanted, input_body=asked, output_body=answered)
     end = SUCCESS if error is None else End("client_error", error.status, error.name)
-    return Entry(made, end, error, logged)
+    return Entry(made, error, end, logged)
 
 
 def written(entries: Sequence[Entry], *, meters: bool = True) -> bytes:
@@ -71,10 +75,9 @@ def record(one: Entry) -> Any:
     made, logged, error = one.invocation, one.logged, one.error
     assert logged
     usage = made.usage or TokenUsage(input_tokens=0, output_tokens=0, total_tokens=0)
-    texts = logged.config.text_data_delivery_enabled is not False
-    vectors = logged.config.embedding_data_delivery_enabled is not False
+    wanted = logged.wanted
     told = Told(
-        config=logged.config,
+        config=logging_config(),
         at=to_micros(made.began_at),
         account_id=ACCOUNT,
         region=REGION,
@@ -86,8 +89,10 @@ def record(one: Entry) -> Any:
         inference_region=made.inference_region,
         error=error.name if error else None,
         input_content_type=made.headers.get("content-type", "application/json"),
-        input_body=logged.input_body if texts else None,
-        output_body=logged.output_body if (vectors if made.embeds else texts) else None,
+        input_body=logged.input_body if wanted.texts else None,
+        output_body=logged.output_body
+        if (wanted.embeddings if made.embeds else wanted.texts)
+        else None,
         input_tokens=usage.input_tokens,
         output_tokens=usage.output_tokens,
         cache_read_input_tokens=usage.cache_read_input_tokens or None,

@@ -7,7 +7,7 @@ Bedrock API calls using AWS CloudTrail".
 import fcntl
 import logging
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from datetime import datetime, timedelta
 from functools import lru_cache
@@ -83,6 +83,13 @@ def _audited(invocation: ModelInvocation, error: AwsError | None) -> Audited:
     )
 
 
+class Ended(Struct, frozen=True, gc=False):
+    """A call of a model."""
+
+    invocation: ModelInvocation
+    error: AwsError | None
+
+
 class UserIdentity(Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=True, gc=False):
     type: str
     principal_id: str
@@ -145,13 +152,14 @@ class AuditTrail:
         """
         self._write(self._lines(call))
 
-    def add_invocations(self, ended: Iterable[tuple[ModelInvocation, AwsError | None]]) -> None:
+    def add_invocations(self, calls: Sequence[Ended]) -> None:
         """As `add`, in one write; those that it has already are left out."""
         lines: list[str] = []
-        for invocation, error in ended:
+        for call in calls:
+            invocation = call.invocation
             if not invocation.audited:
                 invocation.audited = True
-                lines.append(self._model_line(invocation, error))
+                lines.append(self._model_line(invocation, call.error))
         if lines:
             self._write("".join(lines).encode())
 

@@ -8,8 +8,9 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import NamedTuple, TypeAlias
 
-from msgspec import Struct, structs
+from msgspec import structs
 
+from outcrop.metering.audit import Ended
 from outcrop.metering.invocation import Logged, ModelInvocation
 from outcrop.metering.log_records import JSON, SaidRow, said_frame
 from outcrop.metering.prices import FREE, PriceList, Rates
@@ -23,7 +24,6 @@ from outcrop.store.usage_records import (
     encode_circumstances,
     frame,
 )
-from outcrop.wire.errors import AwsError
 from outcrop.wire.timestamps import Clock, to_micros
 
 Used: TypeAlias = tuple[int, int, int, int, bool]
@@ -42,12 +42,10 @@ class End(NamedTuple):
 SUCCESS = End("success", 200, None)
 
 
-class Entry(Struct, frozen=True, gc=False):
+class Entry(Ended, frozen=True, gc=False):
     """What a record is made of, when it is written."""
 
-    invocation: ModelInvocation
     end: End
-    error: AwsError | None
     logged: Logged | None
     """What was said, where its account wants a log of it."""
 
@@ -70,7 +68,7 @@ class Entries:
         batches: dict[tuple[bytes, bytes | None], tuple[list[Row], list[SaidRow]]] = {}
         for entry in entries:
             logged = entry.logged
-            key = self._encoded(entry), None if logged is None else logged.owner
+            key = self._encoded(entry), None if logged is None else logged.wanted.owner
             known = batches.get(key)
             rows, said = known if known is not None else batches.setdefault(key, ([], []))
             rows.append(_row(entry.invocation, now, now_us))
@@ -157,17 +155,13 @@ def _row(invocation: ModelInvocation, now: datetime, now_us: int) -> Row:
 
 def _said(invocation: ModelInvocation, logged: Logged) -> SaidRow:
     """As far as it is to be delivered."""
-    config = logged.config
-    wants_input = wants_output = config.text_data_delivery_enabled is not False
-    if invocation.embeds:
-        wants_output = config.embedding_data_delivery_enabled is not False
-    answered = logged.output_body
+    wanted, answered = logged.wanted, logged.output_body
     if invocation.streamed and logged.events:
         answered = b"[" + b",".join(logged.events) + b"]"
     return (
         invocation.headers.get("content-type") or JSON,
-        logged.input_body if wants_input else None,
-        answered if wants_output else None,
+        logged.input_body if wanted.texts else None,
+        answered if (wanted.embeddings if invocation.embeds else wanted.texts) else None,
     )
 
 

@@ -8,16 +8,23 @@ from msgspec import Struct, field
 from outcrop.fleet.trace import Trace
 from outcrop.iam.caller import Caller
 from outcrop.metering.quotas import Quota
-from outcrop.wire.shapes.bedrock import LoggingConfig
 from outcrop.wire.shapes.bedrock_runtime import TokenUsage
+
+
+class Wanted(Struct, frozen=True, kw_only=True, gc=False):
+    """What an account wants of what is said."""
+
+    owner: bytes
+    """Whose record it will be, as the log writes it."""
+    texts: bool
+    embeddings: bool
+    """Of those that answer: vectors."""
 
 
 class Logged(Struct, kw_only=True):
     """What was said, kept until it is logged."""
 
-    config: LoggingConfig
-    owner: bytes
-    """Whose record it will be, as the log writes it."""
+    wanted: Wanted
     input_body: bytes
     output_body: bytes | None = None
     events: list[bytes] = []

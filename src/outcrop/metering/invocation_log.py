@@ -9,7 +9,7 @@ from collections.abc import Mapping
 
 from msgspec import json
 
-from outcrop.metering.invocation import Logged, ModelInvocation
+from outcrop.metering.invocation import Logged, ModelInvocation, Wanted
 from outcrop.metering.log_records import Owner, encode_owner
 from outcrop.store.errors import StoreError
 from outcrop.store.logging_configurations import LoggingConfigurations
@@ -23,16 +23,13 @@ _log = logging.getLogger(__name__)
 class InvocationLog:
     def __init__(self, configurations: LoggingConfigurations) -> None:
         self._configurations = configurations
-        self._known: Mapping[tuple[str, str], tuple[LoggingConfig, bytes]] = {}
+        self._known: Mapping[tuple[str, str], Wanted] = {}
 
     async def refresh(self) -> None:
         """Sees which accounts want a log. Raises StoreError."""
         rows = await self._configurations.all()
         owners = [Owner(json.decode(rows[key], type=LoggingConfig), *key) for key in rows]
-        self._known = {
-            (owner.account_id, owner.region): (owner.config, encode_owner(owner))
-            for owner in owners
-        }
+        self._known = {(owner.account_id, owner.region): _wanted(owner) for owner in owners}
 
     async def keep_fresh(self) -> None:
         while True:
@@ -46,7 +43,15 @@ class InvocationLog:
         """Has what is said kept, if the caller's account wants a log of it."""
         if self._known:
             caller = invocation.caller
-            known = self._known.get((caller.account_id, caller.region))
-            if known is not None:
-                config, owner = known
-                invocation.logged = Logged(config=config, owner=owner, input_body=body)
+            wanted = self._known.get((caller.account_id, caller.region))
+            if wanted is not None:
+                invocation.logged = Logged(wanted=wanted, input_body=body)
+
+
+def _wanted(owner: Owner) -> Wanted:
+    config = owner.config
+    return Wanted(
+        owner=encode_owner(owner),
+        texts=config.text_data_delivery_enabled is not False,
+        embeddings=config.embedding_data_delivery_enabled is not False,
+    )

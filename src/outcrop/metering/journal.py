@@ -170,7 +170,7 @@ class Journal(Generic[EntryT]):
             self._timer.cancel()
             self._timer = None
         self._writing, self._pending = self._pending, []
-        data = self._packed(self._writing)
+        data = self._packed()
         if self._is_open() and len(data) <= LONGEST_QUICK_BYTES and self._disk.is_quick():
             began = self._seconds()
             error = self._attempt(data)
@@ -185,14 +185,16 @@ class Journal(Generic[EntryT]):
         """Whether there is a file to write to: making one takes longer than a write."""
         return bool(self.segments) and not self.segments[-1].sealed
 
-    def _packed(self, batch: Sequence[_Pending[EntryT]]) -> bytes:
+    def _packed(self) -> bytes:
         try:
-            return self._pack([entry for entry, _ in batch])
+            return self._pack([entry for entry, _ in self._writing])
         except Exception:  # noqa: BLE001 - told to the one whose entry it is
-            return b"".join([self._packed_alone(*pending) for pending in batch])
+            alone = [(pending, self._packed_alone(*pending)) for pending in self._writing]
+            self._writing = [pending for pending, frames in alone if frames is not None]
+            return b"".join([frames for _, frames in alone if frames is not None])
 
-    def _packed_alone(self, entry: EntryT, told: "asyncio.Future[None] | None") -> bytes:
-        """Empty if it cannot be made: that is its own caller's failure, not the batch's."""
+    def _packed_alone(self, entry: EntryT, told: "asyncio.Future[None] | None") -> bytes | None:
+        """None if it cannot be made: that is its own caller's failure, not the batch's."""
         try:
             return self._pack([entry])
         except Exception as error:  # noqa: BLE001 - told to whoever waits
@@ -200,7 +202,7 @@ class Journal(Generic[EntryT]):
                 _log.exception("an invocation could not be recorded")
             elif not told.done():
                 told.set_exception(error)
-            return b""
+            return None
 
     def _committed(self, error: OSError | None) -> None:
         if error is None and self._written is not None:
@@ -220,10 +222,8 @@ class Journal(Generic[EntryT]):
             self._idle.set()
 
     def _tell(self, written: Callable[[Sequence[EntryT]], None]) -> None:
-        """But for those who do not wait any more, or whose entry could not be made."""
-        entries = [entry for entry, told in self._writing if told is None or not told.done()]
         try:
-            written(entries)
+            written([entry for entry, _ in self._writing])
         except Exception:  # noqa: BLE001 - what is on disk is on disk
             _log.exception("it could not be told that a journal was written")
 

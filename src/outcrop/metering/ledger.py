@@ -74,7 +74,7 @@ class Ledger:
         if invocation.recorded or not (self._meters or logged is not None):
             return None
         invocation.recorded, invocation.logged = True, None
-        return Entry(invocation, end, error, logged)
+        return Entry(invocation, error, end, logged)
 
     def _spend(self, entry: Entry) -> None:
         if self._budgets is not None and self._budgets.rules:

@@ -4,7 +4,6 @@ import asyncio
 import logging
 from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import asynccontextmanager
-from functools import partial
 from pathlib import Path
 
 from msgspec import Struct
@@ -12,7 +11,7 @@ from msgspec import Struct
 from outcrop.metering.audit import AuditTrail
 from outcrop.metering.budgets import Budgets
 from outcrop.metering.config import BudgetConfig, MeteringConfig
-from outcrop.metering.entries import Entries, Entry
+from outcrop.metering.entries import Entries
 from outcrop.metering.importer import Importer, LogSpool
 from outcrop.metering.journal import Journal
 from outcrop.metering.ledger import Ledger
@@ -41,7 +40,8 @@ async def open_ledger(  # noqa: PLR0913 - each by its name
 ) -> AsyncGenerator["Metering"]:
     """Records, and brings into the store, until the block ends; then all of it is in the store."""
     entries = Entries(prices, clock=clock, meters=config.enabled)
-    written = None if audit is None else partial(_audit, audit)
+    # Before their answers go out.
+    written = None if audit is None else audit.add_invocations
     journal = Journal(folder, entries.packed, written=written)
     importer = Importer(journal, folder, usage, config=config, log=log, clock=clock)
     refuses = config.when_unwritable == "refuse"
@@ -89,8 +89,3 @@ class Metering(Struct, frozen=True):
             self.importer.config = config
 
         return follow
-
-
-def _audit(trail: AuditTrail, entries: Sequence[Entry]) -> None:
-    """Before their answers go out."""
-    trail.add_invocations([(entry.invocation, entry.error) for entry in entries])

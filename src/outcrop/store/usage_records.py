@@ -191,24 +191,33 @@ class Found(NamedTuple):
 
 def whole_frames(data: bytes) -> int:
     """How many of the bytes, from the first, are whole and undamaged frames."""
-    return found_in(data).whole
+    whole = 0
+    for _, whole in _whole(data):  # noqa: B007 - the last of them
+        pass
+    return whole
 
 
 def found_in(data: bytes) -> Found:
     """Of a journal, from the beginning of a frame on."""
-    head, unpack, view = _HEAD.size, _HEAD.unpack_from, memoryview(data)
+    whole, view = 0, memoryview(data)
     usage: list[memoryview] = []
+    for begin, whole in _whole(data):
+        if data[begin + _HEAD.size] in _USAGE:
+            usage.append(view[begin:whole])
+    return Found(whole, b"".join(usage))
+
+
+def _whole(data: bytes) -> Iterator[tuple[int, int]]:
+    """Where each whole and undamaged frame begins and ends."""
+    head, unpack, view = _HEAD.size, _HEAD.unpack_from, memoryview(data)
     position, last = 0, len(data) - head
     while position <= last:
         length, checksum = unpack(data, position)
-        begin = position + head
-        end = begin + length
-        if not length or end > len(data) or crc32(view[begin:end]) != checksum:
-            break
-        if data[begin] in _USAGE:
-            usage.append(view[position:end])
+        end = position + head + length
+        if not length or end > len(data) or crc32(view[position + head : end]) != checksum:
+            return
+        yield position, end
         position = end
-    return Found(position, b"".join(usage))
 
 
 def is_usage(payload: memoryview) -> bool:
