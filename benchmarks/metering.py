@@ -5,7 +5,7 @@ without a socket, as many requests at a time as are given: CPU time of the proce
 are asked over sockets, pinned to one core as in converse.py: requests per second of a clock, and
 of a core. Those of a clock mean little on a machine that has other things to do. Import into the
 store and delivery into a folder are part of the price: each round waits for them. Only the ledger
-is on unless somebody asks for more, so that the aim is about it. Takes four minutes.
+is on unless somebody asks for more; the aim is about all of it together. Takes five minutes.
 """
 
 import asyncio
@@ -167,7 +167,7 @@ def _row(what: str, values: Sequence[str]) -> None:
 
 
 def _shares(what: str, shares: Sequence[float]) -> None:
-    wanted = f"  (wanted, of the ledger: {AT_MOST:.0%})" if shares[0] > AT_MOST else ""
+    wanted = f"  (wanted: {AT_MOST:.0%})" if shares[-1] > AT_MOST else ""
     _row(f"  {what}", ["", *(f"{share:.1%}" for share in shares), wanted])
 
 
