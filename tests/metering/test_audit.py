@@ -9,7 +9,8 @@ from uuid import UUID
 import pytest
 from msgspec import structs
 
-from outcrop.metering.audit import HIDDEN, Audited, AuditTrail
+from outcrop.metering.audit import AuditTrail
+from outcrop.metering.audit_record import HIDDEN
 from outcrop.metering.config import AuditConfig
 from outcrop.wire.errors import AccessDeniedException, ThrottlingException
 from outcrop.wire.shapes.bedrock import (
@@ -18,40 +19,8 @@ from outcrop.wire.shapes.bedrock import (
     InferenceProfileModelSource,
 )
 from tests.clocks import FakeClock
-from tests.runtime.requests import ACCOUNT, caller
-
-INVOKED = Audited(
-    request_id="r-1",
-    began_at=FakeClock()(),
-    signing_name="bedrock",
-    operation="Converse",
-    caller=caller(),
-    access_key_id="AKIA1",
-    user_agent="Boto3/1.44",
-    source_address="10.0.0.7",
-    model_id="amazon.nova-lite-v1:0",
-    input=None,
-    output=None,
-    error=None,
-    inference_region="us-west-2",
-    changes=False,
-)
-
-
-def written(folder: Path, *calls: Audited, **config: Any) -> list[Any]:
-    """The lines of the file."""
-    path = folder / "audit.jsonl"
-
-    async def main() -> None:
-        clock = FakeClock()
-        trail = AuditTrail(path, AuditConfig(file=path, **config), clock=clock)
-        for call in calls:
-            trail.add(call)
-            clock.advance(seconds=1)
-        trail.close()
-
-    asyncio.run(main())
-    return [json.loads(line) for line in path.read_text().splitlines()]
+from tests.metering.audited import INVOKED, written
+from tests.runtime.requests import ACCOUNT
 
 
 def test_a_call_of_a_model_tells_its_model_and_nothing_that_was_said(tmp_path: Path) -> None:

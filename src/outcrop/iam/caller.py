@@ -1,5 +1,7 @@
 """Who calls: what authentication finds out, as STS GetCallerIdentity would say it."""
 
+from datetime import datetime
+
 from msgspec import Struct
 
 from outcrop.wire.arn import Arn
@@ -13,12 +15,21 @@ class Caller(Struct, frozen=True, kw_only=True, cache_hash=True):
     region: str
     """The Region of the request: the one in its credential scope."""
     partition: str
-    is_temporary: bool = False
-    """Whether its credentials came from STS."""
+    issued_at: datetime | None = None
+    """When STS gave its credentials; None of those that last."""
+    role_arn: str | None = None
+    """Of the role whose session it is."""
+    audience: str | None = None
+    """For whom an identity token is that alone says who asks: `arn` is its issuer's."""
     transitive_tags: tuple[tuple[str, str], ...] = ()
     """Those of the session that go on to a role assumed from it."""
     shared_arn: str | None = None
     """What of another account's the request names, if the policy at it names the caller."""
+
+    @property
+    def is_temporary(self) -> bool:
+        """Whether its credentials came from STS."""
+        return self.issued_at is not None
 
     @property
     def is_root(self) -> bool:

@@ -68,14 +68,14 @@ class Directory:
             return await self._role_session(session, region)
         if session.kind == "root":
             caller = root(session.account_id, region)
-            caller = replace(caller, is_temporary=True)
+            caller = replace(caller, issued_at=session.issued_at)
             return await self._root(Principal(caller=caller, token_issued_at=session.issued_at))
         user = await self._identities.find(session.account_id, UserRecord, session.name)
         if user is None or user.user_id != session.identity_id:
             return None
         caller = user_caller(session.account_id, session.name, user, region)
         principal = Principal(
-            caller=replace(caller, is_temporary=True),
+            caller=replace(caller, issued_at=session.issued_at),
             tags=user.tags,
             token_issued_at=session.issued_at,
         )
@@ -130,6 +130,7 @@ class Directory:
         if role is None or role.role_id != session.identity_id:
             return None
         partition = partition_of(region)
+        arn = role_arn(partition, session.account_id, session.name, role)
         principal = Principal(
             caller=Caller(
                 account_id=session.account_id,
@@ -137,10 +138,11 @@ class Directory:
                 user_id=f"{session.identity_id}:{session.session_name}",
                 region=region,
                 partition=partition,
-                is_temporary=True,
+                issued_at=session.issued_at,
+                role_arn=arn,
                 transitive_tags=tuple((key, session.tags[key]) for key in session.transitive),
             ),
-            issuer_arn=role_arn(partition, session.account_id, session.name, role),
+            issuer_arn=arn,
             tags={**role.tags, **session.tags},
             token_issued_at=session.issued_at,
             source_identity=session.source_identity,

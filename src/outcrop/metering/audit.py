@@ -1,7 +1,7 @@
 """The audit trail: who called what, in CloudTrail's record shape, a JSON line for every call.
 
 AWS CloudTrail User Guide, "CloudTrail record contents"; Amazon Bedrock User Guide, "Monitor Amazon
-Bedrock API calls using AWS CloudTrail".
+Bedrock API calls using AWS CloudTrail"; what a line says is in `audit_record`.
 """
 
 import fcntl
@@ -12,12 +12,18 @@ from contextlib import suppress
 from datetime import datetime, timedelta
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, Literal, get_type_hints
 from uuid import uuid4
 
-from msgspec import Meta, Struct, field, json, structs
+from msgspec import Struct, json
 
 from outcrop.iam.caller import Caller
+from outcrop.metering.audit_record import (
+    AuditedResource,
+    AuditRecord,
+    identity_elsewhere,
+    identity_of,
+    shown,
+)
 from outcrop.metering.config import AuditConfig
 from outcrop.metering.forms import BLANK, BLANK_TEXT, Form, Seconds, filled, form
 from outcrop.metering.invocation import ModelInvocation
@@ -28,13 +34,13 @@ from outcrop.wire.timestamps import Clock
 
 FOLLOW_EVERY = timedelta(seconds=0.2)
 """So long a line may go to a file that another worker has put aside."""
-HIDDEN = "HIDDEN_DUE_TO_SECURITY_REASONS"
-"""In the place of what the service model calls sensitive."""
 
 _MODELS = "bedrock"
 """What requests for a model are signed for."""
 _READS = ("Get", "List", "Describe")
-_TYPES = {"root": "Root", "user": "IAMUser", "assumed-role": "AssumedRole"}
+_GIVE_CREDENTIALS = frozenset({"AssumeRole", "AssumeRoleWithWebIdentity", "GetSessionToken"})
+"""Read-only in CloudTrail's eyes; yet the answer is told, for the new key's id is in it."""
+_DATA_EVENTS = frozenset({"GetMetricData", "GetMetricStatistics", "ListMetrics"})
 
 _encode = json.Encoder().encode
 _log = logging.getLogger(__name__)
@@ -90,45 +96,24 @@ class Ended(Struct, frozen=True, gc=False):
     error: AwsError | None
 
 
-class UserIdentity(Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=True, gc=False):
-    type: str
-    principal_id: str
-    arn: str
-    account_id: str
-    access_key_id: str | None = None
-    user_name: str | None = None
+class _Alike(Struct, frozen=True, kw_only=True, gc=False):
+    """What many lines have in common."""
 
-
-class AuditedResource(Struct, frozen=True, kw_only=True, rename="camel", gc=False):
-    """Of another account than the caller's."""
-
-    account_id: str
-    arn: str = field(name="ARN")
-
-
-class AuditRecord(Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=True, gc=False):
-    event_version: str
-    user_identity: UserIdentity
-    event_time: str
-    event_source: str
-    event_name: str
-    aws_region: str
-    source_ip_address: str | None = field(name="sourceIPAddress", default=None)
+    caller: Caller
+    access_key_id: str | None
     user_agent: str | None
-    error_code: str | None = None
-    error_message: str | None = None
-    request_parameters: Shape | Mapping[str, str] | None
-    response_elements: Shape | None
-    additional_event_data: Mapping[str, str] | None = None
-    request_id: str = field(name="requestID")
-    event_id: str = field(name="eventID")
-    read_only: bool
-    event_type: Literal["AwsApiCall"]
-    management_event: Literal[True]
+    source_address: str
+    signing_name: str
+    operation: str
+    model_id: str | None
+    elsewhere: str | None
+    """The Region that served it, where that is not the caller's."""
+    error: str | None = None
+    changes: bool = False
+    role_arn: str | None = None
     recipient_account_id: str
-    resources: tuple[AuditedResource, ...] | None = None
-    shared_event_id: str | None = field(name="sharedEventID", default=None)
-    event_category: Literal["Management"]
+    is_shared: bool = False
+    """Whether another account has a line of the same call."""
 
 
 class AuditTrail:
@@ -197,15 +182,20 @@ class AuditTrail:
         return f"{before}{at}{at_id}{invocation.request_id}{at_event}{event_id}{after}"
 
     def _lines(self, call: Audited) -> bytes:
-        """What the caller's account is told, and the account whose resource it was shared by."""
-        at = self._seconds.text(call.began_at).encode()
-        told, arn = _told(call, at), call.caller.shared_arn
-        if arn is None:
-            return filled(_form(call, call.caller.account_id), (*told, self._event_id()))
+        """What the caller's account is told, and the account of the resource or role if another."""
+        told = _told(call, self._seconds.text(call.began_at).encode())
+        role_arn = _role_arn(call)
+        recipients = _recipients(call, role_arn)
+        if len(recipients) == 1:
+            form = _form_of(_alike(call, role_arn, recipients[0]))
+            return filled(form, (*told, self._event_id()))
         shared_event_id = str(uuid4()).encode()
         return b"".join(
-            filled(_form(call, recipient), (*told, self._event_id(), shared_event_id))
-            for recipient in (call.caller.account_id, Arn.parse(arn).account_id)
+            filled(
+                _form_of(_alike(call, role_arn, recipient, is_shared=True)),
+                (*told, self._event_id(), shared_event_id),
+            )
+            for recipient in recipients
         )
 
     def _event_id(self) -> bytes:
@@ -260,31 +250,53 @@ def _told(call: Audited, event_time: bytes) -> tuple[bytes, ...]:
     if error is not None:
         told.append(_encode(error.message))
     if call.changes:
-        told.append(_encode(_shown(call.input)))
-        if not _is_read_only(call):
-            told.append(_encode(_shown(call.output)))
+        told.append(_encode(shown(call.input, call.signing_name)))
+        if _tells_answer(call.operation, changes=call.changes):
+            told.append(_encode(shown(call.output, call.signing_name)))
     return (*told, request_id)
 
 
-def _form(call: Audited, recipient_account_id: str) -> Form:
+def _role_arn(call: Audited) -> str | None:
+    """Of the role that somebody wants to assume."""
+    text = getattr(call.input, "role_arn", None) if call.signing_name == "sts" else None
+    with suppress(ValueError):
+        if text is not None and Arn.parse(text).resource_type == "role":
+            return str(text)
+    return None
+
+
+def _recipients(call: Audited, role_arn: str | None) -> Sequence[str]:
+    """Accounts that are told. Who is denied a role of another account's, only his own is."""
+    own = call.caller.account_id
+    arn = call.caller.shared_arn or (role_arn if call.error is None else None)
+    if arn is None or (owner := Arn.parse(arn).account_id) == own:
+        return (own,)
+    return (own, owner)
+
+
+def _alike(
+    call: Audited, role_arn: str | None, recipient_account_id: str, *, is_shared: bool = False
+) -> _Alike:
     caller, error, region = call.caller, call.error, call.inference_region
-    return _form_of(
-        caller,
-        call.access_key_id,
-        call.user_agent,
-        call.source_address,
-        call.signing_name,
-        call.operation,
-        call.model_id,
-        None if region == caller.region else region,
-        None if error is None else error.name,
-        call.changes,
-        recipient_account_id,
+    return _Alike(
+        caller=caller,
+        access_key_id=call.access_key_id,
+        user_agent=call.user_agent,
+        source_address=call.source_address,
+        signing_name=call.signing_name,
+        operation=call.operation,
+        model_id=call.model_id,
+        elsewhere=None if region == caller.region else region,
+        error=None if error is None else error.name,
+        changes=call.changes,
+        role_arn=role_arn,
+        recipient_account_id=recipient_account_id,
+        is_shared=is_shared,
     )
 
 
 @lru_cache(maxsize=4_096)
-def _model_form(  # noqa: PLR0913, PLR0917 - as below
+def _model_form(  # noqa: PLR0913, PLR0917 - looked for with every answer, by no more than it takes
     caller: Caller,
     access_key_id: str | None,
     user_agent: str | None,
@@ -293,110 +305,84 @@ def _model_form(  # noqa: PLR0913, PLR0917 - as below
     model_id: str | None,
     elsewhere: str | None,
 ) -> Sequence[str]:
-    """Of an answer; by fewer names, as it is looked for with every answer."""
-    form = _form_of(
-        caller,
-        access_key_id,
-        user_agent,
-        source_address,
-        _MODELS,
-        operation,
-        model_id,
-        elsewhere,
-        None,
-        False,
-        caller.account_id,
+    """Of an answer."""
+    alike = _Alike(
+        caller=caller,
+        access_key_id=access_key_id,
+        user_agent=user_agent,
+        source_address=source_address,
+        signing_name=_MODELS,
+        operation=operation,
+        model_id=model_id,
+        elsewhere=elsewhere,
+        recipient_account_id=caller.account_id,
     )
-    return tuple(part.decode() for part in form)
+    return tuple(part.decode() for part in _form_of(alike))
 
 
 @lru_cache(maxsize=4_096)
-def _form_of(  # noqa: PLR0913, PLR0917 - what many lines have in common
-    caller: Caller,
-    access_key_id: str | None,
-    user_agent: str | None,
-    source_address: str,
-    signing_name: str,
-    operation: str,
-    model_id: str | None,
-    elsewhere: str | None,
-    error: str | None,
-    changes: bool,  # noqa: FBT001
-    recipient_account_id: str,
-) -> Form:
-    arn, read_only = caller.shared_arn, _only_reads(operation, changes=changes)
-    model = None if model_id is None else {"modelId": model_id}
+def _form_of(alike: _Alike) -> Form:
+    caller, operation, changes = alike.caller, alike.operation, alike.changes
+    is_own = alike.role_arn is None or alike.recipient_account_id == caller.account_id
+    model = None if alike.model_id is None else {"modelId": alike.model_id}
+    is_data = operation in _DATA_EVENTS
     record = AuditRecord(
         event_version="1.11",
-        user_identity=_identity(caller, access_key_id),
+        user_identity=identity_of(caller, alike.access_key_id)
+        if is_own
+        else identity_elsewhere(caller),
         event_time=BLANK_TEXT,
-        event_source=f"{signing_name}.amazonaws.com",
+        event_source=f"{alike.signing_name}.amazonaws.com",
         event_name=operation,
         aws_region=caller.region,
-        source_ip_address=source_address or None,
-        user_agent=user_agent,
-        error_code=_code(error) if error else None,
-        error_message=BLANK if error else None,
+        source_ip_address=alike.source_address or None,
+        user_agent=alike.user_agent,
+        error_code=_code(alike.error) if alike.error else None,
+        error_message=BLANK if alike.error else None,
         request_parameters=BLANK if changes else model,
-        response_elements=None if read_only else BLANK,
-        additional_event_data={"inferenceRegion": elsewhere} if elsewhere else None,
+        response_elements=BLANK if _tells_answer(operation, changes=changes) else None,
+        additional_event_data=_additional(alike) or None,
         request_id=BLANK_TEXT,
         event_id=BLANK_TEXT,
-        read_only=read_only,
+        read_only=_only_reads(operation, changes=changes),
         event_type="AwsApiCall",
-        management_event=True,
-        recipient_account_id=recipient_account_id,
-        resources=(AuditedResource(account_id=Arn.parse(arn).account_id, arn=arn),)
-        if arn
-        else None,
-        shared_event_id=BLANK_TEXT if arn else None,
-        event_category="Management",
+        management_event=not is_data,
+        recipient_account_id=alike.recipient_account_id,
+        resources=_resources(alike),
+        shared_event_id=BLANK_TEXT if alike.is_shared else None,
+        event_category="Data" if is_data else "Management",
     )
     return form(record)
 
 
-def _is_read_only(call: Audited) -> bool:
-    return _only_reads(call.operation, changes=call.changes)
+def _additional(alike: _Alike) -> Mapping[str, str | bool]:
+    """Of those who sign for Bedrock, only who has a bearer key has no access key."""
+    said: dict[str, str | bool] = {}
+    if alike.elsewhere:
+        said["inferenceRegion"] = alike.elsewhere
+    if alike.signing_name == _MODELS and alike.access_key_id is None:
+        said["callWithBearerToken"] = True
+    return said
+
+
+def _resources(alike: _Alike) -> tuple[AuditedResource, ...] | None:
+    if alike.operation in _DATA_EVENTS:
+        return (AuditedResource(type="AWS::CloudWatch::Metric"),)
+    kind = "AWS::IAM::Role" if alike.role_arn else None
+    arn = alike.role_arn or alike.caller.shared_arn
+    if arn is None:
+        return None
+    return (AuditedResource(account_id=Arn.parse(arn).account_id, type=kind, arn=arn),)
 
 
 def _only_reads(operation: str, *, changes: bool) -> bool:
-    return not changes or operation.startswith(_READS)
+    return not changes or operation.startswith(_READS) or operation in _GIVE_CREDENTIALS
+
+
+def _tells_answer(operation: str, *, changes: bool) -> bool:
+    return operation in _GIVE_CREDENTIALS or not _only_reads(operation, changes=changes)
 
 
 def _code(error: str) -> str:
     """CloudTrail has the short name of a denial, and the exception's of all others."""
     return "AccessDenied" if error == "AccessDeniedException" else error
-
-
-def _identity(caller: Caller, access_key_id: str | None) -> UserIdentity:
-    kind, _, rest = caller.arn.split(":", 5)[5].partition("/")
-    return UserIdentity(
-        type=_TYPES.get(kind, "Unknown"),
-        principal_id=caller.user_id,
-        arn=caller.arn,
-        account_id=caller.account_id,
-        access_key_id=access_key_id,
-        user_name=rest.rpartition("/")[2] if kind == "user" else None,
-    )
-
-
-def _shown(value: Shape | None) -> Shape | None:
-    """With what is sensitive hidden."""
-    if value is None:
-        return None
-    hidden = {name: HIDDEN for name in _sensitive(type(value)) if getattr(value, name) is not None}
-    return structs.replace(value, **hidden) if hidden else value
-
-
-@lru_cache(maxsize=1_024)
-def _sensitive(kind: type[Shape]) -> Sequence[str]:
-    """The members that the service model calls so."""
-    hints = get_type_hints(kind, include_extras=True)
-    return tuple(name for name, hint in hints.items() if _is_sensitive(hint))
-
-
-def _is_sensitive(hint: Any) -> bool:
-    marks = getattr(hint, "__metadata__", ())
-    if any(isinstance(mark, Meta) and (mark.extra or {}).get("sensitive") for mark in marks):
-        return True
-    return any(_is_sensitive(part) for part in getattr(hint, "__args__", ()))

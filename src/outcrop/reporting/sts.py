@@ -1,6 +1,6 @@
 """STS: who calls, and credentials for a time."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import timedelta
 
 from msgspec import Struct
@@ -132,26 +132,31 @@ class Sts:
         )
 
     async def assume_role_with_web_identity(
-        self, environment: Environment, request: AssumeRoleWithWebIdentityRequest
+        self,
+        environment: Environment,
+        request: AssumeRoleWithWebIdentityRequest,
+        identified: Callable[[Caller], None],
     ) -> AssumeRoleWithWebIdentityResponse:
-        """Nobody signs it: the token says who asks."""
+        """Nobody signs it: the token says who asks, and `identified` is told."""
         arn = _role_of(request.role_arn)
         role = await self._role(request.role_arn)
         if arn is None or role is None:
             raise _not_authorized_by_token()
         identity = await self._web_identities.verified(arn.account_id, request.web_identity_token)
-        self._require_trust(identity, arn, role, request, environment)
+        caller = self._vouched_for(identity, arn)
+        identified(caller)
+        _require_trust(caller, identity, role, request, environment)
         session = self._session(
             request,
             role,
             request.duration_seconds or ROLE_SESSION_S,
-            given=_Given(federated_provider=identity.provider_arn(arn.partition, arn.account_id)),
+            given=_Given(federated_provider=caller.arn),
         )
         return AssumeRoleWithWebIdentityResponse(
             credentials=self._credentials(session),
             subject_from_web_identity_token=identity.subject,
             assumed_role_user=_assumed(session, arn.partition),
-            provider=identity.provider_arn(arn.partition, arn.account_id),
+            provider=caller.arn,
             audience=identity.audience,
         )
 
@@ -187,30 +192,15 @@ class Sts:
             return None
         return role
 
-    def _require_trust(
-        self,
-        identity: Identity,
-        arn: Arn,
-        role: RoleRecord,
-        request: AssumeRoleWithWebIdentityRequest,
-        environment: Environment,
-    ) -> None:
-        """Only the role's trust policy speaks of whom an issuer vouches for."""
-        provider = Caller(
-            account_id=arn.account_id,
-            arn=identity.provider_arn(arn.partition, arn.account_id),
+    def _vouched_for(self, identity: Identity, role_arn: Arn) -> Caller:
+        return Caller(
+            account_id=role_arn.account_id,
+            arn=identity.provider_arn(role_arn.partition, role_arn.account_id),
             user_id=identity.subject,
             region=self._region,
-            partition=arn.partition,
+            partition=role_arn.partition,
+            audience=identity.audience,
         )
-        asked = AuthorizationRequest(
-            operation="AssumeRoleWithWebIdentity",
-            environment=environment,
-            resources=[_trusting(request.role_arn, role)],
-            keys={**identity.keys, "sts:rolesessionname": request.role_session_name},
-        )
-        if not authorized(asked, Authorizer(Principal(caller=provider), PolicySet())).allowed:
-            raise _not_authorized_by_token()
 
     def _session(
         self,
@@ -261,6 +251,24 @@ def _role_of(text: str) -> Arn | None:
         return None
     named = arn.service == "iam" and not arn.region and arn.resource_type == "role"
     return arn if named else None
+
+
+def _require_trust(
+    caller: Caller,
+    identity: Identity,
+    role: RoleRecord,
+    request: AssumeRoleWithWebIdentityRequest,
+    environment: Environment,
+) -> None:
+    """Only the role's trust policy speaks of whom an issuer vouches for."""
+    asked = AuthorizationRequest(
+        operation="AssumeRoleWithWebIdentity",
+        environment=environment,
+        resources=[_trusting(request.role_arn, role)],
+        keys={**identity.keys, "sts:rolesessionname": request.role_session_name},
+    )
+    if not authorized(asked, Authorizer(Principal(caller=caller), PolicySet())).allowed:
+        raise _not_authorized_by_token()
 
 
 def _trusting(text: str, role: RoleRecord) -> Resource:

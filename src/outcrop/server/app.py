@@ -173,7 +173,7 @@ class App:
             if not identified.authorizer.is_unrestricted:
                 needs = await resources(caller, value)
                 self._require(operation.name, needs, request, identified, life)
-            output = await handler(caller, value)
+            life.output = output = await handler(caller, value)
             return operation.encode(output, protocol, life.request_id)
 
         self._answers[operation.service.name, operation.name] = answer
@@ -232,16 +232,19 @@ class App:
     def serve_unsigned(
         self,
         operation: RpcOperation[InputT, OutputT],
-        handler: Callable[[Environment, InputT], Awaitable[OutputT]],
+        handler: Callable[[Environment, InputT, Callable[[Caller], None]], Awaitable[OutputT]],
     ) -> None:
-        """Of a request that says by itself who sends it, and that nobody signs."""
+        """Of a request that says by itself who sends it, and that nobody signs.
+
+        The handler tells who that is as soon as it knows.
+        """
 
         async def answer(request: HttpRequest, life: "_Life") -> HttpResponse:
             protocol = life.address and life.address.rpc
             assert protocol
-            value = operation.decode(request, protocol)
+            life.input = value = operation.decode(request, protocol)
             environment = environment_of(request, life.began_at, is_secure=self._is_secure)
-            output = await handler(environment, value)
+            life.output = output = await handler(environment, value, life.identify)
             return operation.encode(output, protocol, life.request_id)
 
         self._unsigned[operation.service.name, operation.name] = answer
@@ -399,6 +402,9 @@ class _Life(Struct, kw_only=True):
     output: Shape | None = None
     decided_by: str | None = None
     """Which statement of which policy allowed or denied it."""
+
+    def identify(self, caller: Caller) -> None:
+        self.caller = caller
 
     def invoke(self, operation: str, caller: Caller, request: HttpRequest) -> ModelInvocation:
         self.invocation = ModelInvocation(

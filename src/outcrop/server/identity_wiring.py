@@ -3,7 +3,7 @@
 import asyncio
 import logging
 import os
-from collections.abc import Generator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
 from hashlib import sha256
 from typing import NamedTuple
@@ -13,6 +13,7 @@ from outcrop.iam.access import nothing
 from outcrop.iam.access_keys import ensure_root_access_key
 from outcrop.iam.administration import RefusedError
 from outcrop.iam.authenticator import Authenticator, Identified
+from outcrop.iam.caller import Caller
 from outcrop.iam.config import AccountConfig
 from outcrop.iam.declaration import Declaration, check_declaration, declare, read_declaration
 from outcrop.iam.directory import Directory
@@ -109,13 +110,15 @@ def wire_sts(
     )
 
     async def with_web_identity(
-        environment: Environment, request: sts.AssumeRoleWithWebIdentityRequest
+        environment: Environment,
+        request: sts.AssumeRoleWithWebIdentityRequest,
+        identified: Callable[[Caller], None],
     ) -> sts.AssumeRoleWithWebIdentityResponse:
         """Its token is all that says who asks: bad ones are limited as bad signatures are."""
         return await throttle.attempt(
             environment.source_ip or "",
             lambda: sha256(request.web_identity_token.encode()).digest(),
-            lambda: service.assume_role_with_web_identity(environment, request),
+            lambda: service.assume_role_with_web_identity(environment, request, identified),
         )
 
     app.serve_rpc(sts.ASSUME_ROLE, service.assume_role, resources=service.assumed)
