@@ -30,6 +30,7 @@ class Operator:
         self.is_secure = is_secure
         self.folder = folder
         self.account_id = server.credentials.account_id
+        self._audit = server.state.parent / "audit.jsonl"
         self._ca_file = str(server.state / "tls" / "ca.pem") if is_secure else None
         self._clients: list[Any] = []
 
@@ -64,6 +65,10 @@ class Operator:
 
     def root(self, service: str) -> Any:
         return self._kept(client_of(self.server, service, ca_file=self._ca_file))
+
+    def trail(self) -> list[Any]:
+        """The lines of the audit trail: those of every call that is answered."""
+        return [json.loads(line) for line in self._audit.read_text().splitlines()]
 
     def logged(self, wanted: Callable[[Any], bool]) -> Any:
         """The first line of the log that is so; the server gathers its lines for a moment."""
@@ -107,6 +112,8 @@ def operator(
             trusted_proxies = ["127.0.0.1"]
             [embedded]
             enabled = false
+            [audit]
+            file = "{folder}/audit.jsonl"
             [[model_servers]]
             name = "gpu"
             url = "{fake.url}"

@@ -94,6 +94,23 @@ def test_a_short_term_key_of_a_session_calls(desk: Operator, bearing: Any) -> No
     assert refusal(lambda: converse(bearing(short_term(tampered)))) == INVALID
 
 
+def test_the_trail_says_who_called_with_a_bearer_key(desk: Operator, bearing: Any) -> None:
+    desk.user("audited", CALLING)
+    key = desk.key("--user", "audited")
+    converse(desk.client("bedrock-runtime", key))
+    converse(bearing(short_term(key)))
+    bearing(long_term(desk, "--user", "audited"), "bedrock").list_foundation_models()
+
+    signed, brief, lasting = [
+        line for line in desk.trail() if line["userIdentity"].get("userName") == "audited"
+    ]
+    assert signed["userIdentity"]["accessKeyId"] == key["aws_access_key_id"]
+    assert "additionalEventData" not in signed
+    for line in (brief, lasting):
+        assert "accessKeyId" not in line["userIdentity"]
+        assert line["additionalEventData"] == {"callWithBearerToken": True}
+
+
 def test_calling_with_a_key_has_to_be_allowed_itself(desk: Operator, bearing: Any) -> None:
     desk.user("signer", allow("bedrock:InvokeModel"))
     key = desk.key("--user", "signer")

@@ -29,8 +29,6 @@ OTHER = "444455556666"
 CONFIG = """
     [provisioned_throughput]
     creating_s = 0.1
-    [audit]
-    file = "{folder}/audit.jsonl"
     [[prices]]
     model = "amazon.nova-lite-v1:0"
     input_per_1k = 1
@@ -44,7 +42,7 @@ INVALID = "The provided model identifier is invalid."
 @pytest.fixture(scope="module")
 def desk(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Operator]:
     folder = tmp_path_factory.mktemp("shared")
-    with operator(folder, more=CONFIG.format(folder=folder)) as opened:
+    with operator(folder, more=CONFIG) as opened:
         opened.order("accounts", "put", "Other", "--account", OTHER)
         yield opened
 
@@ -401,10 +399,7 @@ def test_who_calls_pays_and_the_profile_is_told(desk: Operator, owner: Any, prof
     of_profile = soon(recorded)
     assert [line["keys"] for line in of_profile] == [[OTHER, profile, "search"]]
     assert float(of_profile[0]["cost_usd"]) == 0.004
-    trail = [
-        json.loads(line) for line in (desk.folder.parent / "audit.jsonl").read_text().splitlines()
-    ]
-    told = [line for line in trail if line["userIdentity"]["arn"].endswith(":user/payer")]
+    told = [line for line in desk.trail() if line["userIdentity"]["arn"].endswith(":user/payer")]
     assert [line["recipientAccountId"] for line in told] == [OTHER, desk.account_id]
     assert len({line["sharedEventID"] for line in told}) == 1
     assert len({line["eventID"] for line in told}) == 2

@@ -1,11 +1,13 @@
 """Roles assumed through boto3, and what their sessions may do."""
 
 import json
+import re
 from collections.abc import Iterator, Mapping
 from functools import partial
 from typing import Any
 
 import boto3
+import httpx
 import pytest
 
 from tests.conformance.identities import (
@@ -232,3 +234,53 @@ def test_a_user_gets_a_session_token_of_its_own(desk: Operator) -> None:
     arn = desk.client("sts", key).get_caller_identity()["Arn"]
     assert arn == f"arn:aws:iam::{desk.account_id}:user/holder"
     assert refusal(desk.client("sts", key).get_session_token)[0] == "AccessDenied"
+
+
+def test_the_trail_ties_the_key_of_a_session_to_who_assumed_the_role(
+    desk: Operator, sts: Any
+) -> None:
+    arn = role(desk, "Audited", allow("bedrock:InvokeModel"))
+    key = assumed(sts, arn)
+    converse(desk.client("bedrock-runtime", key))
+
+    given, used = lines_of(desk, key["aws_access_key_id"])
+    assert (given["eventName"], used["eventName"]) == ("AssumeRole", "Converse")
+    assert given["userIdentity"]["userName"] == "assumer"
+    assert given["userIdentity"]["accessKeyId"].startswith("AKIA")
+    session = given["responseElements"]["assumedRoleUser"]
+    assert session["arn"] == used["userIdentity"]["arn"]
+    assert session["assumedRoleId"] == used["userIdentity"]["principalId"]
+    assert used["userIdentity"]["sessionContext"]["sessionIssuer"]["arn"] == arn
+
+
+def test_the_trail_tells_the_key_of_a_presigned_request(desk: Operator, sts: Any) -> None:
+    desk.user("presigner", allow("bedrock:*"))
+    lasting = desk.key("--user", "presigner")
+    session = assumed(sts, role(desk, "Presigning", allow("bedrock:*")))
+
+    assert whoami_presigned(desk, lasting).endswith(":user/presigner")
+    assert whoami_presigned(desk, session).endswith(":assumed-role/Presigning/worker")
+
+    (asked,) = lines_of(desk, lasting["aws_access_key_id"])
+    _, asked_in_session = lines_of(desk, session["aws_access_key_id"])
+    assert asked["eventName"] == asked_in_session["eventName"] == "GetCallerIdentity"
+
+
+def whoami_presigned(desk: Operator, key: Mapping[str, str]) -> str:
+    """By a URL alone."""
+    url = desk.client("sts", key).generate_presigned_url("get_caller_identity", HttpMethod="GET")
+    answer = httpx.get(url)
+    found = re.search("<Arn>(.*)</Arn>", answer.text)
+    assert found, answer.text
+    return found[1]
+
+
+def lines_of(desk: Operator, access_key_id: str) -> list[Any]:
+    """By whose answer the key was given, and those that it signed."""
+
+    def tells(line: Any) -> bool:
+        answer = line["responseElements"] or {}
+        given = answer.get("credentials", {}).get("accessKeyId")
+        return access_key_id in {given, line["userIdentity"].get("accessKeyId")}
+
+    return list(filter(tells, desk.trail()))

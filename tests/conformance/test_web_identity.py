@@ -171,6 +171,30 @@ def test_another_subject_is_not_trusted(assume: Callable[[str], Any], issuer: Is
     )
 
 
+def test_the_trail_says_for_whom_an_issuer_vouched(
+    assume: Callable[[str], Any], desk: Operator, issuer: Issuer, role_arn: str
+) -> None:
+    before = len(desk.trail())
+    given = assume(issuer.token())["Credentials"]["AccessKeyId"]
+    refusal(lambda: assume(issuer.token(sub="system:serviceaccount:ads:indexer")))
+    refusal(lambda: assume(issuer.token(aud="somebody-else")))
+    line, refused = desk.trail()[before:]
+
+    provider = f"arn:aws:iam::{desk.account_id}:oidc-provider/{issuer.name}"
+    assert line["userIdentity"] == {
+        "type": "WebIdentityUser",
+        "principalId": f"{provider}:{AUDIENCE}:{POD}",
+        "userName": POD,
+        "identityProvider": provider,
+    }
+    assert line["eventName"] == refused["eventName"] == "AssumeRoleWithWebIdentity"
+    assert line["requestParameters"] == {"roleArn": role_arn, "roleSessionName": "pod"}
+    assert line["responseElements"]["credentials"]["accessKeyId"] == given
+    assert (line["recipientAccountId"], line["awsRegion"]) == (desk.account_id, "us-east-1")
+    assert refused["userIdentity"]["userName"] == "system:serviceaccount:ads:indexer"
+    assert (refused["errorCode"], refused["responseElements"]) == ("AccessDenied", None)
+
+
 def test_tokens_that_are_no_good_are_refused_in_amazons_words(
     assume: Callable[[str], Any], issuer: Issuer
 ) -> None:
