@@ -356,7 +356,10 @@ def _form_of(alike: _Alike) -> Form:
 
 
 def _additional(alike: _Alike) -> Mapping[str, str | bool]:
-    """Of those who sign for Bedrock, only who has a bearer key has no access key."""
+    """Who calls Bedrock without an access key has a bearer key.
+
+    BeyondTrust, "The AWS Bedrock API Keys Security Guide", shows CloudTrail's record of one.
+    """
     said: dict[str, str | bool] = {}
     if alike.elsewhere:
         said["inferenceRegion"] = alike.elsewhere
