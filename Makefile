@@ -6,8 +6,9 @@ READY := $(VENV)/.ready
 COMPILED := .venv-compiled
 COMPILED_WHEEL := dist/compiled/.built
 
-# Two that work and one that mostly waits: which runs what, tests/scheduling.py says.
-PROCESSES := -n 3
+# Which runs what, tests/scheduling.py says. A third, for those that mostly wait, takes a quarter off the
+# time, and off what tests that measure have of the processor.
+PROCESSES := -n 2
 
 # Without bytecode every server that a test starts would compile all of Outcrop first.
 unexport PYTHONDONTWRITEBYTECODE
