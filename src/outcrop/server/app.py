@@ -35,6 +35,7 @@ from outcrop.wire.errors import (
     UnknownOperationException,
 )
 from outcrop.wire.http import HttpRequest, HttpResponse
+from outcrop.wire.json_size import LARGE_BYTES
 from outcrop.wire.operation import Operation, StreamOperation
 from outcrop.wire.routes import unknown_operation
 from outcrop.wire.rpc import RpcOperation
@@ -191,6 +192,8 @@ class App:
             request: HttpRequest, labels: Mapping[str, str], identified: Identified, life: "_Life"
         ) -> HttpResponse:
             invocation = self._begin(operation.name, identified.caller, request, life)
+            if invocation.body_bytes > LARGE_BYTES:
+                await asyncio.sleep(0)  # others have their turn
             value = operation.decode(request, labels)
             if self._asks(identified):
                 needs = await resources(invocation, value)
@@ -218,6 +221,8 @@ class App:
         ) -> HttpResponse:
             invocation = self._begin(operation.name, identified.caller, request, life)
             invocation.streamed = True
+            if invocation.body_bytes > LARGE_BYTES:
+                await asyncio.sleep(0)  # others have their turn
             value = operation.decode(request, labels)
             if self._asks(identified):
                 needs = await resources(invocation, value)
