@@ -5,7 +5,9 @@ OUTCROP_KILLS says how often (`make test-clients` asks for hundreds).
 
 import gzip
 import json
+import sqlite3
 from collections import Counter
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -68,6 +70,25 @@ def test_kills_lose_no_record_of_an_answer_that_arrived_and_double_none(tmp_path
     times = Counter(one["requestId"] for one in logged(folder))
     assert {request_id for request_id in told.complete if times[request_id] != 1} == set()
     assert set(times.values()) == {1}
+
+
+@pytest.mark.parametrize("metered", [True, False])
+def test_what_was_said_is_logged_whether_or_not_what_was_used_is_recorded(
+    tmp_path: Path, *, metered: bool
+) -> None:
+    state, folder = tmp_path / "state", tmp_path / "buckets"
+    with scripted_server() as model_server:
+        config = logging_to(folder, configuration(model_server))
+        config += f"[metering]\nenabled = {str(metered).lower()}\n"
+        with outcrop_process(state, config=config) as server:
+            signer = Signer(server)
+            assert put(signer, LOGGED) == 200
+            asked = {ask(signer, "hello")[1] for _ in range(3)}
+    with closing(sqlite3.connect(state / "outcrop.sqlite3")) as store:
+        (blocks,) = store.execute("SELECT COUNT(*) FROM usage_records").fetchone()
+
+    assert {one["requestId"] for one in logged(folder)} == asked
+    assert (blocks > 0) is metered
 
 
 def test_what_was_said_is_logged_and_what_was_called_is_audited(tmp_path: Path) -> None:
