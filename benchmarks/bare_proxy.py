@@ -41,7 +41,9 @@ def main() -> None:
         await client.aclose()
 
     config = Config(listen="127.0.0.1:0", log_level="error")
-    supervisor.serve(config, reread=lambda: config, assemble=assembled, announce=_tell_port)
+    supervisor.serve(
+        config, reread=lambda: config, assemble=assembled, keep_books=None, announce=_tell_port
+    )
 
 
 def _tell_port(url: str) -> None:

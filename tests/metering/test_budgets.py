@@ -65,6 +65,7 @@ async def metering(
             prices=PRICES,
             budgets=rules,
             log=LogSpool(folder / "log", 1),
+            imports=True,
             tasks=tasks,
             clock=clock,
         ) as opened,

@@ -7,14 +7,14 @@ from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from datetime import timedelta
 from pathlib import Path
-from time import perf_counter
 
 import pytest
 
 from outcrop.metering.config import MeteringConfig
 from outcrop.metering.importer import Importer, LogSpool
-from outcrop.metering.journal import Journal, Seconds
+from outcrop.metering.journal import Journal
 from outcrop.metering.log_records import said_frame
+from outcrop.metering.tending import tend
 from outcrop.store.store import Store, open_store
 from outcrop.store.usage import MetricName
 from outcrop.store.usage_records import UsageRecord, batches_in, framed, whole_frames
@@ -29,19 +29,15 @@ async def importing(
     clock: FakeClock,
     *,
     segment_bytes: int = 1 << 20,
-    batch_s: float = 1,
-    seconds: Seconds = perf_counter,
+    log: LogSpool | None = None,
 ) -> AsyncGenerator[tuple[Journal[bytes], Importer]]:
     journal = Journal[bytes](folder, b"".join, segment_bytes=segment_bytes)
-    log = LogSpool(folder.parent / "log", batch_s)
     importer = Importer(
-        journal,
         folder,
         store.usage,
         config=MeteringConfig(),
-        log=log,
+        log=log or LogSpool(folder.parent / "log", 1),
         clock=clock,
-        seconds=seconds,
     )
     try:
         yield journal, importer
@@ -142,7 +138,7 @@ def test_what_was_said_goes_on_to_its_log_when_its_usage_is_in_the_store(
             importing(store, tmp_path / "journal", clock) as (journal, importer),
         ):
             await journal.append(framed(quiet))
-            importer.seal()
+            journal.seal()
             await importer.once()
             assert in_log(tmp_path) == []
 
@@ -152,8 +148,8 @@ def test_what_was_said_goes_on_to_its_log_when_its_usage_is_in_the_store(
                     if number % 7 == 0:
                         await asyncio.sleep(0)
                         await importer.once()
-                        importer.seal()
-            importer.seal()
+                        journal.seal()
+            journal.seal()
             await importer.once()
             await importer.once()
 
@@ -198,31 +194,35 @@ def test_a_file_is_sealed_so_long_after_something_was_said_in_it(
 ) -> None:
     """Without that, it stays until it is full."""
     now, in_log_at = [0.0], list[float]()
+    entries, log = Said(), LogSpool(tmp_path / "log", batch_s=3)
 
     async def main() -> None:
         async with (
             open_store(tmp_path / "outcrop.sqlite3", clock=clock) as store,
-            importing(store, tmp_path / "journal", clock, batch_s=3, seconds=lambda: now[0]) as (
-                journal,
-                importer,
-            ),
+            importing(store, tmp_path / "journal", clock, log=log) as (journal, importer),
         ):
             await journal.append(framed(record(clock)))
 
             async def sleep(seconds: float) -> None:
                 if now[0] == 10:
                     await journal.append(usage_and_what_was_said(record(clock)))
+                    entries.said = True
+                await importer.once()
                 if in_log(tmp_path) or now[0] > 60:
                     in_log_at.append(now[0])
                     raise EnoughError
                 now[0] += seconds
 
             with pytest.raises(EnoughError):
-                await importer.run(sleep)
+                await tend(journal, entries, log, seconds=lambda: now[0], sleep=sleep)
 
     asyncio.run(main())
     assert in_log_at == [13]
     assert len(in_log(tmp_path)) == 2
+
+
+class Said:
+    said = False
 
 
 class EnoughError(Exception):
@@ -230,9 +230,11 @@ class EnoughError(Exception):
 
 
 @pytest.mark.slow
-def test_a_dead_workers_journal_is_taken_up_by_one_of_the_living(
+def test_a_dead_workers_journal_is_taken_away_and_a_living_ones_read_as_far_as_it_is_whole(
     location: str, tmp_path: Path, clock: FakeClock
 ) -> None:
+    """By one of two importers, and not by the other as well."""
+
     async def main() -> None:
         folder = tmp_path / "journal"
         records = [record(clock) for _ in range(50)]
@@ -245,8 +247,9 @@ def test_a_dead_workers_journal_is_taken_up_by_one_of_the_living(
             assert await store.usage.add("dead", 0, frames[:half])  # it died after so many
             killed = record(clock)  # of one whose end was never written to
             (folder / "killed.journal").write_bytes(framed(killed) + bytes(1 << 20))
+            living = record(clock)
             alive = os.open(folder / "alive.journal", os.O_RDWR | os.O_CREAT)
-            os.write(alive, framed(record(clock)))
+            os.write(alive, framed(living) + framed(record(clock))[:-3])
             fcntl.flock(alive, fcntl.LOCK_EX)
 
             async with (
@@ -258,7 +261,7 @@ def test_a_dead_workers_journal_is_taken_up_by_one_of_the_living(
                 tasks.create_task(other.once())
             os.close(alive)
 
-            wanted = sorted(one.request_id for one in [*records, killed])
+            wanted = sorted(one.request_id for one in [*records, killed, living])
             assert sorted(await kept(store, clock)) == wanted
             names = {path.name for path in folder.iterdir()}
             assert names == {"alive.journal", "dead.torn"}

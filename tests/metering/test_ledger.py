@@ -284,6 +284,7 @@ def test_everything_is_in_the_store_when_the_ledger_has_closed(
                 config=MeteringConfig(),
                 prices=own,
                 log=LogSpool(tmp_path / "log", 1),
+                imports=True,
                 tasks=tasks,
                 clock=clock,
             ) as metering:

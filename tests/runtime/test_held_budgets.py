@@ -91,6 +91,7 @@ async def worlds(folder: Path, rule: BudgetConfig, number: int = 1) -> AsyncGene
             prices=PRICES,
             budgets=[rule],
             log=LogSpool(folder / "log", 1),
+            imports=True,
             tasks=tasks,
             clock=clock,
         ) as metering,

@@ -58,6 +58,8 @@ class Entries:
         self.prices = prices
         """Others from here on, when they are replaced."""
         self.meters = meters
+        self.said = False
+        """Whether something was said in what was packed, until somebody says that it is gone."""
         self._clock = clock
         self._known: dict[tuple[object, ...], bytes] = {}
 
@@ -80,6 +82,7 @@ class Entries:
             if self.meters:
                 frames.append(frame(calls))
             if owner is not None:
+                self.said = True
                 frames.append(said_frame(owner, b"" if self.meters else calls, said))
         return b"".join(frames)
 

@@ -1,17 +1,19 @@
-"""From journals into the store: this worker's own, and those of workers that are no more."""
+"""From journals into the store: of workers that write to them, and of those that are no more."""
 
 import asyncio
+import fcntl
 import logging
 import os
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
 from datetime import date, timedelta
 from pathlib import Path
-from time import perf_counter
-from typing import Any, Protocol
+from typing import Protocol
 
 from msgspec import Struct
 
 from outcrop.metering.config import MeteringConfig
-from outcrop.metering.journal import Journal, Seconds, Segment, move, orphans, remove
+from outcrop.metering.journal import Segment, files_in, locked, move, remove
 from outcrop.store.errors import StoreError
 from outcrop.store.usage import Usage
 from outcrop.store.usage_records import found_in
@@ -19,6 +21,8 @@ from outcrop.wire.timestamps import Clock
 
 EVERY_S = 0.5
 """So old is what the store does not know yet, and as long again at most."""
+OTHERS_S = 0.01
+"""Between two looks whether another importer is done."""
 FORGET_EVERY = 1_200
 """Rounds between two looks at records that are too old."""
 CHUNK_BYTES = 256 * 1024
@@ -41,41 +45,33 @@ class LogSpool(Struct, frozen=True):
     """On the same disk."""
     batch_s: float
 
+    @property
+    def look_every_s(self) -> float:
+        """How often journals are looked at."""
+        return min(EVERY_S, self.batch_s)
+
 
 class Importer:
-    def __init__(  # noqa: PLR0913 - each by its name
-        self,
-        journal: Journal[Any],
-        folder: Path,
-        usage: Usage,
-        *,
-        config: MeteringConfig,
-        log: LogSpool,
-        clock: Clock,
-        seconds: Seconds = perf_counter,
+    """Of one at a time the folder is read, whichever process it belongs to."""
+
+    def __init__(
+        self, folder: Path, usage: Usage, *, config: MeteringConfig, log: LogSpool, clock: Clock
     ) -> None:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         log.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         self.config = config
-        self._journal = journal
         self._folder = folder
         self._usage = usage
         self._log = log
         self._clock = clock
-        self._seconds = seconds
-        self._seal_at: float | None = None
-        self._positions: dict[str, int] = {}
+        self._has_more: dict[str, bool] = {}
         self._lock = asyncio.Lock()
         self._forgot_on: date | None = None
 
     async def run(self, sleep: Sleep = asyncio.sleep) -> None:
-        """For as long as the worker lives."""
+        """For as long as the process lives."""
         rounds = 0
-        every_s = min(EVERY_S, self._log.batch_s)
         while True:
-            self._journal.look_for_room()
-            began = self._seconds()
-            if self._seal_at is not None and began >= self._seal_at:
-                self.seal()
             try:
                 await self.once()
                 if rounds % FORGET_EVERY == 0:
@@ -84,26 +80,22 @@ class Importer:
                 _log.warning("usage waits in the journal: %s", error)
             except Exception:  # noqa: BLE001 - the next round may do better; nothing is lost meanwhile
                 _log.exception("usage could not be brought into the store")
-            self._look_for_what_was_said(began - every_s)
             rounds += 1
-            await sleep(every_s)
-
-    def seal(self) -> None:
-        """What was said until now goes to its log with the next round."""
-        self._seal_at = None
-        self._journal.seal()
+            await sleep(self._log.look_every_s)
 
     async def once(self) -> None:
         """Brings everything that is on disk by now into the store."""
-        async with self._lock:
-            for segment in list(self._journal.segments):
-                await self._import(segment)
-                if segment.sealed and self._positions[segment.journal_id] >= segment.durable:
-                    self._take_away(segment)
-                    self._journal.segments.remove(segment)
-                    await self._forget(segment)
-            for segment in orphans(self._folder, self._journal.segments):
-                await self._import_orphan(segment)
+        async with self._alone():
+            paths = files_in(self._folder)
+            self._has_more = {
+                p.stem: self._has_more[p.stem] for p in paths if p.stem in self._has_more
+            }
+            for path in paths:
+                segment = locked(path)
+                if segment is None:
+                    await self._import_some(path)
+                else:
+                    await self._import_all(segment)
 
     async def forget(self) -> None:
         """What is older than it is kept: records, and once a day sums of minutes and hours."""
@@ -116,29 +108,55 @@ class Importer:
             )
             self._forgot_on = now.date()
 
-    async def _import_orphan(self, segment: Segment) -> None:
+    @asynccontextmanager
+    async def _alone(self) -> AsyncGenerator[None]:
+        """Whoever reads a journal takes up where the store is, and takes it away."""
+        async with self._lock:
+            fd = os.open(self._folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+            try:
+                while not _has_locked(fd):  # noqa: ASYNC110 - another process tells nobody
+                    await asyncio.sleep(OTHERS_S)
+                yield
+            finally:
+                os.close(fd)
+
+    async def _import_some(self, path: Path) -> None:
+        """Of a file to which its worker writes: what is whole."""
         try:
-            await self._import(segment)
+            fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        except FileNotFoundError:
+            return
+        try:
+            await self._import(Segment(path=path, fd=fd, durable=os.fstat(fd).st_size))
+        finally:
+            os.close(fd)
+
+    async def _import_all(self, segment: Segment) -> None:
+        """Of a file that nobody writes to any more; then it is taken away."""
+        try:
+            position = await self._import(segment)
         except BaseException:
             os.close(segment.fd)  # and with it the lock: somebody may try again
             raise
-        position = self._positions[segment.journal_id]
         if _is_written(segment, position):
             aside = segment.path.with_suffix(".torn")
             aside.touch(mode=0o600)
             aside.write_bytes(os.pread(segment.fd, segment.durable, 0))
             _log.warning("the end of a journal cannot be read: from byte %s of %s", position, aside)
-        segment.durable = position
-        self._take_away(segment)
-        await self._forget(segment)
+        # A write that failed may have been read before it was cut off.
+        segment.durable = min(position, segment.durable)
+        if self._has_more.pop(segment.journal_id):
+            move(segment, self._log.folder)  # all of its usage is in the store
+        else:
+            remove(segment.path, segment.fd)
+        await self._usage.forget_journal(segment.journal_id)
 
-    async def _import(self, segment: Segment) -> None:
-        """Up to its end, or to a frame that was not wholly written: nobody was told of that."""
+    async def _import(self, segment: Segment) -> int:
+        """Up to its end, or to a frame that is not wholly written: nobody was told of that."""
         journal_id, until = segment.journal_id, segment.durable
-        position = self._positions.get(journal_id)
-        if position is None:
-            position = await self._usage.position(journal_id)
-            segment.has_more = position > 0  # for all that is known
+        position = await self._usage.position(journal_id)
+        # What somebody else has read may have been anything.
+        self._has_more.setdefault(journal_id, position > 0)
         while position < until:
             end, frames = await self._read(segment, position, until)
             if end == position:
@@ -150,7 +168,7 @@ class Importer:
                 position = end
             else:
                 position = await self._usage.position(journal_id)
-        self._positions[journal_id] = position
+        return position
 
     async def _read(self, segment: Segment, begin: int, until: int) -> tuple[int, bytes]:
         """How far, and the usage to there: as much as is brought into the store at once."""
@@ -166,27 +184,17 @@ class Importer:
             usage += found.usage
             position += found.whole
             if found.has_more:
-                segment.has_more = True
+                self._has_more[segment.journal_id] = True
                 await asyncio.sleep(0)  # much of it need not be usage
         return position, bytes(usage)
 
-    def _look_for_what_was_said(self, since: float) -> None:
-        """In the file that is written to; none of it was there at `since`."""
-        if self._seal_at is None and any(
-            segment.has_more and not segment.sealed for segment in self._journal.segments
-        ):
-            self._seal_at = since + self._log.batch_s
 
-    def _take_away(self, segment: Segment) -> None:
-        """All of its usage is in the store; what was said goes to the log."""
-        if segment.has_more:
-            move(segment, self._log.folder)
-        else:
-            remove(segment.path, segment.fd)
-
-    async def _forget(self, segment: Segment) -> None:
-        self._positions.pop(segment.journal_id, None)
-        await self._usage.forget_journal(segment.journal_id)
+def _has_locked(fd: int) -> bool:
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
 
 
 def _is_written(segment: Segment, position: int) -> bool:

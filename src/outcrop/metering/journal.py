@@ -1,6 +1,8 @@
 """The journal of one worker: entries appended to files, on disk before anybody is told so.
 
-What arrives while the disk is busy, or within a moment while more is to come, shares a write.
+What arrives while the disk is busy, or within a moment while more is to come, shares a write. A
+file is locked while it is written to. Who reads it need not know who writes: of one that is locked
+he reads what is whole, and one that he can lock himself he reads to its end and takes away.
 """
 
 import asyncio
@@ -51,10 +53,6 @@ class Segment(Struct, kw_only=True):
     fd: int
     durable: int = 0
     """So many bytes are whole and on disk."""
-    sealed: bool = False
-    """Whether nothing more will be appended."""
-    has_more: bool = False
-    """Whether what has been read of it so far is not all usage."""
 
     @property
     def journal_id(self) -> str:
@@ -98,8 +96,7 @@ class Journal(Generic[EntryT]):
         self._write_failed = False
         self._full = False
         self._sealing = False
-        self.segments: list[Segment] = []
-        """Oldest first; whoever has read a sealed one to its end takes it away."""
+        self._segment: Segment | None = None
         self._by_thread = threading.Thread(target=self._write, name="journal-writer", daemon=True)
         self._by_thread.start()
 
@@ -135,8 +132,8 @@ class Journal(Generic[EntryT]):
         """What comes from now on, or a moment later, goes into another file."""
         if self._thread_writes:
             self._sealing = True
-        elif self.segments:
-            self.segments[-1].sealed = True
+        else:
+            self._let_go()
 
     async def settled(self) -> None:
         """Waits for what was appended before."""
@@ -147,10 +144,7 @@ class Journal(Generic[EntryT]):
         await self.settled()
         self._batches.put(None)
         await asyncio.to_thread(self._by_thread.join)
-        for segment in self.segments:
-            with suppress(OSError):
-                os.ftruncate(segment.fd, segment.durable)
-            os.close(segment.fd)
+        self._let_go()
 
     def _add(self, pending: _Pending[EntryT]) -> None:
         if not self._pending:
@@ -171,7 +165,9 @@ class Journal(Generic[EntryT]):
             self._timer = None
         self._writing, self._pending = self._pending, []
         data = self._packed()
-        if self._is_open() and len(data) <= LONGEST_QUICK_BYTES and self._disk.is_quick():
+        # To make a file takes longer than a write.
+        is_open = self._segment is not None
+        if is_open and len(data) <= LONGEST_QUICK_BYTES and self._disk.is_quick():
             began = self._seconds()
             error = self._attempt(data)
             self._disk.took(self._seconds() - began)
@@ -180,10 +176,6 @@ class Journal(Generic[EntryT]):
             self._idle.clear()
             self._thread_writes = True
             self._batches.put(data)
-
-    def _is_open(self) -> bool:
-        """Whether there is a file to write to: making one takes longer than a write."""
-        return bool(self.segments) and not self.segments[-1].sealed
 
     def _packed(self) -> bytes:
         try:
@@ -215,11 +207,26 @@ class Journal(Generic[EntryT]):
             else:
                 told.set_exception(JournalError(str(error)))
         self._note(error is not None, full=self._full, why=str(error))
+        segment = self._segment
+        if segment is not None and (
+            self._sealing or error is not None or segment.durable >= self._segment_bytes
+        ):
+            self._let_go()
         self._thread_writes = False
         if self._pending:
             self._commit()
         else:
             self._idle.set()
+
+    def _let_go(self) -> None:
+        """Nothing more is written to the file, if there is one: it is for who locks it next."""
+        self._sealing = False
+        if self._segment is not None:
+            segment, self._segment = self._segment, None
+            # After an error nobody knows what is on disk beyond: cut off, if that is possible.
+            with suppress(OSError):
+                os.ftruncate(segment.fd, segment.durable)
+            os.close(segment.fd)
 
     def _tell(self, written: Callable[[Sequence[EntryT]], None]) -> None:
         try:
@@ -253,20 +260,10 @@ class Journal(Generic[EntryT]):
         return None
 
     def _append(self, data: bytes) -> None:
-        segment = self.segments[-1] if self.segments else None
-        if segment is None or segment.sealed:
-            segment = new_segment(self._folder, self._segment_bytes)
-            self.segments.append(segment)
-        try:
-            _write_all(segment.fd, data, segment.durable)
-        except OSError:
-            # Nobody knows what is on disk beyond; cut off, or at least never read by us.
-            segment.sealed = True
-            os.ftruncate(segment.fd, segment.durable)
-            raise
-        segment.durable += len(data)
-        segment.sealed = self._sealing or segment.durable >= self._segment_bytes
-        self._sealing = False
+        if self._segment is None:
+            self._segment = new_segment(self._folder, self._segment_bytes)
+        _write_all(self._segment.fd, data, self._segment.durable)
+        self._segment.durable += len(data)
 
 
 class _Disk:
@@ -317,22 +314,11 @@ def new_segment(folder: Path, length_bytes: int = 0) -> Segment:
     return Segment(path=path, fd=fd)
 
 
-def orphans(folder: Path, own: Sequence[Segment]) -> list[Segment]:
-    """Journals whose worker is no more, locked from here on.
+def locked(path: Path) -> Segment | None:
+    """None while somebody writes to it, or has locked it to read it; or it is gone.
 
-    `durable` is their whole length: what was not written to, at the end, is zeros.
+    `durable` is its whole length: what was not written to, at the end, is zeros.
     """
-    known = {segment.path for segment in own}
-    found: list[Segment] = []
-    for path in sorted(folder.glob(f"*{SUFFIX}")):
-        orphan = None if path in known else _orphan(path)
-        if orphan is not None:
-            found.append(orphan)
-    return found
-
-
-def _orphan(path: Path) -> Segment | None:
-    """None where its worker has it still."""
     try:
         fd = os.open(path, os.O_RDWR | os.O_CLOEXEC)
     except FileNotFoundError:
@@ -346,11 +332,16 @@ def _orphan(path: Path) -> Segment | None:
     if status.st_nlink == 0:  # somebody else has taken it away meanwhile
         os.close(fd)
         return None
-    return Segment(path=path, fd=fd, durable=status.st_size, sealed=True)
+    return Segment(path=path, fd=fd, durable=status.st_size)
+
+
+def files_in(folder: Path) -> list[Path]:
+    """Of all journals, whoever has them."""
+    return sorted(folder.glob(f"*{SUFFIX}"))
 
 
 def move(segment: Segment, folder: Path) -> None:
-    """What is whole of a sealed one goes to another folder, for whoever looks there."""
+    """What is whole of a locked one goes to another folder, for whoever looks there."""
     os.ftruncate(segment.fd, segment.durable)
     segment.path.rename(folder / segment.path.name)
     sync_folder(folder)

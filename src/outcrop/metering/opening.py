@@ -17,6 +17,7 @@ from outcrop.metering.journal import Journal
 from outcrop.metering.ledger import Ledger
 from outcrop.metering.prices import PriceList
 from outcrop.metering.spending import Spending
+from outcrop.metering.tending import tend
 from outcrop.store.throughput_history import ProvisionedHours
 from outcrop.store.usage import Usage
 from outcrop.wire.timestamps import Clock
@@ -35,15 +36,20 @@ async def open_ledger(  # noqa: PLR0913 - each by its name
     budgets: Sequence[BudgetConfig] = (),
     log: LogSpool,
     audit: AuditTrail | None = None,
+    imports: bool,
     tasks: asyncio.TaskGroup,
     clock: Clock,
 ) -> AsyncGenerator["Metering"]:
-    """Records, and brings into the store, until the block ends; then all of it is in the store."""
+    """Records until the block ends; then all of it is in the store.
+
+    `imports`: whether it is this process that brings into the store, in the meantime, what is
+    recorded.
+    """
     entries = Entries(prices, clock=clock, meters=config.enabled)
     # Before their answers go out.
     written = None if audit is None else audit.add_invocations
     journal = Journal(folder, entries.packed, written=written)
-    importer = Importer(journal, folder, usage, config=config, log=log, clock=clock)
+    importer = Importer(folder, usage, config=config, log=log, clock=clock)
     refuses = config.when_unwritable == "refuse"
     spending = Spending(usage, provisioned, prices, clock=clock)
     book = Budgets(budgets, spending, importer, clock=clock)
@@ -51,18 +57,18 @@ async def open_ledger(  # noqa: PLR0913 - each by its name
     running: list[asyncio.Task[None]] = []
     try:
         await book.refresh()
-        running += (tasks.create_task(importer.run()), tasks.create_task(book.run()))
+        running += (tasks.create_task(tend(journal, entries, log)), tasks.create_task(book.run()))
+        if imports:
+            running.append(tasks.create_task(importer.run()))
         yield Metering(ledger, entries, importer, book, enabled=config.enabled)
     finally:
         for task in running:
             task.cancel()
-        await journal.settled()
-        importer.seal()
+        await journal.aclose()
         try:
             await importer.once()
         except Exception as error:  # noqa: BLE001 - the next server takes the journal up
             _log.warning("usage stays in the journal: %s", error)
-        await journal.aclose()
 
 
 class Metering(Struct, frozen=True):

@@ -11,6 +11,7 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from functools import partial
+from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any, NoReturn, TypeAlias
 
@@ -69,8 +70,11 @@ def _serve(options: argparse.Namespace) -> int:
 
     reread = partial(_config, options)
     assemble = options.assemble or partial(_assembled, reread=reread)
+    keep_books = None if options.assemble else partial(_keep_books, reread=reread)
     with new_endpoint(config.state):
-        return serve(config, reread=reread, assemble=assemble, announce=announce)
+        return serve(
+            config, reread=reread, assemble=assemble, keep_books=keep_books, announce=announce
+        )
 
 
 def _make_state(config: Config) -> None:
@@ -89,7 +93,13 @@ def _assembled(
 ) -> AbstractAsyncContextManager[Any]:
     from outcrop.server.wiring import assembled
 
-    return assembled(config, clock=utc_now, reread=reread, tls=tls)
+    return assembled(config, clock=utc_now, reread=reread, tls=tls, keeps_books=False)
+
+
+def _keep_books(config: Config, ready: Connection, reread: Callable[[], Config]) -> None:
+    from outcrop.server.bookkeeper import run_bookkeeper
+
+    run_bookkeeper(config, ready, reread)
 
 
 def _endpoint(config: Config, url: str) -> Endpoint:

@@ -198,6 +198,16 @@ class Config(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
                 )
 
     @property
+    def journal_folder(self) -> Path:
+        """Where each worker writes down what was used."""
+        return self.state / "journal"
+
+    @property
+    def invocation_log_folder(self) -> Path:
+        """Where what was said waits for its delivery."""
+        return self.state / "invocation-log"
+
+    @property
     def sqlite_path(self) -> Path:
         return self.state / "outcrop.sqlite3"
 

@@ -1,4 +1,4 @@
-"""The workers of a server: another takes the place of one that is lost, and all end together."""
+"""The processes of a server: another takes the place of one that is lost, and all end together."""
 
 import logging
 import os
@@ -6,7 +6,7 @@ import signal
 import socket
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 
@@ -22,11 +22,11 @@ _log = logging.getLogger(__name__)
 
 
 class Place:
-    """One of the workers, and whoever comes after it."""
+    """One of the workers, or the bookkeeper, and whoever comes after it."""
 
-    def __init__(self, number: int) -> None:
+    def __init__(self, number: int | None) -> None:
         self.number = number
-        """From 1."""
+        """Of a worker, from 1; None: the bookkeeper."""
         self.lives = 0
         """How many have been started before."""
         self.process: BaseProcess | None = None
@@ -38,6 +38,15 @@ class Place:
         """When the next is started."""
         self._began_at = 0.0
         self._back_off_s = 0.0
+
+    @property
+    def told(self) -> Mapping[str, int]:
+        """What a line of the log says of who it is about."""
+        return {} if self.number is None else {"worker": self.number}
+
+    def named(self, one: str) -> str:
+        """`one` is how a worker would be called."""
+        return "the bookkeeper" if self.number is None else one
 
     def begins(self) -> None:
         self._began_at = _now()
@@ -58,11 +67,12 @@ class Place:
 
 
 class Crew:
-    def __init__(
+    def __init__(  # noqa: PLR0913 - each by its name
         self,
         start: Callable[[Place], BaseProcess],
         workers: int,
         *,
+        has_bookkeeper: bool,
         ready: Connection,
         signals: socket.socket,
         drain_s: float,
@@ -73,7 +83,8 @@ class Crew:
         `reread` makes those that are started from then on follow the configuration as it is.
         """
         self._start = start
-        self._places = [Place(number) for number in range(1, workers + 1)]
+        self._workers = [Place(number) for number in range(1, workers + 1)]
+        self._places = [*self._workers, *([Place(None)] if has_bookkeeper else [])]
         self._ready = ready
         self._signals = signals
         self._drain_s = drain_s
@@ -87,7 +98,7 @@ class Crew:
             self._fill(place)
 
     def await_ready(self) -> bool:
-        """Whether all have come to serve; False when it is time to end."""
+        """Whether all have come to serve, each in its way; False when it is time to end."""
         while not all(place.serves for place in self._places):
             if self._ends():
                 return False
@@ -101,15 +112,15 @@ class Crew:
 
     def stop(self) -> int:
         """The exit code of the server."""
-        workers = [place.process for place in self._places if place.process is not None]
-        for worker in workers:
-            worker.terminate()
+        processes = [place.process for place in self._places if place.process is not None]
+        for process in processes:
+            process.terminate()
         deadline = _now() + self._drain_s + KILL_AFTER_S
-        while running := [worker for worker in workers if worker.is_alive()]:
+        while running := [process for process in processes if process.is_alive()]:
             left = deadline - _now()
             if left <= 0 or self._told_to_stop(wait([self._signals, running[0].sentinel], left)):
-                for worker in running:
-                    worker.kill()
+                for process in running:
+                    process.kill()
         return 1 if self._failed else 0
 
     def _fill(self, place: Place) -> None:
@@ -140,12 +151,9 @@ class Crew:
                 except OSError as error:
                     back_off_s = place.is_lost()
                     _log.error(
-                        "a worker cannot be started",
-                        extra={
-                            "worker": place.number,
-                            "error": str(error),
-                            "again_in_s": back_off_s,
-                        },
+                        "%s cannot be started",
+                        place.named("a worker"),
+                        extra={**place.told, "error": str(error), "again_in_s": back_off_s},
                     )
 
     def _note_ready(self, pid: int) -> None:
@@ -153,7 +161,7 @@ class Crew:
             if place.process is not None and place.process.pid == pid:
                 place.serves = True
                 if place.lives > 1:
-                    _log.warning("a worker serves again", extra={"worker": place.number})
+                    _log.warning("%s serves again", place.named("a worker"), extra=place.told)
                 if place.reloads < self._reloads:
                     # It could not listen when the others were told.
                     os.kill(pid, signal.SIGHUP)
@@ -162,16 +170,17 @@ class Crew:
         """The next takes its place, unless it never served and nobody else does."""
         served, why = place.serves, _cause(process)
         back_off_s = place.is_lost()
-        if served or (self._complete and any(other.serves for other in self._places)):
+        if served or (self._complete and any(other.serves for other in self._workers)):
             _log.error(
-                "a worker is lost",
-                extra={"worker": place.number, "cause": why, "again_in_s": back_off_s},
+                "%s is lost",
+                place.named("a worker"),
+                extra={**place.told, "cause": why, "again_in_s": back_off_s},
             )
             return
         self._failed = True
         # One that ended by itself with an exit code has said why.
         if not why.startswith(_EXIT_CODE):
-            sys.stderr.write(f"outcrop: worker {place.number} ended: {why}\n")
+            sys.stderr.write(f"outcrop: {place.named(f'worker {place.number}')} ended: {why}\n")
 
     def _told_to_stop(self, happened: Sequence[object]) -> bool:
         if self._signals not in happened:

@@ -16,8 +16,10 @@ from outcrop.fleet.fleet_keeper import FleetKeeper, Others, open_fleet
 from outcrop.fleet.leases import Leases, Split
 from outcrop.fleet.shared_health import SharedHealth
 from outcrop.metering.audit import AuditTrail
-from outcrop.metering.delivery.deliverer import InvocationLogging, open_invocation_log
+from outcrop.metering.delivery.deliverer import open_deliverer
+from outcrop.metering.delivery.destinations import Destinations
 from outcrop.metering.importer import LogSpool
+from outcrop.metering.invocation_log import InvocationLog
 from outcrop.metering.opening import Metering, open_ledger
 from outcrop.metering.prices import PriceList
 from outcrop.server.clock import steady_clock
@@ -35,24 +37,31 @@ class Parts(Struct, frozen=True, kw_only=True):
     keeper: FleetKeeper
     metering: Metering
     observing: Observing
-    invocation_logging: InvocationLogging
+    invocation_logging: "InvocationLogging"
     audit: AuditTrail | None
     tasks: asyncio.TaskGroup
     clock: Clock
 
 
 @asynccontextmanager
-async def open_parts(config: Config, *, clock: Clock) -> AsyncGenerator[Parts]:
-    """Raises what the store, the fleet, Valkey and the configuration have to say against it."""
+async def open_parts(config: Config, *, clock: Clock, keeps_books: bool) -> AsyncGenerator[Parts]:
+    """Raises what the store, the fleet, Valkey and the configuration have to say against it.
+
+    `keeps_books`: whether what is recorded is imported and delivered here, or by a bookkeeper.
+    """
     async with (
         asyncio.TaskGroup() as tasks,
         open_store(config.database_url or config.sqlite_path, clock=clock) as store,
         open_counters(config, clock=steady_clock(), tasks=tasks) as (counters, others),
         _open_fleet(config, others, tasks=tasks, clock=clock) as keeper,
         # Before what is written down for it: so it ends after that has been handed over.
-        _open_invocation_log(config, store, tasks=tasks, clock=clock) as invocation_logging,
+        _open_invocation_log(
+            config, store, keeps_books=keeps_books, tasks=tasks, clock=clock
+        ) as invocation_logging,
         open_audit_trail(config, clock=clock) as audit,
-        _open_ledger(config, store, audit, tasks=tasks, clock=clock) as metering,
+        _open_ledger(
+            config, store, audit, keeps_books=keeps_books, tasks=tasks, clock=clock
+        ) as metering,
         open_observing(config, keeper, counters, tasks=tasks, clock=clock) as observing,
     ):
         yield Parts(
@@ -133,32 +142,49 @@ def _open_ledger(
     store: Store,
     audit: AuditTrail | None,
     *,
+    keeps_books: bool,
     tasks: asyncio.TaskGroup,
     clock: Clock,
 ) -> AbstractAsyncContextManager[Metering]:
     return open_ledger(
-        config.state / "journal",
+        config.journal_folder,
         store.usage,
         store.provisioned_hours,
         config=config.metering,
         prices=PriceList(config.prices),
         budgets=config.budgets,
-        log=LogSpool(config.state / "invocation-log", config.invocation_logging.batch_s),
+        log=LogSpool(config.invocation_log_folder, config.invocation_logging.batch_s),
         audit=audit,
+        imports=keeps_books,
         tasks=tasks,
         clock=clock,
     )
 
 
-def _open_invocation_log(
-    config: Config, store: Store, *, tasks: asyncio.TaskGroup, clock: Clock
-) -> AbstractAsyncContextManager[InvocationLogging]:
-    return open_invocation_log(
-        config.state / "invocation-log",
-        store.logging_configurations,
+class InvocationLogging(NamedTuple):
+    log: InvocationLog
+    to: Destinations
+
+
+@asynccontextmanager
+async def _open_invocation_log(
+    config: Config, store: Store, *, keeps_books: bool, tasks: asyncio.TaskGroup, clock: Clock
+) -> AsyncGenerator[InvocationLogging]:
+    """Raises InvalidLoggingConfigError, StoreError."""
+    log = InvocationLog(store.logging_configurations)
+    async with open_deliverer(
+        config.invocation_log_folder,
         config.invocation_logging,
         usage=store.usage,
         environ=os.environ,
-        tasks=tasks,
         clock=clock,
-    )
+    ) as delivering:
+        await log.refresh()
+        running = [tasks.create_task(log.keep_fresh())]
+        if keeps_books:
+            running.append(tasks.create_task(delivering.deliverer.run()))
+        try:
+            yield InvocationLogging(log, delivering.to)
+        finally:
+            for task in running:
+                task.cancel()

@@ -24,6 +24,9 @@ from outcrop.server.tls import ListenerTls
 Assemble: TypeAlias = Callable[[Config, ListenerTls], AbstractAsyncContextManager[Any]]
 """Opens everything that answers, inside a worker's event loop, and closes it."""
 
+KeepBooks: TypeAlias = Callable[[Config, Connection], None]
+"""Runs the bookkeeper, in a process of its own, which tells its id to the connection."""
+
 BACKLOG = 1_024
 
 _HEARD = (*STOP, signal.SIGHUP)
@@ -47,9 +50,13 @@ def serve(
     *,
     reread: Callable[[], Config],
     assemble: Assemble,
+    keep_books: KeepBooks | None,
     announce: Callable[[str], None],
 ) -> int:
-    """Runs until a signal ends it, or nobody can serve; gives the exit code of the process."""
+    """Runs until a signal ends it, or nobody can serve; gives the exit code of the process.
+
+    Without `keep_books`, what workers record is their own business.
+    """
     # A core would hold every key that was in memory; the workers and their children inherit this.
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     listener = _listen(config.listen)
@@ -57,12 +64,14 @@ def serve(
     scheme = "https" if config.tls.serves else "http"
     ready, worker_ready = multiprocessing.Pipe(duplex=False)
     all_idle, busy = multiprocessing.Pipe(duplex=False)
-    hiring = Hiring(config, listener, Bonds(worker_ready, busy, all_idle), assemble)
+    bonds = Bonds(worker_ready, busy, all_idle)
+    hiring = Hiring(config, listener, bonds, assemble, keep_books)
     # A signal must find either none or all of the workers.
     with _signals_wait():
         crew = Crew(
             hiring.start,
             config.workers,
+            has_bookkeeper=keep_books is not None,
             ready=ready,
             signals=_signals(),
             drain_s=config.limits.drain_timeout_s,
@@ -80,12 +89,18 @@ class Hiring:
     """What workers are started with, the first ones and those who come after them."""
 
     def __init__(
-        self, config: Config, listener: socket.socket, bonds: Bonds, assemble: Assemble
+        self,
+        config: Config,
+        listener: socket.socket,
+        bonds: Bonds,
+        assemble: Assemble,
+        keep_books: KeepBooks | None,
     ) -> None:
         self._config = config
         self._listener = listener
         self._bonds = bonds
         self._assemble = assemble
+        self._keep_books = keep_books
         self._scrapes = _scrapes(config)
 
     def start(self, place: Place) -> BaseProcess:
@@ -93,18 +108,33 @@ class Hiring:
         # Forking is quick and safe here, where there are no threads; elsewhere than on Linux
         # system libraries may have started some.
         context: Any = multiprocessing.get_context("fork" if sys.platform == "linux" else "spawn")
+        process: BaseProcess = (
+            self._bookkeeper(context)
+            if place.number is None
+            else self._worker(context, place.number, place.lives)
+        )
+        with _signals_wait():
+            process.start()
+        return process
+
+    def _worker(self, context: Any, number: int, lives: int) -> BaseProcess:
         bonds = self._bonds
         if self._scrapes:
-            scrape = self._scrapes[place.number - 1]._replace(lives=place.lives)
-            bonds = bonds._replace(scrape=scrape)
+            bonds = bonds._replace(scrape=self._scrapes[number - 1]._replace(lives=lives))
         worker: BaseProcess = context.Process(
-            name=f"worker {place.number}",
+            name=f"worker {number}",
             target=_work,
             args=(self._config, self._listener, bonds, self._assemble),
         )
-        with _signals_wait():
-            worker.start()
         return worker
+
+    def _bookkeeper(self, context: Any) -> BaseProcess:
+        bookkeeper: BaseProcess = context.Process(
+            name="bookkeeper",
+            target=_keep_books,
+            args=(self._config, self._listener, self._bonds, self._keep_books),
+        )
+        return bookkeeper
 
     def follow(self, reread: Callable[[], Config]) -> None:
         """Who is started from now on begins with what the others follow."""
@@ -150,14 +180,29 @@ def _scrapes(config: Config) -> Sequence[Scrape]:
 
 def _work(config: Config, listener: socket.socket, bonds: Bonds, assemble: Assemble) -> None:
     """The beginning of a worker: until it serves, a stop just ends it."""
+    _hear()
+    from outcrop.server.worker import run_worker  # noqa: PLC0415 - not in the parent
+
+    run_worker(config, listener, bonds, assemble)
+
+
+def _keep_books(
+    config: Config, listener: socket.socket, bonds: Bonds, keep_books: KeepBooks
+) -> None:
+    """The beginning of the bookkeeper: neither the port nor who is idle is its business."""
+    _hear()
+    for inherited in (listener, bonds.busy, bonds.all_idle):
+        inherited.close()
+    keep_books(config, bonds.ready)
+
+
+def _hear() -> None:
+    """Of a process that has just begun: a stop ends it."""
     signal.set_wakeup_fd(-1)  # the parent's
     for number in STOP:
         signal.signal(number, signal.SIG_DFL)
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, _HEARD)
-    from outcrop.server.worker import run_worker  # noqa: PLC0415 - not in the parent
-
-    run_worker(config, listener, bonds, assemble)
 
 
 def _signals() -> socket.socket:

@@ -73,12 +73,14 @@ async def assembled(
     clock: Clock,
     reread: Callable[[], Config] | None = None,
     tls: ListenerTls | None = None,
+    keeps_books: bool = True,
 ) -> AsyncGenerator[App]:
     """The whole product, from configuration to an App that answers.
 
     With `reread`, the process's SIGHUP has the configuration read and followed again, by `tls` too.
+    Without `keeps_books`, a bookkeeper reads what is recorded (bookkeeper.py).
     """
-    async with open_parts(config, clock=clock) as parts:
+    async with open_parts(config, clock=clock, keeps_books=keeps_books) as parts:
         identity = await open_identity(parts.store, config, clock=clock)
         throttle = AuthenticationThrottle(
             identity.authenticator.authenticate, limits=config.limits, clock=clock

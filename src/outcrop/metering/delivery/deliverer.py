@@ -16,9 +16,7 @@ from outcrop.metering.delivery.destinations import Destinations, destinations
 from outcrop.metering.delivery.records import Delivered, Place, delivered
 from outcrop.metering.delivery.tally import Tally
 from outcrop.metering.delivery.undelivered import UndeliveredError
-from outcrop.metering.invocation_log import InvocationLog
-from outcrop.metering.journal import Segment, orphans, remove
-from outcrop.store.logging_configurations import LoggingConfigurations
+from outcrop.metering.journal import Segment, files_in, locked, remove
 from outcrop.store.usage import Usage
 from outcrop.store.usage_records import whole_frames
 from outcrop.wire.timestamps import Clock
@@ -67,6 +65,7 @@ class Deliverer:
         config: InvocationLoggingConfig,
         clock: Clock,
     ) -> None:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._folder = folder
         self._to = to
         self._tally = tally
@@ -91,8 +90,9 @@ class Deliverer:
     async def once(self) -> None:
         """Delivers all that there is, as far as its places take it."""
         async with self._lock:
-            for segment in orphans(self._folder, list(self._taken.values())):
-                self._taken[segment.path] = segment
+            for path in files_in(self._folder):
+                if path not in self._taken and (segment := locked(path)) is not None:
+                    self._taken[path] = segment
             for segment in list(self._taken.values()):
                 if await self._delivered(segment) or self._too_old(segment):
                     self._forget(segment)
@@ -161,43 +161,36 @@ class Deliverer:
         remove(segment.path, segment.fd)
 
 
+class Delivering(Struct, frozen=True):
+    deliverer: Deliverer
+    to: Destinations
+
+
 @asynccontextmanager
-async def open_invocation_log(  # noqa: PLR0913 - each by its name
+async def open_deliverer(
     folder: Path,
-    configurations: LoggingConfigurations,
     config: InvocationLoggingConfig,
     *,
     usage: Usage,
     environ: Mapping[str, str],
-    tasks: asyncio.TaskGroup,
     clock: Clock,
-) -> AsyncGenerator["InvocationLogging"]:
-    """Delivers what comes into the folder until the block ends.
+) -> AsyncGenerator[Delivering]:
+    """When the block ends, what has come into the folder is delivered, if that does not take long.
 
-    Raises InvalidLoggingConfigError, StoreError.
+    Raises InvalidLoggingConfigError.
     """
     to = destinations(config, environ, clock=clock)
-    log = InvocationLog(configurations)
     tally = Tally(usage, clock=clock)
     deliverer = Deliverer(folder, to, tally, config=config, clock=clock)
-    await log.refresh()
-    running = [tasks.create_task(log.keep_fresh()), tasks.create_task(deliverer.run())]
     try:
-        yield InvocationLogging(log, to)
+        yield Delivering(deliverer, to)
     finally:
-        for task in running:
-            task.cancel()
         with suppress(TimeoutError):
             async with asyncio.timeout(STOP_S):
                 await deliverer.once()
         await tally.store()
         deliverer.close()
         await to.aclose()
-
-
-class InvocationLogging(Struct, frozen=True):
-    log: InvocationLog
-    to: Destinations
 
 
 def _read(segment: Segment) -> list[Delivered]:
