@@ -85,10 +85,12 @@ def model_server_front(port: int) -> Front:
 
 
 @contextmanager
-def outcrop_front(model_server: int, state: Path, settings: str = "") -> Generator[Front]:
-    """`settings`: more of its configuration."""
+def outcrop_front(
+    model_server: int, state: Path, settings: str = "", *, cores: Sequence[str] = SERVER_CORE
+) -> Generator[Front]:
+    """`settings`: more of its configuration; `cores`: what it is run by, none: wherever it likes."""
     config = outcrop_config(model_server, settings)
-    command = [*SERVER_CORE, sys.executable, "-m", "outcrop", "serve"]
+    command = [*cores, sys.executable, "-m", "outcrop", "serve"]
     with outcrop_process(state, config=config, command=command) as server:
         yield Front(server.process.pid, server.port, lambda: signed(server))
 

@@ -23,7 +23,7 @@ PATH = f"/model/{MODEL.replace(':', '%3A')}"
 _CALLERS = 4
 _MOST_ANSWERS = 30
 """At a moment before so many, a server is killed."""
-_SERVES_AGAIN = b'"event":"a worker serves again"'
+_SERVES_AGAIN = b' serves again"'
 
 
 def configuration(model_server: ScriptedServer, database_url: str | None = None) -> str:
@@ -107,11 +107,14 @@ def kill_all(server: OutcropProcess) -> None:
     server.process.wait(10)
 
 
-def lose_one(server: OutcropProcess) -> None:
-    """One worker says no farewell; returns when another serves in its place."""
+def lose_one(server: OutcropProcess, among: Sequence[int] = ()) -> None:
+    """A worker or the bookkeeper, or one of those named, says no farewell.
+
+    Returns when another is in its place.
+    """
     before = server.log.read_bytes().count(_SERVES_AGAIN)
-    _, *workers = family(server.process.pid)
-    os.kill(random.choice(workers), signal.SIGKILL)
+    _, *children = family(server.process.pid)
+    os.kill(random.choice(among or children), signal.SIGKILL)
     # Whoever is lost again soon is replaced later.
     assert eventually(lambda: server.log.read_bytes().count(_SERVES_AGAIN) > before, 30)
 

@@ -225,6 +225,33 @@ class Said:
     said = False
 
 
+def test_a_file_may_be_let_go_at_any_moment_while_it_is_read(
+    tmp_path: Path, clock: FakeClock
+) -> None:
+    """It is cut to what was written then: shorter than it was when it was opened."""
+
+    async def main() -> None:
+        written: list[str] = []
+        async with (
+            open_store(tmp_path / "outcrop.sqlite3", clock=clock) as store,
+            importing(store, tmp_path / "journal", clock) as (journal, importer),
+        ):
+            for turns in range(24):
+                one = record(clock)
+                written.append(one.request_id)
+                await journal.append(framed(one))
+                async with asyncio.TaskGroup() as tasks:
+                    tasks.create_task(importer.once())
+                    for _ in range(turns):
+                        await asyncio.sleep(0)
+                    journal.seal()
+            await importer.once()
+            assert sorted(await kept(store, clock)) == sorted(written)
+            assert list((tmp_path / "journal").iterdir()) == []
+
+    asyncio.run(main())
+
+
 class EnoughError(Exception):
     """Of waiting."""
 

@@ -217,11 +217,11 @@ def test_who_takes_the_place_of_a_lost_worker_follows_what_the_others_do(tmp_pat
             )
             for text, said in changes:
                 await in_thread(reload, server, text, until=said)
-                await in_thread(lose_one, server)
+                await in_thread(lose_one, server, workers(server))
                 names.append(await in_thread(served_by, client(server)))
             # Nobody has said that this is to be followed.
             (tmp_path / "config.toml").write_text(settings(("third", gpu.url)))
-            await in_thread(lose_one, server)
+            await in_thread(lose_one, server, workers(server))
             names.append(await in_thread(served_by, client(server)))
             assert names == ["second"] * 4
 

@@ -13,6 +13,7 @@ from tests.conformance.signing import Signer
 from tests.fakes.model_server import url_that_refuses
 from tests.fakes.otlp_receiver import OtlpReceiver, attributes, otlp_receiver
 from tests.outcrop_process import outcrop_process
+from tests.server.serving import workers
 
 MODEL = "amazon.nova-lite-v1:0"
 PATH = f"/model/{MODEL.replace(':', '%3A')}"
@@ -192,8 +193,7 @@ def test_without_telemetry_nothing_of_it_is_passed_on_or_imported(tmp_path: Path
         config = configuration([model_server.url]).replace("traces = true\n", "")
         with outcrop_process(tmp_path / "state", config=config) as server:
             ask(Signer(server), "hello")
-            children = Path(f"/proc/{server.process.pid}/task/{server.process.pid}/children")
-            (worker,) = children.read_text().split()
+            (worker,) = workers(server)
             mapped = Path(f"/proc/{worker}/maps").read_text()
 
         assert "traceparent" not in model_server.headers[-1]

@@ -177,7 +177,9 @@ class Importer:
             data = os.pread(segment.fd, min(size, until - position), position)
             found = found_in(data)
             if not found.whole:
-                if len(data) == until - position or data.startswith(_UNWRITTEN):
+                # A shorter one ends here: who wrote to it may have cut it since it was opened.
+                is_last = len(data) < size or position + size == until
+                if is_last or data.startswith(_UNWRITTEN):
                     break
                 size *= 2  # a single long one
                 continue
