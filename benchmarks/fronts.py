@@ -88,7 +88,7 @@ def model_server_front(port: int) -> Front:
 def outcrop_front(
     model_server: int, state: Path, settings: str = "", *, cores: Sequence[str] = SERVER_CORE
 ) -> Generator[Front]:
-    """`settings`: more of its configuration; `cores`: what it is run by, none: wherever it likes."""
+    """`settings`: more of its configuration; `cores`: what it is run by; none: where it likes."""
     config = outcrop_config(model_server, settings)
     command = [*cores, sys.executable, "-m", "outcrop", "serve"]
     with outcrop_process(state, config=config, command=command) as server:
