@@ -85,12 +85,10 @@ def model_server_front(port: int) -> Front:
 
 
 @contextmanager
-def outcrop_front(
-    model_server: int, state: Path, settings: str = "", *, cores: Sequence[str] = SERVER_CORE
-) -> Generator[Front]:
-    """`settings`: more of its configuration; `cores`: what it is run by; none: where it likes."""
+def outcrop_front(model_server: int, state: Path, settings: str = "") -> Generator[Front]:
+    """`settings`: more of its configuration."""
     config = outcrop_config(model_server, settings)
-    command = [*cores, sys.executable, "-m", "outcrop", "serve"]
+    command = [*SERVER_CORE, sys.executable, "-m", "outcrop", "serve"]
     with outcrop_process(state, config=config, command=command) as server:
         yield Front(server.process.pid, server.port, lambda: signed(server))
 

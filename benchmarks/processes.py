@@ -16,6 +16,24 @@ def family(pid: int) -> list[int]:
     return [pid, *(member for child in children for member in family(child))]
 
 
+def children_of(pid: int) -> list[int]:
+    """Oldest first."""
+    return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
+
+def gives_way(pid: int) -> bool:
+    """Whether others go before it, as before a server's bookkeeper."""
+    with suppress(ProcessLookupError):
+        return os.getpriority(os.PRIO_PROCESS, pid) > os.getpriority(os.PRIO_PROCESS, 0)
+    return False
+
+
+def bookkeeper_of(pid: int) -> int:
+    """The process id of the one beside the workers of a server."""
+    (found,) = filter(gives_way, children_of(pid))
+    return found
+
+
 def core_seconds(pids: Sequence[int]) -> float:
     """What they have used so far, kernel included."""
     spent = [Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split() for pid in pids]

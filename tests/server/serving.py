@@ -1,13 +1,13 @@
 """The fake server, and what its App says happened to its streams."""
 
-import os
 import ssl
 import sys
-from contextlib import AbstractContextManager, suppress
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import msgspec
 
+from benchmarks.processes import children_of, gives_way
 from tests.outcrop_process import OutcropProcess, outcrop_process
 from tests.server.wire import ask, get
 from tests.waiting import eventually
@@ -37,25 +37,7 @@ def told_eventually(
 
 def workers(server: OutcropProcess) -> list[int]:
     """The process ids of a server's workers, oldest first."""
-    return [pid for pid in _children(server) if not _gives_way(pid)]
-
-
-def bookkeeper(server: OutcropProcess) -> int:
-    """The process id of the one beside the workers."""
-    (found,) = filter(_gives_way, _children(server))
-    return found
-
-
-def _children(server: OutcropProcess) -> list[int]:
-    pid = server.process.pid
-    return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
-
-
-def _gives_way(pid: int) -> bool:
-    """Whether others go before it."""
-    with suppress(ProcessLookupError):
-        return os.getpriority(os.PRIO_PROCESS, pid) > os.getpriority(os.PRIO_PROCESS, 0)
-    return False
+    return [pid for pid in children_of(server.process.pid) if not gives_way(pid)]
 
 
 def alive(pid: int) -> bool:

@@ -8,9 +8,10 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks.processes import bookkeeper_of
 from tests.clients.scripted_server import ScriptedServer, scripted_server
 from tests.outcrop_process import OutcropProcess, outcrop_process
-from tests.server.serving import alive, bookkeeper, ended_within, workers
+from tests.server.serving import alive, ended_within, workers
 from tests.server.test_reload import HELLO, MODEL_ID, client, reload, settings
 from tests.server.test_reload_metering import bill, priced
 from tests.waiting import eventually
@@ -49,13 +50,13 @@ def test_what_was_recorded_is_billed_though_the_bookkeeper_was_lost(
     """Before it could read it, while it was gone, and after: each call once."""
     config = priced(model_server.url, "0.1", "0")
     with outcrop_process(tmp_path, config=config, arguments=("--workers", "2")) as server:
-        before = bookkeeper(server)
+        before = bookkeeper_of(server.process.pid)
         os.kill(before, signal.SIGSTOP)
         say(server, 5)
         os.kill(before, signal.SIGKILL)
         say(server, 5)
         assert eventually(lambda: said(server, "the bookkeeper serves again"))
-        assert bookkeeper(server) != before
+        assert bookkeeper_of(server.process.pid) != before
         say(server, 5)
 
         assert eventually(lambda: billed(server) == 15)
@@ -71,7 +72,7 @@ def test_a_stop_leaves_nothing_in_journals_though_nobody_kept_the_books(
 ) -> None:
     config = priced(model_server.url, "0.1", "0")
     with outcrop_process(tmp_path, config=config) as server:
-        stopped = bookkeeper(server)
+        stopped = bookkeeper_of(server.process.pid)
         os.kill(stopped, signal.SIGSTOP)
         say(server, 3)
         (worker,) = workers(server)
@@ -84,7 +85,7 @@ def test_a_stop_leaves_nothing_in_journals_though_nobody_kept_the_books(
 
 def test_it_ends_with_its_parent(tmp_path: Path, model_server: ScriptedServer) -> None:
     with outcrop_process(tmp_path, config=settings(("gpu", model_server.url))) as server:
-        running = [bookkeeper(server), *workers(server)]
+        running = [bookkeeper_of(server.process.pid), *workers(server)]
         server.kill()
 
         assert ended_within(running, 4)
@@ -96,7 +97,7 @@ def test_it_follows_for_how_long_records_are_kept(
     """And what cannot be followed, the worker says, and it goes on."""
     server_table = ("gpu", model_server.url)
     with outcrop_process(tmp_path, config=settings(server_table)) as server:
-        keeper = bookkeeper(server)
+        keeper = bookkeeper_of(server.process.pid)
         reload(
             server,
             settings(server_table, more="[metering]\nkeep_records_days = 1\n"),
@@ -107,4 +108,4 @@ def test_it_follows_for_how_long_records_are_kept(
             settings(server_table, more="[metering]\nkeep_record_days = 1\n"),
             until="the configuration stays as it was",
         )
-        assert (alive(keeper), bookkeeper(server)) == (True, keeper)
+        assert (alive(keeper), bookkeeper_of(server.process.pid)) == (True, keeper)
