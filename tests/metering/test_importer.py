@@ -252,6 +252,32 @@ def test_a_file_may_be_let_go_at_any_moment_while_it_is_read(
     asyncio.run(main())
 
 
+def test_a_file_that_cannot_be_handed_on_is_handed_on_later_and_counts_once(
+    tmp_path: Path, clock: FakeClock
+) -> None:
+    async def main() -> None:
+        one, log = record(clock), tmp_path / "log"
+        async with (
+            open_store(tmp_path / "outcrop.sqlite3", clock=clock) as store,
+            importing(store, tmp_path / "journal", clock) as (journal, importer),
+        ):
+            await journal.append(usage_and_what_was_said(one))
+            journal.seal()
+            log.rmdir()
+            log.write_text("in its way")
+            for _ in range(2):
+                with pytest.raises(OSError, match="log"):
+                    await importer.once()
+            log.unlink()
+            log.mkdir()
+            await importer.once()
+
+            assert in_log(tmp_path) == await kept(store, clock) == [one.request_id]
+            assert list((tmp_path / "journal").iterdir()) == []
+
+    asyncio.run(main())
+
+
 class EnoughError(Exception):
     """Of waiting."""
 

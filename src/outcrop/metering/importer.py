@@ -135,21 +135,23 @@ class Importer:
         """Of a file that nobody writes to any more; then it is taken away."""
         try:
             position = await self._import(segment)
-        except BaseException:
+            self._set_aside_if_torn(segment, position)
+            # A write that failed may have been read before it was cut off.
+            segment.durable = min(position, segment.durable)
+            if self._has_more.pop(segment.journal_id):
+                move(segment, self._log.folder)  # all of its usage is in the store
+            else:
+                remove(segment.path)
+        finally:
             os.close(segment.fd)  # and with it the lock: somebody may try again
-            raise
+        await self._usage.forget_journal(segment.journal_id)
+
+    def _set_aside_if_torn(self, segment: Segment, position: int) -> None:
         if _is_written(segment, position):
             aside = segment.path.with_suffix(".torn")
             aside.touch(mode=0o600)
             aside.write_bytes(os.pread(segment.fd, segment.durable, 0))
             _log.warning("the end of a journal cannot be read: from byte %s of %s", position, aside)
-        # A write that failed may have been read before it was cut off.
-        segment.durable = min(position, segment.durable)
-        if self._has_more.pop(segment.journal_id):
-            move(segment, self._log.folder)  # all of its usage is in the store
-        else:
-            remove(segment.path, segment.fd)
-        await self._usage.forget_journal(segment.journal_id)
 
     async def _import(self, segment: Segment) -> int:
         """Up to its end, or to a frame that is not wholly written: nobody was told of that."""

@@ -346,14 +346,12 @@ def move(segment: Segment, folder: Path) -> None:
     segment.path.rename(folder / segment.path.name)
     sync_folder(folder)
     sync_folder(segment.path.parent)
-    os.close(segment.fd)
 
 
-def remove(path: Path, fd: int) -> None:
-    """The name first: whoever waits for the lock sees that it is gone."""
+def remove(path: Path) -> None:
+    """To be called with the lock: whoever has it next sees that the file is gone."""
     path.unlink(missing_ok=True)
     sync_folder(path.parent)
-    os.close(fd)
 
 
 def sync_folder(folder: Path) -> None:

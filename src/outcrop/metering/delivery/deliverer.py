@@ -158,7 +158,10 @@ class Deliverer:
     def _forget(self, segment: Segment) -> None:
         self._pending.pop(segment.journal_id, None)
         del self._taken[segment.path]
-        remove(segment.path, segment.fd)
+        try:
+            remove(segment.path)
+        finally:
+            os.close(segment.fd)  # and with it the lock: somebody may try again
 
 
 class Delivering(Struct, frozen=True):
