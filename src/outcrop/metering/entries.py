@@ -4,7 +4,7 @@ A usage record, and where the account wants a log of it what was said, from whic
 made when they are delivered.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import NamedTuple, TypeAlias
 
@@ -28,6 +28,9 @@ from outcrop.wire.timestamps import Clock, to_micros
 
 Used: TypeAlias = tuple[int, int, int, int, bool]
 """Tokens: input, output, read from a cache, written to one; and whether they are an estimate."""
+
+_Shared: TypeAlias = tuple[bytes, bytes | None]
+"""Circumstances, encoded, and the owner of the log; None without one."""
 
 _DAY_US, _SECOND_US = 86_400_000_000, 1_000_000
 _REMEMBERED = 4_096
@@ -61,111 +64,131 @@ class Entries:
         self.said = False
         """Whether something was said in what was packed, until somebody says that it is gone."""
         self._clock = clock
-        self._known: dict[tuple[object, ...], bytes] = {}
+        self._known: dict[tuple[object, ...], _Shared] = {}
 
     def packed(self, entries: Sequence[Entry]) -> bytes:
         """Frames for each of their circumstances; they end now, as the next thing is to write."""
         now = self._clock()
-        now_us = to_micros(now)
-        batches: dict[tuple[bytes, bytes | None], tuple[list[Row], list[SaidRow]]] = {}
-        for entry in entries:
-            logged = entry.logged
-            key = self._encoded(entry), None if logged is None else logged.wanted.owner
-            known = batches.get(key)
-            rows, said = known if known is not None else batches.setdefault(key, ([], []))
-            rows.append(_row(entry.invocation, now, now_us))
-            if logged is not None:
-                said.append(_said(entry.invocation, logged))
         frames: list[bytes] = []
-        for (shared, owner), (rows, said) in batches.items():
-            calls = batch(shared, rows)
+        for (shared, owner), alike in self._alike(entries).items():
+            calls = batch(shared, _rows(alike, now))
             if self.meters:
                 frames.append(frame(calls))
             if owner is not None:
                 self.said = True
-                frames.append(said_frame(owner, b"" if self.meters else calls, said))
+                frames.append(said_frame(owner, b"" if self.meters else calls, _said(alike)))
         return b"".join(frames)
 
     def record(self, entry: Entry) -> UsageRecord:
-        now = self._clock()
-        call = Call(*_row(entry.invocation, now, to_micros(now)))
+        (row,) = _rows([entry], self._clock())
         shared = _circumstances(entry, self.prices)
-        return UsageRecord(**structs.asdict(shared), **call._asdict())
+        return UsageRecord(**structs.asdict(shared), **Call(*row)._asdict())
 
-    def _encoded(self, entry: Entry) -> bytes:
-        invocation = entry.invocation
-        # All that `_circumstances` looks at.
-        key = (
-            self.prices,
-            entry.end,
-            invocation.caller,
-            invocation.operation,
-            invocation.inference_region,
-            invocation.model_id,
-            invocation.foundation_model_id,
-            invocation.inference_profile_arn,
-            invocation.provisioned_model_arn,
-            invocation.profile_id,
-            invocation.tags,
-            invocation.streamed,
-            invocation.service_tier,
-            invocation.resolved_service_tier,
-            invocation.spilled_over,
-            invocation.units_per_minute,
-        )
-        encoded = self._known.get(key)
-        if encoded is None:
+    def _alike(self, entries: Sequence[Entry]) -> Mapping[_Shared, Sequence[Entry]]:
+        """Those that share a frame, and what they have in common there."""
+        prices = self.prices
+        batches: dict[_Shared, list[Entry]] = {}
+        alike: list[Entry] = []
+        last: tuple[object, ...] = ()
+        for entry in entries:
+            invocation, logged = entry.invocation, entry.logged
+            # All that `_circumstances` looks at, and who wants a log.
+            key = (
+                invocation.caller,
+                invocation.model_id,
+                entry.end,
+                None if logged is None else logged.wanted,
+                invocation.operation,
+                invocation.inference_region,
+                invocation.foundation_model_id,
+                invocation.inference_profile_arn,
+                invocation.provisioned_model_arn,
+                invocation.profile_id,
+                invocation.tags,
+                invocation.streamed,
+                invocation.service_tier,
+                invocation.resolved_service_tier,
+                invocation.spilled_over,
+                invocation.units_per_minute,
+            )
+            # Most are as the one before: to compare them takes a third of what it takes to hash.
+            if key != last:
+                last = key
+                alike = batches.setdefault(self._shared(entry, prices, key), [])
+            alike.append(entry)
+        return batches
+
+    def _shared(self, entry: Entry, prices: PriceList, key: tuple[object, ...]) -> _Shared:
+        shared = self._known.get((prices, key))
+        if shared is None:
             if len(self._known) >= _REMEMBERED:
                 self._known.clear()
-            encoded = encode_circumstances(_circumstances(entry, self.prices))
-            self._known[key] = encoded
-        return encoded
+            logged = entry.logged
+            owner = None if logged is None else logged.wanted.owner
+            shared = encode_circumstances(_circumstances(entry, prices)), owner
+            self._known[prices, key] = shared
+        return shared
 
 
-def _row(invocation: ModelInvocation, now: datetime, now_us: int) -> Row:
-    """Of one that ends now: times are counted back from there, which takes a third of the time."""
-    usage, first_event_at = invocation.usage, invocation.first_event_at
-    lasted = now - invocation.began_at
-    duration_us = lasted.seconds * _SECOND_US + lasted.microseconds
-    if lasted.days:  # or the clock was set back
-        duration_us += lasted.days * _DAY_US
-    first_event_us = None
-    if first_event_at is not None:
-        since = now - first_event_at
-        first_event_us = duration_us - since.seconds * _SECOND_US - since.microseconds
-        if since.days:
-            first_event_us -= since.days * _DAY_US
-        if first_event_us < 0:  # noqa: PLR1730 - as below; of a clock that was set back
-            first_event_us = 0
-    if usage is None:
-        tokens_in, tokens_out, read, written, estimated = _estimated(invocation)
-    else:
-        tokens_in, tokens_out, estimated = usage.input_tokens, usage.output_tokens, False
-        read, written = usage.cache_read_input_tokens or 0, usage.cache_write_input_tokens or 0
-    return (
-        invocation.request_id,
-        now_us - duration_us,
-        first_event_us,
-        duration_us if duration_us > 0 else 0,  # noqa: FURB136 - a call of max is dear
-        tokens_in,
-        tokens_out,
-        read,
-        written,
-        estimated,
-        invocation.request_metadata,
-    )
+def _rows(entries: Sequence[Entry], now: datetime) -> Sequence[Row]:
+    """Of those that end now: times are counted back from there, in a third of the time."""
+    now_us = to_micros(now)
+    rows: list[Row] = []
+    for entry in entries:
+        invocation = entry.invocation
+        usage, first_event_at = invocation.usage, invocation.first_event_at
+        lasted = now - invocation.began_at
+        duration_us = lasted.seconds * _SECOND_US + lasted.microseconds
+        if lasted.days:  # or the clock was set back
+            duration_us += lasted.days * _DAY_US
+        first_event_us = None
+        if first_event_at is not None:
+            since = now - first_event_at
+            first_event_us = duration_us - since.seconds * _SECOND_US - since.microseconds
+            if since.days:
+                first_event_us -= since.days * _DAY_US
+            if first_event_us < 0:  # noqa: PLR1730 - as below; of a clock that was set back
+                first_event_us = 0
+        if usage is None:
+            tokens_in, tokens_out, read, written, estimated = _estimated(invocation)
+        else:
+            tokens_in, tokens_out, estimated = usage.input_tokens, usage.output_tokens, False
+            read, written = usage.cache_read_input_tokens or 0, usage.cache_write_input_tokens or 0
+        rows.append(
+            (
+                invocation.request_id,
+                now_us - duration_us,
+                first_event_us,
+                duration_us if duration_us > 0 else 0,  # noqa: FURB136 - a call of max is dear
+                tokens_in,
+                tokens_out,
+                read,
+                written,
+                estimated,
+                invocation.request_metadata,
+            )
+        )
+    return rows
 
 
-def _said(invocation: ModelInvocation, logged: Logged) -> SaidRow:
+def _said(entries: Sequence[Entry]) -> Sequence[SaidRow]:
     """As far as it is to be delivered."""
-    wanted, answered = logged.wanted, logged.output_body
-    if invocation.streamed and logged.events:
-        answered = b"[" + b",".join(logged.events) + b"]"
-    return (
-        invocation.headers.get("content-type") or JSON,
-        logged.input_body if wanted.texts else None,
-        answered if (wanted.embeddings if invocation.embeds else wanted.texts) else None,
-    )
+    said: list[SaidRow] = []
+    for entry in entries:
+        invocation, logged = entry.invocation, entry.logged
+        if logged is None:
+            continue
+        wanted, answered = logged.wanted, logged.output_body
+        if invocation.streamed and logged.events:
+            answered = b"[" + b",".join(logged.events) + b"]"
+        said.append(
+            (
+                invocation.headers.get("content-type") or JSON,
+                logged.input_body if wanted.texts else None,
+                answered if (wanted.embeddings if invocation.embeds else wanted.texts) else None,
+            )
+        )
+    return said
 
 
 def _estimated(invocation: ModelInvocation) -> Used:

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 
-from msgspec import Struct, field
+from msgspec import Struct
 
 from outcrop.fleet.trace import Trace
 from outcrop.iam.caller import Caller
@@ -65,7 +65,7 @@ class ModelInvocation(Struct, kw_only=True):
     """Who answers, as the header says it: `gpu-1; model="llama"`."""
     inference_region: str | None = None
     """Where it is answered; the caller's Region for a server that has none."""
-    skipped: list[str] = field(default_factory=list[str])
+    skipped: list[str] = []
     """Who was passed over, and why: `gpu-1: timed out`, `us-east-1: no room`."""
     first_event_at: datetime | None = None
     usage: TokenUsage | None = None
