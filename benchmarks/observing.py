@@ -73,17 +73,11 @@ async def _cpu_us(observers: Sequence[Observer], measures: Measures) -> float:
 
 
 def _invocation(number: int) -> ModelInvocation:
-    return ModelInvocation(
-        request_id=str(number),
-        operation="Converse",
-        caller=_CALLER,
-        began_at=_BEGAN,
-        headers={},
-        model_id="amazon.nova-lite-v1:0",
-        foundation_model_id="amazon.nova-lite-v1:0",
-        first_event_at=_BEGAN + timedelta(milliseconds=number % 900),
-        usage=_USED,
-    )
+    made = ModelInvocation(str(number), "Converse", _CALLER, _BEGAN, headers={})
+    made.model_id = made.foundation_model_id = "amazon.nova-lite-v1:0"
+    made.first_event_at = _BEGAN + timedelta(milliseconds=number % 900)
+    made.usage = _USED
+    return made
 
 
 def _now() -> datetime:

@@ -24,6 +24,7 @@ from outcrop.store.usage_records import (
     encode_circumstances,
     frame,
 )
+from outcrop.wire.errors import AwsError
 from outcrop.wire.timestamps import Clock, to_micros
 
 Used: TypeAlias = tuple[int, int, int, int, bool]
@@ -45,12 +46,24 @@ class End(NamedTuple):
 SUCCESS = End("success", 200, None)
 
 
-class Entry(Ended, frozen=True, gc=False):
+class Entry(Ended):
     """What a record is made of, when it is written."""
 
-    end: End
-    logged: Logged | None
-    """What was said, where its account wants a log of it."""
+    __slots__ = ("end", "logged")
+
+    def __init__(
+        self,
+        invocation: ModelInvocation,
+        error: AwsError | None,
+        end: End,
+        logged: Logged | None,
+    ) -> None:
+        """`logged`: what was said, where its account wants a log of it."""
+        # Not by way of `Ended`'s: another call would take as much as all of this.
+        self.invocation = invocation
+        self.error = error
+        self.end = end
+        self.logged = logged
 
 
 class Entries:

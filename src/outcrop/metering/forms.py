@@ -29,25 +29,32 @@ def filled(form: Form, values: Sequence[bytes]) -> bytes:
     return b"".join(parts)
 
 
+Second: TypeAlias = tuple[datetime, datetime, str]
+"""When it begins and ends, in UTC, and as text: `2026-11-22T12:00:00Z`."""
+
+
 class Seconds:
     """Says when something was: of a second of the last minute, for less than half of the cost."""
 
     def __init__(self) -> None:
-        self._known = [_known(from_micros(0))] * 60
+        self._known = [EPOCH] * 60
 
     def text(self, moment: datetime) -> str:
-        """`2026-11-22T12:00:00Z`, of a moment in UTC."""
-        begin, end, text = self._known[moment.second]
-        if begin <= moment < end:
-            return text
-        known = self._known[moment.second] = _known(moment)
-        return known[2]
+        """Of a moment in UTC."""
+        return self.of(moment)[2]
+
+    def of(self, moment: datetime) -> Second:
+        known = self._known[moment.second]
+        if known[0] <= moment < known[1]:
+            return known
+        known = self._known[moment.second] = _second(moment)
+        return known
 
 
-_Known: TypeAlias = tuple[datetime, datetime, str]
-"""A second: when it begins and ends, and as text."""
-
-
-def _known(moment: datetime) -> _Known:
+def _second(moment: datetime) -> Second:
     begin = moment.replace(microsecond=0)
     return begin, begin + timedelta(seconds=1), f"{begin.isoformat()[:19]}Z"
+
+
+EPOCH = _second(from_micros(0))
+"""The first second of 1970: of nothing that happens."""

@@ -45,7 +45,7 @@ class InvocationLog:
             caller = invocation.caller
             wanted = self._known.get((caller.account_id, caller.region))
             if wanted is not None:
-                invocation.logged = Logged(wanted=wanted, input_body=body)
+                invocation.logged = Logged(wanted, body)
 
 
 def _wanted(owner: Owner) -> Wanted:

@@ -365,7 +365,7 @@ class App:
                 changes=not runtime,
             )
             self._audit.add(called)
-        else:
+        elif not invocation.audited:
             self._audit.add_invocations([Ended(invocation, life.error)])
 
     def _tell(self, request: HttpRequest, response: HttpResponse, life: "_Life") -> None:
@@ -412,17 +412,12 @@ class _Life(Struct, kw_only=True):
         self.caller = caller
 
     def invoke(self, operation: str, caller: Caller, request: HttpRequest) -> ModelInvocation:
-        self.invocation = ModelInvocation(
-            request_id=self.request_id,
-            operation=operation,
-            caller=caller,
-            began_at=self.began_at,
-            headers=request.headers,
-            access_key_id=self.access_key_id,
-            source_address=request.source_address,
-            body_bytes=len(request.body),
-        )
-        return self.invocation
+        made = ModelInvocation(self.request_id, operation, caller, self.began_at, request.headers)
+        made.access_key_id = self.access_key_id
+        made.source_address = request.source_address
+        made.body_bytes = len(request.body)
+        self.invocation = made
+        return made
 
 
 def _count(measures: Measures, status: int, address: Address | None) -> None:
