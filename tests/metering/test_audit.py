@@ -9,7 +9,7 @@ from uuid import UUID
 import pytest
 from msgspec import structs
 
-from outcrop.metering.audit import AuditTrail
+from outcrop.metering.audit import AuditTrail, Ended
 from outcrop.metering.audit_record import HIDDEN
 from outcrop.metering.config import AuditConfig
 from outcrop.wire.errors import AccessDeniedException, ThrottlingException
@@ -20,7 +20,7 @@ from outcrop.wire.shapes.bedrock import (
 )
 from tests.clocks import FakeClock
 from tests.metering.audited import INVOKED, written
-from tests.runtime.requests import ACCOUNT
+from tests.runtime.requests import ACCOUNT, invocation
 
 
 def test_a_call_of_a_model_tells_its_model_and_nothing_that_was_said(tmp_path: Path) -> None:
@@ -73,6 +73,52 @@ def test_every_call_has_an_event_of_its_own(tmp_path: Path) -> None:
 
     assert len(set(ids)) == 200
     assert {str(UUID(one)) for one in ids} == set(ids)
+
+
+def test_calls_that_end_together_are_told_each_by_itself(tmp_path: Path) -> None:
+    """Some like the one before, some not; one was told already, one failed."""
+    path, clock = tmp_path / "audit.jsonl", FakeClock()
+    asked: list[Ended] = []
+    for number, (model, region, agent) in enumerate(
+        [("a", "us-east-1", None), ("a", "us-east-1", None), ("b", "us-east-1", None)]
+        + [("a", "us-west-2", None), ("a", "us-west-2", "boto"), ("a", "us-east-1", None)] * 2
+    ):
+        made = invocation()
+        made.request_id, made.began_at = f"r-{number}", clock()
+        made.model_id, made.inference_region = model, region
+        made.headers = {"user-agent": agent} if agent else {}
+        asked.append(Ended(made, ThrottlingException("later") if number == 1 else None))
+        clock.advance(seconds=0.4)
+    asked[6].invocation.audited = True
+
+    trail = AuditTrail(path, AuditConfig(file=path), clock=clock)
+    trail.add_invocations(asked)
+    trail.add_invocations(asked)
+    trail.close()
+
+    lines = [json.loads(line) for line in path.read_text().splitlines()]
+    told = [
+        (
+            line["requestID"],
+            line["eventTime"],
+            line["requestParameters"]["modelId"],
+            line.get("additionalEventData", {}).get("inferenceRegion"),
+            line["userAgent"],
+            line.get("errorCode"),
+        )
+        for line in lines
+    ]
+    assert told == [
+        ("r-0", "2026-11-22T12:00:00Z", "a", None, None, None),
+        ("r-1", "2026-11-22T12:00:00Z", "a", None, None, "ThrottlingException"),
+        ("r-2", "2026-11-22T12:00:00Z", "b", None, None, None),
+        ("r-3", "2026-11-22T12:00:01Z", "a", "us-west-2", None, None),
+        ("r-4", "2026-11-22T12:00:01Z", "a", "us-west-2", "boto", None),
+        ("r-5", "2026-11-22T12:00:02Z", "a", None, None, None),
+        ("r-7", "2026-11-22T12:00:02Z", "a", "us-west-2", "boto", None),
+        ("r-8", "2026-11-22T12:00:03Z", "a", None, None, None),
+    ]
+    assert len({line["eventID"] for line in lines}) == len(lines)
 
 
 def test_a_call_that_stayed_in_its_region_says_no_other(tmp_path: Path) -> None:

@@ -20,7 +20,7 @@ from outcrop.metering.log_records import (
     one_line,
 )
 from outcrop.metering.prices import PriceList
-from outcrop.store.usage_records import records_in
+from outcrop.store.usage_records import batches_in, records_in
 from outcrop.wire.errors import AwsError, ThrottlingException, ValidationException
 from outcrop.wire.shapes.bedrock_runtime import TokenUsage
 from outcrop.wire.timestamps import to_micros
@@ -154,6 +154,26 @@ def test_without_metering_only_what_was_said_is_written() -> None:
     assert len(list(records_in(written([said(), said()])))) == 2
     assert list(records_in(written([said(), said()], meters=False))) == []
     assert len(lines(made_of([said(), said()], meters=False)[0])) == 2
+
+
+def test_calls_that_take_turns_share_a_frame_with_their_like() -> None:
+    """What they have in common, and the log they go to, is compared with the call before."""
+    entries = [
+        said(members={"request_id": f"{kind}-{number}", "model_id": kind}, switches=switches)
+        for number in range(3)
+        for kind, switches in (("a", None), ("b", None), ("a", {"textDataDeliveryEnabled": False}))
+    ]
+
+    frames = written(entries)
+
+    assert [list(calls.request_id) for calls in batches_in(frames)] == [
+        ["a-0", "a-1", "a-2"],
+        ["b-0", "b-1", "b-2"],
+        ["a-0", "a-1", "a-2"],
+    ]
+    assert [record.model_id for record in records_in(frames)] == [*"aaabbbaaa"]
+    delivered_lines = [line for one in delivered(frames, BATCH) for line in lines(one)]
+    assert sum("inputBodyJson" in line["input"] for line in delivered_lines) == 6
 
 
 def test_a_streams_answer_is_the_list_of_its_events() -> None:
