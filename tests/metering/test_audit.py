@@ -9,9 +9,10 @@ from uuid import UUID
 import pytest
 from msgspec import structs
 
-from outcrop.metering.audit import AuditTrail, Ended
+from outcrop.metering.audit import AuditTrail
 from outcrop.metering.audit_record import HIDDEN
 from outcrop.metering.config import AuditConfig
+from outcrop.metering.invocation import ModelInvocation
 from outcrop.wire.errors import AccessDeniedException, ThrottlingException
 from outcrop.wire.shapes.bedrock import (
     CreateInferenceProfileRequest,
@@ -78,7 +79,7 @@ def test_every_call_has_an_event_of_its_own(tmp_path: Path) -> None:
 def test_calls_that_end_together_are_told_each_by_itself(tmp_path: Path) -> None:
     """Some like the one before, some not; one was told already, one failed."""
     path, clock = tmp_path / "audit.jsonl", FakeClock()
-    asked: list[Ended] = []
+    asked: list[ModelInvocation] = []
     for number, (model, region, agent) in enumerate(
         [("a", "us-east-1", None), ("a", "us-east-1", None), ("b", "us-east-1", None)]
         + [("a", "us-west-2", None), ("a", "us-west-2", "boto"), ("a", "us-east-1", None)] * 2
@@ -87,9 +88,10 @@ def test_calls_that_end_together_are_told_each_by_itself(tmp_path: Path) -> None
         made.request_id, made.began_at = f"r-{number}", clock()
         made.model_id, made.inference_region = model, region
         made.headers = {"user-agent": agent} if agent else {}
-        asked.append(Ended(made, ThrottlingException("later") if number == 1 else None))
+        made.error = ThrottlingException("later") if number == 1 else None
+        asked.append(made)
         clock.advance(seconds=0.4)
-    asked[6].invocation.audited = True
+    asked[6].audited = True
 
     trail = AuditTrail(path, AuditConfig(file=path), clock=clock)
     trail.add_invocations(asked)

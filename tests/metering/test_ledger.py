@@ -16,7 +16,7 @@ from typing import NamedTuple
 import pytest
 
 from outcrop.metering.config import MeteringConfig, Price
-from outcrop.metering.entries import Entries, Entry
+from outcrop.metering.entries import Entries
 from outcrop.metering.importer import LogSpool
 from outcrop.metering.invocation import ModelInvocation
 from outcrop.metering.journal import Journal, JournalError, Seconds
@@ -48,7 +48,7 @@ def on_disk(folder: Path) -> list[UsageRecord]:
 
 class Opened(NamedTuple):
     ledger: Ledger
-    journal: Journal[Entry]
+    journal: Journal[ModelInvocation]
 
 
 @asynccontextmanager

@@ -9,8 +9,8 @@ from hypothesis import given, strategies as st
 from msgspec import Raw, json
 
 from outcrop.metering.delivery.records import Delivered, delivered
-from outcrop.metering.entries import SUCCESS, End, Entries, Entry
-from outcrop.metering.invocation import Logged, Wanted
+from outcrop.metering.entries import Entries
+from outcrop.metering.invocation import SUCCESS, End, Logged, ModelInvocation, Wanted
 from outcrop.metering.log_records import (
     Body,
     Owner,
@@ -45,7 +45,7 @@ def said(
     error: AwsError | None = None,
     members: Mapping[str, Any] | None = None,
     switches: Mapping[str, Any] | None = None,
-) -> Entry:
+) -> ModelInvocation:
     made = invocation(REGION)
     made.began_at, made.model_id, made.inference_region = AT, "100%-b:0", REGION
     for name, value in (members or {}).items():
@@ -56,23 +56,24 @@ def said(
         texts=config.text_data_delivery_enabled is not False,
         embeddings=config.embedding_data_delivery_enabled is not False,
     )
-    logged = Logged(wanted=wanted, input_body=asked, output_body=answered)
-    end = SUCCESS if error is None else End("client_error", error.status, error.name)
-    return Entry(made, error, end, logged)
+    made.logged = Logged(wanted=wanted, input_body=asked, output_body=answered)
+    made.error = error
+    made.end = SUCCESS if error is None else End("client_error", error.status, error.name)
+    return made
 
 
-def written(entries: Sequence[Entry], *, meters: bool = True) -> bytes:
+def written(entries: Sequence[ModelInvocation], *, meters: bool = True) -> bytes:
     later = FakeClock(AT + timedelta(seconds=30))
     return Entries(PriceList(), clock=later, meters=meters).packed(entries)
 
 
-def made_of(entries: Sequence[Entry], *, meters: bool = True) -> list[Delivered]:
+def made_of(entries: Sequence[ModelInvocation], *, meters: bool = True) -> list[Delivered]:
     return list(delivered(written(entries, meters=meters), BATCH))
 
 
-def record(one: Entry) -> Any:
+def record(one: ModelInvocation) -> Any:
     """A line, told member by member."""
-    made, logged, error = one.invocation, one.logged, one.error
+    made, logged, error = one, one.logged, one.error
     assert logged
     usage = made.usage or TokenUsage(input_tokens=0, output_tokens=0, total_tokens=0)
     wanted = logged.wanted
@@ -128,7 +129,7 @@ def record(one: Entry) -> Any:
         said('{"text":"\u00e4\u2028"}'.encode()),
     ],
 )
-def test_a_line_says_what_was_said(one: Entry, *, meters: bool) -> None:
+def test_a_line_says_what_was_said(one: ModelInvocation, *, meters: bool) -> None:
     (alone,) = made_of([one], meters=meters)
     (among_others,) = made_of([said(), one, said()], meters=meters)
 

@@ -70,7 +70,7 @@ class Audited(Struct, frozen=True, kw_only=True, gc=False):
     """Whether it is a call of the control plane, by whose answer something may have changed."""
 
 
-def _audited(invocation: ModelInvocation, error: AwsError | None) -> Audited:
+def _audited(invocation: ModelInvocation) -> Audited:
     """Of a call of a model, as it ended."""
     return Audited(
         request_id=invocation.request_id,
@@ -84,20 +84,10 @@ def _audited(invocation: ModelInvocation, error: AwsError | None) -> Audited:
         model_id=invocation.model_id,
         input=None,
         output=None,
-        error=error,
+        error=invocation.error,
         inference_region=invocation.inference_region,
         changes=False,
     )
-
-
-class Ended:
-    """A call of a model."""
-
-    __slots__ = ("error", "invocation")
-
-    def __init__(self, invocation: ModelInvocation, error: AwsError | None) -> None:
-        self.invocation = invocation
-        self.error = error
 
 
 _Model: TypeAlias = tuple[Caller, str | None, str | None, str, str, str | None, str | None]
@@ -146,19 +136,18 @@ class AuditTrail:
         """
         self._write(self._lines(call))
 
-    def add_invocations(self, calls: Sequence[Ended]) -> None:
+    def add_invocations(self, invocations: Sequence[ModelInvocation]) -> None:
         """As `add`, in one write; those that it has already are left out."""
         lines: list[str] = []
         last: _Model | None = None
         before = at_id = at_event = after = ""
         begin, end, second = EPOCH
-        for call in calls:
-            invocation = call.invocation
+        for invocation in invocations:
             if invocation.audited:
                 continue
             invocation.audited = True
-            if call.error is not None or invocation.caller.shared_arn is not None:
-                lines.append(self._lines(_audited(invocation, call.error)).decode())
+            if invocation.error is not None or invocation.caller.shared_arn is not None:
+                lines.append(self._lines(_audited(invocation)).decode())
                 continue
             # To see that it is as in the line before takes a fifth of what it takes to look for it.
             model = (

@@ -6,25 +6,22 @@ made when they are delivered.
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
-from typing import NamedTuple, TypeAlias
+from typing import TypeAlias
 
 from msgspec import structs
 
-from outcrop.metering.audit import Ended
-from outcrop.metering.invocation import Logged, ModelInvocation
+from outcrop.metering.invocation import ModelInvocation
 from outcrop.metering.log_records import JSON, SaidRow, said_frame
 from outcrop.metering.prices import FREE, PriceList, Rates
 from outcrop.store.usage_records import (
     Call,
     Circumstances,
-    Outcome,
     Row,
     UsageRecord,
     batch,
     encode_circumstances,
     frame,
 )
-from outcrop.wire.errors import AwsError
 from outcrop.wire.timestamps import Clock, to_micros
 
 Used: TypeAlias = tuple[int, int, int, int, bool]
@@ -35,35 +32,6 @@ _Shared: TypeAlias = tuple[bytes, bytes | None]
 
 _DAY_US, _SECOND_US = 86_400_000_000, 1_000_000
 _REMEMBERED = 4_096
-
-
-class End(NamedTuple):
-    outcome: Outcome
-    status: int
-    error: str | None
-
-
-SUCCESS = End("success", 200, None)
-
-
-class Entry(Ended):
-    """What a record is made of, when it is written."""
-
-    __slots__ = ("end", "logged")
-
-    def __init__(
-        self,
-        invocation: ModelInvocation,
-        error: AwsError | None,
-        end: End,
-        logged: Logged | None,
-    ) -> None:
-        """`logged`: what was said, where its account wants a log of it."""
-        # Not by way of `Ended`'s: another call would take as much as all of this.
-        self.invocation = invocation
-        self.error = error
-        self.end = end
-        self.logged = logged
 
 
 class Entries:
@@ -79,11 +47,11 @@ class Entries:
         self._clock = clock
         self._known: dict[tuple[object, ...], _Shared] = {}
 
-    def packed(self, entries: Sequence[Entry]) -> bytes:
+    def packed(self, ended: Sequence[ModelInvocation]) -> bytes:
         """Frames for each of their circumstances; they end now, as the next thing is to write."""
         now = self._clock()
         frames: list[bytes] = []
-        for (shared, owner), alike in self._alike(entries).items():
+        for (shared, owner), alike in self._alike(ended).items():
             calls = batch(shared, _rows(alike, now))
             if self.meters:
                 frames.append(frame(calls))
@@ -92,24 +60,26 @@ class Entries:
                 frames.append(said_frame(owner, b"" if self.meters else calls, _said(alike)))
         return b"".join(frames)
 
-    def record(self, entry: Entry) -> UsageRecord:
-        (row,) = _rows([entry], self._clock())
-        shared = _circumstances(entry, self.prices)
+    def record(self, invocation: ModelInvocation) -> UsageRecord:
+        (row,) = _rows([invocation], self._clock())
+        shared = _circumstances(invocation, self.prices)
         return UsageRecord(**structs.asdict(shared), **Call(*row)._asdict())
 
-    def _alike(self, entries: Sequence[Entry]) -> Mapping[_Shared, Sequence[Entry]]:
+    def _alike(
+        self, ended: Sequence[ModelInvocation]
+    ) -> Mapping[_Shared, Sequence[ModelInvocation]]:
         """Those that share a frame, and what they have in common there."""
         prices = self.prices
-        batches: dict[_Shared, list[Entry]] = {}
-        alike: list[Entry] = []
+        batches: dict[_Shared, list[ModelInvocation]] = {}
+        alike: list[ModelInvocation] = []
         last: tuple[object, ...] = ()
-        for entry in entries:
-            invocation, logged = entry.invocation, entry.logged
+        for invocation in ended:
+            logged = invocation.logged
             # All that `_circumstances` looks at, and who wants a log.
             key = (
                 invocation.caller,
                 invocation.model_id,
-                entry.end,
+                invocation.end,
                 None if logged is None else logged.wanted,
                 invocation.operation,
                 invocation.inference_region,
@@ -127,28 +97,29 @@ class Entries:
             # Most are as the one before: to compare them takes a third of what it takes to hash.
             if key != last:
                 last = key
-                alike = batches.setdefault(self._shared(entry, prices, key), [])
-            alike.append(entry)
+                alike = batches.setdefault(self._shared(invocation, prices, key), [])
+            alike.append(invocation)
         return batches
 
-    def _shared(self, entry: Entry, prices: PriceList, key: tuple[object, ...]) -> _Shared:
+    def _shared(
+        self, invocation: ModelInvocation, prices: PriceList, key: tuple[object, ...]
+    ) -> _Shared:
         shared = self._known.get((prices, key))
         if shared is None:
             if len(self._known) >= _REMEMBERED:
                 self._known.clear()
-            logged = entry.logged
+            logged = invocation.logged
             owner = None if logged is None else logged.wanted.owner
-            shared = encode_circumstances(_circumstances(entry, prices)), owner
+            shared = encode_circumstances(_circumstances(invocation, prices)), owner
             self._known[prices, key] = shared
         return shared
 
 
-def _rows(entries: Sequence[Entry], now: datetime) -> Sequence[Row]:
+def _rows(ended: Sequence[ModelInvocation], now: datetime) -> Sequence[Row]:
     """Of those that end now: times are counted back from there, in a third of the time."""
     now_us = to_micros(now)
     rows: list[Row] = []
-    for entry in entries:
-        invocation = entry.invocation
+    for invocation in ended:
         usage, first_event_at = invocation.usage, invocation.first_event_at
         lasted = now - invocation.began_at
         duration_us = lasted.seconds * _SECOND_US + lasted.microseconds
@@ -184,11 +155,11 @@ def _rows(entries: Sequence[Entry], now: datetime) -> Sequence[Row]:
     return rows
 
 
-def _said(entries: Sequence[Entry]) -> Sequence[SaidRow]:
+def _said(ended: Sequence[ModelInvocation]) -> Sequence[SaidRow]:
     """As far as it is to be delivered."""
     said: list[SaidRow] = []
-    for entry in entries:
-        invocation, logged = entry.invocation, entry.logged
+    for invocation in ended:
+        logged = invocation.logged
         if logged is None:
             continue
         wanted, answered = logged.wanted, logged.output_body
@@ -213,9 +184,10 @@ def _estimated(invocation: ModelInvocation) -> Used:
     return usage.input_tokens, usage.output_tokens, read, written, True
 
 
-def _circumstances(entry: Entry, prices: PriceList) -> Circumstances:
-    invocation, end = entry.invocation, entry.end
-    caller = invocation.caller
+def _circumstances(invocation: ModelInvocation, prices: PriceList) -> Circumstances:
+    caller, end = invocation.caller, invocation.end
+    if end is None:
+        raise ValueError(f"{invocation.request_id} has not ended")
     return Circumstances(
         operation=invocation.operation,
         account_id=caller.account_id,

@@ -2,13 +2,25 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
+from typing import NamedTuple
 
 from msgspec import Struct
 
 from outcrop.fleet.trace import Trace
 from outcrop.iam.caller import Caller
 from outcrop.metering.quotas import Quota
+from outcrop.store.usage_records import Outcome
+from outcrop.wire.errors import AwsError
 from outcrop.wire.shapes.bedrock_runtime import TokenUsage
+
+
+class End(NamedTuple):
+    outcome: Outcome
+    status: int
+    error: str | None
+
+
+SUCCESS = End("success", 200, None)
 
 
 class Wanted(Struct, frozen=True, kw_only=True, gc=False):
@@ -49,6 +61,8 @@ class ModelInvocation:
         "budget",
         "caller",
         "embeds",
+        "end",
+        "error",
         "estimate",
         "first_event_at",
         "foundation_model_id",
@@ -62,7 +76,6 @@ class ModelInvocation:
         "operation",
         "profile_id",
         "provisioned_model_arn",
-        "recorded",
         "request_id",
         "request_metadata",
         "resolved_service_tier",
@@ -136,8 +149,10 @@ class ModelInvocation:
         """Whether the answer is embeddings."""
         self.logged: Logged | None = None
         """What its log record will hold, where the account wants one."""
-        self.recorded = False
-        """Whether the ledger has it."""
+        self.end: End | None = None
+        """As the ledger has it; None: it has not ended, or nothing is written of it."""
+        self.error: AwsError | None = None
+        """As the audit trail tells it, when it has ended."""
         self.audited = False
         """Whether the audit trail has it."""
         self.observed = False

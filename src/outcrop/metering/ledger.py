@@ -3,8 +3,8 @@
 import logging
 
 from outcrop.metering.budgets import Budgets
-from outcrop.metering.entries import SUCCESS, End, Entries, Entry
-from outcrop.metering.invocation import ModelInvocation
+from outcrop.metering.entries import Entries
+from outcrop.metering.invocation import SUCCESS, End, ModelInvocation
 from outcrop.metering.journal import Journal, JournalError
 from outcrop.wire.errors import AwsError, ServiceUnavailableException
 
@@ -17,7 +17,7 @@ _log = logging.getLogger(__name__)
 class Ledger:
     def __init__(
         self,
-        journal: Journal[Entry],
+        journal: Journal[ModelInvocation],
         entries: Entries,
         *,
         budgets: Budgets | None = None,
@@ -45,40 +45,36 @@ class Ledger:
         Raises ServiceUnavailableException if it cannot be written, if so configured. No call fails
         for what cannot be logged.
         """
-        entry = self._entry(invocation, SUCCESS if error is None else _end_with(error), error)
-        if entry is None:
+        if not self._writes(invocation):
             return
+        invocation.end = SUCCESS if error is None else _end_with(error)
+        invocation.error = error
         try:
-            await self._journal.append(entry)
+            await self._journal.append(invocation)
         except JournalError as failure:
             if self.refuses and self._meters:
                 raise _unwritable() from failure
         else:
-            self._spend(entry)
+            self._spend(invocation)
         finally:
             invocation.give_back()
 
     def record_cut_off(self, invocation: ModelInvocation) -> None:
         """Of a client that left before its answer was complete: there is nobody to wait for."""
-        begun = invocation.streamed and invocation.first_event_at is not None
-        end = End("cancelled", 200 if begun else CLIENT_LEFT, None)
-        entry = self._entry(invocation, end, None)
-        if entry is not None:
-            self._journal.append_unawaited(entry)
-            self._spend(entry)
+        if self._writes(invocation):
+            begun = invocation.streamed and invocation.first_event_at is not None
+            invocation.end = End("cancelled", 200 if begun else CLIENT_LEFT, None)
+            self._journal.append_unawaited(invocation)
+            self._spend(invocation)
             invocation.give_back()
 
-    def _entry(self, invocation: ModelInvocation, end: End, error: AwsError | None) -> Entry | None:
-        """None if there is nothing to write, or it is written already."""
-        logged = invocation.logged
-        if invocation.recorded or not (self._meters or logged is not None):
-            return None
-        invocation.recorded, invocation.logged = True, None
-        return Entry(invocation, error, end, logged)
+    def _writes(self, invocation: ModelInvocation) -> bool:
+        """Not what is written already."""
+        return invocation.end is None and (self._meters or invocation.logged is not None)
 
-    def _spend(self, entry: Entry) -> None:
+    def _spend(self, invocation: ModelInvocation) -> None:
         if self._budgets is not None and self._budgets.rules:
-            self._budgets.add(self._entries.record(entry))
+            self._budgets.add(self._entries.record(invocation))
 
 
 # By the status they are the client's; but it is the model, or its server, that failed.

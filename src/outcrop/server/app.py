@@ -14,7 +14,7 @@ from outcrop.iam.caller import Caller
 from outcrop.iam.policy.context import Environment
 from outcrop.iam.policy.denial import access_denied, statement_of
 from outcrop.iam.resource_policies import ResourcePolicies
-from outcrop.metering.audit import Audited, AuditTrail, Ended
+from outcrop.metering.audit import Audited, AuditTrail
 from outcrop.metering.invocation import ModelInvocation
 from outcrop.metering.measures import Measures
 from outcrop.metering.recording import Recording
@@ -366,7 +366,8 @@ class App:
             )
             self._audit.add(called)
         elif not invocation.audited:
-            self._audit.add_invocations([Ended(invocation, life.error)])
+            invocation.error = life.error
+            self._audit.add_invocations([invocation])
 
     def _tell(self, request: HttpRequest, response: HttpResponse, life: "_Life") -> None:
         now = self._clock()
