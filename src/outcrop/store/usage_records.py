@@ -146,7 +146,6 @@ def in_columns(circumstances: bytes, calls: Sequence[Row]) -> Calls:
 # A frame: the length and CRC-32 of what follows, little-endian. What follows: `Calls`, or, as it
 # was before there were columns and is read for ever, circumstances and a list of calls.
 _HEAD = struct.Struct("<II")
-_pack_head = _HEAD.pack
 _CALLS, _CALLS_IN_A_LIST = 0x9B, 0x92
 """The first byte of the former, eleven members, and of the latter, two."""
 _USAGE = frozenset({_CALLS, _CALLS_IN_A_LIST})
@@ -174,7 +173,7 @@ def framed(record: UsageRecord) -> bytes:
 
 
 def frame(payload: bytes) -> bytes:
-    return _pack_head(len(payload), crc32(payload)) + payload
+    return _HEAD.pack(len(payload), crc32(payload)) + payload
 
 
 class Found(NamedTuple):
