@@ -17,6 +17,10 @@ from outcrop.server.scrape_links import Scrape
 from outcrop.server.supervisor import Assemble, Bonds
 from outcrop.server.tls import ListenerTls
 
+# What calls in progress hold is looked through with every collection, and next to nothing of it is
+# garbage: Python's own 700 new objects are a few calls.
+GARBAGE = 20_000, 20, 20
+
 # Of the time after the drain: what is cut in other workers takes a moment to close.
 OTHERS_S = 1.0
 
@@ -42,6 +46,7 @@ async def _work(config: Config, listener: socket.socket, bonds: Bonds, assemble:
             # What was made so far lives as long as the process: let the collector pass it over.
             gc.collect()
             gc.freeze()
+            gc.set_threshold(*GARBAGE)
             bonds.ready.send_bytes(os.getpid().to_bytes(8))
             await stop.wait()
             until = asyncio.get_running_loop().time() + config.limits.drain_timeout_s + OTHERS_S
