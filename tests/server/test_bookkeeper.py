@@ -91,10 +91,10 @@ def test_it_ends_with_its_parent(tmp_path: Path, model_server: ScriptedServer) -
         assert ended_within(running, 4)
 
 
-def test_it_follows_for_how_long_records_are_kept(
+def test_it_goes_on_when_the_file_is_read_again(
     tmp_path: Path, model_server: ScriptedServer
 ) -> None:
-    """And what cannot be followed, the worker says, and it goes on."""
+    """Whether it can be followed or not; what is wrong with it, the worker says."""
     server_table = ("gpu", model_server.url)
     with outcrop_process(tmp_path, config=settings(server_table)) as server:
         keeper = bookkeeper_of(server.process.pid)
